@@ -1,3 +1,16 @@
+//! The engine of mpathd: it decides, the edges do. No clock, no socket, no file, no thread: `no_std`
+//! makes the compiler refuse them. Facts go in as [`event::Event`], time as an argument; wishes
+//! come out as [`request::Action`], and "wake me at" as an [`time::Instant`].
 #![no_std]
 #![forbid(unsafe_code)]
+
 extern crate alloc;
+
+pub mod config;
+pub mod event;
+pub mod ids;
+pub mod message;
+pub mod request;
+pub mod state;
+pub mod time;
+pub mod view;

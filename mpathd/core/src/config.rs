@@ -1,0 +1,95 @@
+//! The checked configuration: what the engine works from. Made by `mpathd::config` from text;
+//! the engine trusts that its rules (unique addresses, prefixes, bounds) hold.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::ids::{Family, GroupName, IfName, IpNet};
+
+/// Members a group may have: the next hops of one route travel in one message.
+pub const MAX_MEMBERS: usize = 32;
+/// Active targets of an instance (behaviour file 0.3, MAX_PROBE_TARGETS).
+pub const MAX_TARGETS: usize = 5;
+/// Unanswered probes that make a failure (founding text: "five consecutive probes").
+pub const LOSSES_TO_FAIL: u8 = 5;
+/// Metric of our routes, better than what ifupdown (0 aside), networkd and DHCP clients use (N12).
+pub const ROUTE_METRIC: u32 = 5;
+/// The kernel's main routing table.
+pub const TABLE_MAIN: u32 = 254;
+
+/// All groups, in file order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    pub groups: Vec<Group>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub name: GroupName,
+    /// Failure detection time, 5 ms at the least.
+    pub fdt: Duration,
+    pub failback: bool,
+    /// Defers the verdict on a member that never answered.
+    pub quiet_period: Duration,
+    /// Data addresses, in file order; number i goes at first to member i mod n.
+    pub data: Vec<IpNet>,
+    /// Configured targets; if any, only they decide.
+    pub targets: Vec<IpAddr>,
+    pub routes: Vec<Route>,
+    /// 1 to [`MAX_MEMBERS`] members, in file order.
+    pub members: Vec<Member>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub name: IfName,
+    pub standby: bool,
+    /// Test address per family, indexed by [`Family`].
+    pub test: [Option<TestAddress>; 2],
+    pub datapath: Datapath,
+    /// Matched replies go no further than the hook.
+    pub consume_replies: bool,
+}
+
+impl Member {
+    pub fn test(&self, family: Family) -> Option<TestAddress> {
+        self.test[family as usize]
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TestAddress {
+    /// Placed by us; the prefix says which targets are on its subnet.
+    Static(IpNet),
+    /// The kernel's own fe80:: address of the NIC; never placed or removed by us.
+    LinkLocal,
+}
+
+/// A route of the administrator that follows the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Destination; length 0 is the default route.
+    pub to: IpNet,
+    pub via: IpAddr,
+    pub metric: u32,
+    pub table: u32,
+    /// A data address; by default the first of the family whose subnet holds `via`.
+    pub src: Option<IpAddr>,
+}
+
+/// Which hook receives the replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum Datapath {
+    #[default]
+    Auto,
+    Xdp,
+    XdpGeneric,
+    Tcx,
+    Socket,
+}

@@ -1,0 +1,282 @@
+//! Everything that can happen to the engine. Facts of the host come from notices and dumps only;
+//! an acknowledgement never stands for an observation (A 2, 1.5).
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::config::MAX_MEMBERS;
+use crate::ids::{IfName, Ifindex, IpNet, PathId, Seq};
+use crate::request::OpId;
+use crate::time::Instant;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum Event {
+    /// A link is there, or has changed. From the fast thread's own link notices.
+    Link(Link),
+    LinkGone(Ifindex),
+    /// An address is there, or has changed. Only for interfaces of ours.
+    Address(Address),
+    AddressGone {
+        ifindex: Ifindex,
+        address: IpAddr,
+    },
+    /// A route stands at a key of ours, or has changed.
+    Route(ObservedRoute),
+    RouteGone(RouteKey),
+    /// The next hops that stand in any routing table: all of them, each time one comes or goes.
+    Gateways(Gateways),
+    /// The first full dump has been told; what was not told is not there.
+    Surveyed,
+    /// The receive hook of a NIC stands and its sockets are open: probing may begin.
+    Attached {
+        ifindex: Ifindex,
+        mode: ReceiveMode,
+    },
+    /// Fate of a probe at the moment of sending, `at` being the stamp taken right before the call.
+    Sent {
+        path: PathId,
+        seq: Seq,
+        at: Instant,
+        fate: Fate,
+    },
+    /// A waiting probe has left: the driver's own transmit stamp came back.
+    Left {
+        path: PathId,
+        seq: Seq,
+        at: Instant,
+    },
+    /// A matched echo reply; `at` is the stamp of the receive hook.
+    Reply {
+        path: PathId,
+        seq: Seq,
+        at: Instant,
+    },
+    /// The target answered our ARP request or NS that stood in for the probe.
+    Resolved {
+        path: PathId,
+        seq: Seq,
+        at: Instant,
+    },
+    /// Frames the device has transmitted so far; the answer to `Request::CountTransmits`.
+    Transmits {
+        ifindex: Ifindex,
+        frames: u64,
+    },
+    Done(Done),
+    Command(Command),
+}
+
+/// What became of a probe when it was handed to the kernel (N1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum Fate {
+    /// The driver took it. Only this one can be lost.
+    Left,
+    /// Accepted by a queue; a stamp will tell when it leaves.
+    Waiting,
+    /// EAGAIN, ENOBUFS, ENETDOWN: it never left.
+    Refused,
+    /// No MAC is known: our own ARP request or NS left in its place, and its silence counts (N9).
+    Resolving,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Link {
+    pub name: IfName,
+    pub ifindex: Ifindex,
+    /// Administratively up (IFF_UP).
+    pub up: bool,
+    /// Carrier and operational state allow traffic (IFF_RUNNING with IFF_UP).
+    pub running: bool,
+    /// The driver reports carrier; if not, LINK is "unknown" and only probes can fail it.
+    pub reported: bool,
+    /// Ups and downs so far: a bounce between two reads shows here.
+    pub carrier_changes: u32,
+    pub mac: [u8; 6],
+    pub unfit: Option<Unfit>,
+}
+
+/// Why a device can't be a member (N14).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum Unfit {
+    /// It has a master: port of a bond, bridge, team or VRF.
+    Enslaved,
+    /// Not Ethernet, or loopback or point-to-point.
+    NotEthernet,
+    /// ipvlan: shares its parent's MAC.
+    SharedMac,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Address {
+    pub ifindex: Ifindex,
+    pub address: IpNet,
+    /// Carries our IFA_PROTO or, for IPv4, our label.
+    pub ours: bool,
+    /// Not usable yet, or refused by duplicate detection.
+    pub tentative: bool,
+    /// IPv6 link-local, or IPv4 at scope link.
+    pub link_scope: bool,
+}
+
+/// What makes a route unique in the kernel, TOS 0 assumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct RouteKey {
+    pub table: u32,
+    pub to: IpNet,
+    pub metric: u32,
+}
+
+/// Outgoing interfaces of a route, ascending, without repetition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Hops {
+    len: u8,
+    ifindex: [Ifindex; MAX_MEMBERS],
+}
+
+impl Default for Hops {
+    fn default() -> Self {
+        Self { len: 0, ifindex: [Ifindex(0); MAX_MEMBERS] }
+    }
+}
+
+impl Hops {
+    pub fn as_slice(&self) -> &[Ifindex] {
+        &self.ifindex[..usize::from(self.len)]
+    }
+
+    /// Adds a hop in order; one too many is left out and `false` returned.
+    pub fn insert(&mut self, hop: Ifindex) -> bool {
+        let Err(place) = self.as_slice().binary_search(&hop) else { return true };
+        let len = usize::from(self.len);
+        if len == MAX_MEMBERS {
+            return false;
+        }
+        self.ifindex.copy_within(place..len, place + 1);
+        self.ifindex[place] = hop;
+        self.len += 1;
+        true
+    }
+}
+
+impl FromIterator<Ifindex> for Hops {
+    fn from_iter<I: IntoIterator<Item = Ifindex>>(hops: I) -> Self {
+        let mut all = Self::default();
+        for hop in hops {
+            all.insert(hop);
+        }
+        all
+    }
+}
+
+/// A route that stands at a key of the configuration, whoever made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct ObservedRoute {
+    pub key: RouteKey,
+    pub via: Option<IpAddr>,
+    pub src: Option<IpAddr>,
+    /// Hops that carry traffic: those the kernel marks dead or linkdown are left out.
+    pub hops: Hops,
+    /// Carries our route protocol.
+    pub ours: bool,
+}
+
+/// Next hops known to the host's routing tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Gateways {
+    len: u8,
+    all: [Option<Gateway>; Gateways::MAX],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Gateway {
+    pub address: IpAddr,
+    /// The interface the route names: an IPv6 link-local next hop means nothing without it.
+    pub ifindex: Ifindex,
+}
+
+impl Gateways {
+    /// More next hops than any instance can use.
+    pub const MAX: usize = 32;
+
+    pub fn iter(&self) -> impl Iterator<Item = Gateway> + '_ {
+        self.all.iter().copied().flatten()
+    }
+
+    /// One too many is left out and `false` returned.
+    pub fn push(&mut self, gateway: Gateway) -> bool {
+        if self.iter().any(|g| g == gateway) {
+            return true;
+        }
+        let Some(place) = self.all.get_mut(usize::from(self.len)) else { return false };
+        *place = Some(gateway);
+        self.len += 1;
+        true
+    }
+}
+
+/// How the replies of a NIC are received; shown by `ipmpstat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum ReceiveMode {
+    Xdp,
+    Tcx,
+    XdpGeneric,
+    Socket,
+}
+
+/// The answer to one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Done {
+    pub op: OpId,
+    /// The kernel's errno. "Already so" (EEXIST, ESRCH, ENOENT, EADDRNOTAVAIL) is success.
+    pub result: Result<(), Errno>,
+    /// In the queue before it was begun.
+    pub waited: Duration,
+    /// In the kernel, RTNL wait included.
+    pub ran: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Errno(pub i32);
+
+/// What an administrator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum Command {
+    /// `if_mpadm -d`; `force` skips the test for redundancy.
+    Offline { interface: IfName },
+    /// `if_mpadm -r`.
+    Online { interface: IfName },
+}

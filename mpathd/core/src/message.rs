@@ -1,0 +1,392 @@
+//! What the administrator is told. The texts of behaviour file 8.6 are word for word, for people
+//! grep for them; tests assert them as values.
+
+use core::fmt;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::event::{Errno, ReceiveMode, Unfit};
+use crate::ids::{Family, GroupName, IfName};
+use crate::request::Request;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    InterfaceFailed {
+        interface: IfName,
+        group: GroupName,
+        evidence: Evidence,
+    },
+    InterfaceRepaired {
+        interface: IfName,
+        group: GroupName,
+    },
+    GroupFailed {
+        group: GroupName,
+    },
+    GroupUsable {
+        interface: IfName,
+        group: GroupName,
+    },
+    LinkDown {
+        interface: IfName,
+    },
+    LinkUp {
+        interface: IfName,
+    },
+    LinkFlapping {
+        interface: IfName,
+    },
+    /// One family is dead on this interface while it works on another one (design 2.8).
+    FamilyFailed {
+        interface: IfName,
+        family: Family,
+        group: GroupName,
+        evidence: Evidence,
+    },
+    FamilyRepaired {
+        interface: IfName,
+        family: Family,
+        group: GroupName,
+    },
+    Moved {
+        address: IpAddr,
+        from: Option<IfName>,
+        to: IfName,
+        took: Duration,
+    },
+    Standby {
+        interface: IfName,
+        group: GroupName,
+        active: bool,
+    },
+    Offline {
+        interface: IfName,
+        offline: bool,
+    },
+    FirstReply {
+        interface: IfName,
+        target: IpAddr,
+        after: Duration,
+    },
+    TargetDead {
+        target: IpAddr,
+        interface: IfName,
+    },
+    TargetAlive {
+        target: IpAddr,
+        interface: IfName,
+    },
+    ReturnDamped {
+        interface: IfName,
+        wait: Duration,
+    },
+    CannotMeetFdt {
+        interface: IfName,
+        family: Family,
+        group: GroupName,
+        requested: Duration,
+        now: Duration,
+        target: IpAddr,
+    },
+    ImprovedFdt {
+        interface: IfName,
+        family: Family,
+        group: GroupName,
+        now: Duration,
+    },
+    NoTestAddress {
+        interface: IfName,
+    },
+    Removed {
+        interface: IfName,
+        family: Family,
+    },
+    /// A member that can't be one.
+    Unfit {
+        interface: IfName,
+        unfit: Unfit,
+    },
+    Receiving {
+        interface: IfName,
+        mode: ReceiveMode,
+    },
+    RequestFailed {
+        request: Request,
+        errno: Errno,
+    },
+    /// An address or route of ours was gone or changed, and is put back.
+    Drift {
+        interface: Option<IfName>,
+        address: IpAddr,
+    },
+    /// Our own thread was late by this much: verdicts are late, not false.
+    Late {
+        by: Duration,
+        missed: u32,
+    },
+}
+
+/// What a verdict rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Evidence {
+    pub reason: Reason,
+    /// Silent targets, of so many that count.
+    pub silent: u8,
+    pub counted: u8,
+    /// Age of the last reply at the verdict; `None` if there never was one.
+    pub last_reply: Option<Duration>,
+    /// From the first unanswered probe to the verdict.
+    pub detected: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum Reason {
+    Link,
+    Probes,
+    TransmitStuck,
+    Removed,
+    Offline,
+    DuplicateMac,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Link => "link",
+            Reason::Probes => "probes",
+            Reason::TransmitStuck => "transmit-stuck",
+            Reason::Removed => "removed",
+            Reason::Offline => "offline",
+            Reason::DuplicateMac => "duplicate-mac",
+        })
+    }
+}
+
+/// By meaning, not as the original, which says ERR to everything (contract, Log).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    Critical,
+    Error,
+    Warning,
+    Notice,
+    Info,
+}
+
+impl Message {
+    pub fn severity(&self) -> Severity {
+        match self {
+            Message::GroupFailed { .. } => Severity::Critical,
+            Message::InterfaceFailed { .. }
+            | Message::FamilyFailed { .. }
+            | Message::Unfit { .. }
+            | Message::RequestFailed { .. } => Severity::Error,
+            Message::LinkDown { .. }
+            | Message::LinkFlapping { .. }
+            | Message::TargetDead { .. }
+            | Message::Drift { .. }
+            | Message::Late { .. } => Severity::Warning,
+            Message::InterfaceRepaired { .. }
+            | Message::FamilyRepaired { .. }
+            | Message::GroupUsable { .. }
+            | Message::LinkUp { .. }
+            | Message::Moved { .. }
+            | Message::Standby { .. }
+            | Message::Offline { .. }
+            | Message::ReturnDamped { .. } => Severity::Notice,
+            Message::FirstReply { .. }
+            | Message::TargetAlive { .. }
+            | Message::CannotMeetFdt { .. }
+            | Message::ImprovedFdt { .. }
+            | Message::NoTestAddress { .. }
+            | Message::Removed { .. }
+            | Message::Receiving { .. } => Severity::Info,
+        }
+    }
+
+    /// Value of the log field MPATHD_EVENT.
+    pub fn event(&self) -> &'static str {
+        match self {
+            Message::InterfaceFailed { .. } => "interface-failed",
+            Message::InterfaceRepaired { .. } => "interface-repaired",
+            Message::GroupFailed { .. } => "group-failed",
+            Message::GroupUsable { .. } => "group-usable",
+            Message::LinkDown { .. } => "link-down",
+            Message::LinkUp { .. } => "link-up",
+            Message::LinkFlapping { .. } => "link-flapping",
+            Message::FamilyFailed { .. } => "family-failed",
+            Message::FamilyRepaired { .. } => "family-repaired",
+            Message::Moved { .. } => "moved",
+            Message::Standby { .. } => "standby",
+            Message::Offline { .. } => "offline",
+            Message::FirstReply { .. } => "first-reply",
+            Message::TargetDead { .. } => "target-dead",
+            Message::TargetAlive { .. } => "target-alive",
+            Message::ReturnDamped { .. } => "return-damped",
+            Message::CannotMeetFdt { .. } => "fdt-raised",
+            Message::ImprovedFdt { .. } => "fdt-lowered",
+            Message::NoTestAddress { .. } => "no-test-address",
+            Message::Removed { .. } => "removed",
+            Message::Unfit { .. } => "unfit",
+            Message::Receiving { .. } => "receiving",
+            Message::RequestFailed { .. } => "request-failed",
+            Message::Drift { .. } => "drift",
+            Message::Late { .. } => "late",
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::InterfaceFailed { interface, group, .. } => {
+                write!(f, "IP interface failure detected on {interface} of group {group}")
+            }
+            Message::InterfaceRepaired { interface, group } => {
+                write!(f, "IP interface repair detected on {interface} of group {group}")
+            }
+            Message::GroupFailed { group } => {
+                write!(f, "All IP interfaces in group {group} are now unusable")
+            }
+            Message::GroupUsable { interface, group } => {
+                write!(f, "At least 1 IP interface ({interface}) in group {group} is now usable")
+            }
+            Message::LinkDown { interface } => write!(f, "The link has gone down on {interface}"),
+            Message::LinkUp { interface } => write!(f, "The link has come up on {interface}"),
+            Message::LinkFlapping { interface } => write!(
+                f,
+                "The link has come up on {interface} more than 2 times in the last minute; \
+                 disabling repair until it stabilizes"
+            ),
+            Message::FamilyFailed { interface, family, group, .. } => {
+                write!(f, "{family} failure detected on {interface} of group {group}")
+            }
+            Message::FamilyRepaired { interface, family, group } => {
+                write!(f, "{family} repair detected on {interface} of group {group}")
+            }
+            Message::Moved { address, from, to, took } => {
+                let ms = took.as_secs_f64() * 1e3;
+                match from {
+                    Some(from) => write!(f, "moved {address} from {from} to {to} in {ms:.1} ms"),
+                    None => write!(f, "placed {address} on {to} in {ms:.1} ms"),
+                }
+            }
+            Message::Standby { interface, group, active: true } => {
+                write!(f, "{interface} takes part in group {group}")
+            }
+            Message::Standby { interface, group, active: false } => {
+                write!(f, "{interface} stands by in group {group}")
+            }
+            Message::Offline { interface, offline: true } => write!(f, "{interface} is offline"),
+            Message::Offline { interface, offline: false } => {
+                write!(f, "{interface} is no longer offline")
+            }
+            Message::FirstReply { interface, target, after } => write!(
+                f,
+                "first reply on {interface} from {target} after {:.3} s",
+                after.as_secs_f64()
+            ),
+            Message::TargetDead { target, interface } => write!(
+                f,
+                "Target {target} is silent on {interface} while others answer; it no longer counts there"
+            ),
+            Message::TargetAlive { target, interface } => {
+                write!(f, "Target {target} answers on {interface} again")
+            }
+            Message::ReturnDamped { interface, wait } => write!(
+                f,
+                "{interface} has failed repeatedly; addresses return to it in {:.0} s",
+                wait.as_secs_f64()
+            ),
+            Message::CannotMeetFdt { interface, family, group, requested, now, .. } => write!(
+                f,
+                "Cannot meet requested failure detection time of {} ms on ({family} {interface}) \
+                 new failure detection time for group \"{group}\" is {} ms",
+                requested.as_millis(),
+                now.as_millis()
+            ),
+            Message::ImprovedFdt { interface, family, group, now } => write!(
+                f,
+                "Improved failure detection time {} ms on ({family} {interface}) for group \"{group}\"",
+                now.as_millis()
+            ),
+            Message::NoTestAddress { interface } => write!(
+                f,
+                "No test address configured on interface {interface}; \
+                 disabling probe-based failure detection on it"
+            ),
+            Message::Removed { interface, family } => {
+                write!(f, "{family} {interface} has been removed from kernel")
+            }
+            Message::Unfit { interface, unfit } => {
+                write!(f, "{interface} can't be a member of a group: ")?;
+                f.write_str(match unfit {
+                    Unfit::Enslaved => {
+                        "it is a port of a bond, bridge, team or VRF; release it with \
+                         `ip link set DEV nomaster`"
+                    }
+                    Unfit::NotEthernet => "it is not an Ethernet device",
+                    Unfit::SharedMac => "an ipvlan device shares the MAC address of its parent",
+                })
+            }
+            Message::Receiving { interface, mode } => {
+                let mode = match mode {
+                    ReceiveMode::Xdp => "native XDP",
+                    ReceiveMode::Tcx => "tcx ingress",
+                    ReceiveMode::XdpGeneric => "generic XDP",
+                    ReceiveMode::Socket => "a packet socket",
+                };
+                write!(f, "{interface} receives replies through {mode}")
+            }
+            Message::RequestFailed { request, errno } => {
+                write!(f, "{} failed: errno {}", Wish(request), errno.0)
+            }
+            Message::Drift { interface: Some(interface), address } => {
+                write!(f, "{address} on {interface} was changed by somebody else; it is put back")
+            }
+            Message::Drift { interface: None, address } => {
+                write!(f, "the route to {address} was changed by somebody else; it is put back")
+            }
+            Message::Late { by, missed } => write!(
+                f,
+                "missed sending {missed} rounds of probes: this host ran mpathd {:.1} ms late",
+                by.as_secs_f64() * 1e3
+            ),
+        }
+    }
+}
+
+/// A request in the words of an administrator.
+struct Wish<'a>(&'a Request);
+
+impl fmt::Display for Wish<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Request::Prepare { name, .. } => write!(f, "setting the sysctls of {name}"),
+            Request::SetAddress { name, address, .. } => write!(f, "adding {address} to {name}"),
+            Request::UnsetAddress { name, address, .. } => {
+                write!(f, "removing {address} from {name}")
+            }
+            Request::SetRoute(route) => write!(
+                f,
+                "setting the route to {} (table {}, metric {})",
+                route.key.to, route.key.table, route.key.metric
+            ),
+            Request::UnsetRoute(key) => write!(
+                f,
+                "removing the route to {} (table {}, metric {})",
+                key.to, key.table, key.metric
+            ),
+            Request::Attach { name, .. } => write!(f, "attaching the receive hook to {name}"),
+            Request::Announce { address, .. } => write!(f, "announcing {address}"),
+            Request::CountTransmits { name, .. } => {
+                write!(f, "reading the transmit counter of {name}")
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The picture for `ipmpstat`, metrics and tests: flat rows without borrowed data, filled anew
+//! into the same buffers each time. What is observed, not what is wanted.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::event::ReceiveMode;
+use crate::ids::{Family, GroupName, IfName, Ifindex, IpNet};
+use crate::message::Reason;
+use crate::time::Instant;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct View {
+    /// When it was taken.
+    pub at: Instant,
+    /// Every data address that has a NIC is placed and its routes stand.
+    pub settled: bool,
+    pub groups: Vec<GroupView>,
+    pub interfaces: Vec<InterfaceView>,
+    pub addresses: Vec<AddressView>,
+    pub instances: Vec<InstanceView>,
+    pub targets: Vec<TargetView>,
+    pub lateness: Lateness,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct GroupView {
+    pub name: GroupName,
+    pub state: GroupState,
+    /// Achieved failure detection time; `None` while nobody probes.
+    pub fdt: Option<Duration>,
+    pub fdt_requested: Duration,
+    pub failback: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum GroupState {
+    Ok,
+    Degraded,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct InterfaceView {
+    pub name: IfName,
+    pub group: GroupName,
+    /// `None`: configured, but not there.
+    pub ifindex: Option<Ifindex>,
+    /// Carries data traffic.
+    pub active: bool,
+    pub inactive: bool,
+    pub standby: bool,
+    pub down: bool,
+    pub duplicate_mac: bool,
+    pub link: LinkState,
+    pub probe: ProbeState,
+    pub state: InterfaceState,
+    /// Families that are dead here while the interface is ok: inet, inet6.
+    pub degraded: [bool; 2],
+    /// Of the last failure, while it lasts.
+    pub reason: Option<Reason>,
+    /// Since when it is in this state.
+    pub since: Instant,
+    pub receive: Option<ReceiveMode>,
+    /// Addresses are kept from returning for so long (design 2.9).
+    pub damped: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum LinkState {
+    Up,
+    Down,
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum ProbeState {
+    Ok,
+    Failed,
+    /// A test address, but no proven target.
+    Unknown,
+    /// No usable test address.
+    Disabled,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum InterfaceState {
+    Ok,
+    Failed,
+    Unknown,
+    Offline,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct AddressView {
+    pub address: IpNet,
+    pub group: GroupName,
+    /// It is up somewhere.
+    pub up: bool,
+    /// The member it is bound to; inbound traffic comes there.
+    pub inbound: Option<IfName>,
+    /// The member it is to be on, if that is another one.
+    pub wanted: Option<IfName>,
+}
+
+/// Interface x family: what is probed, and how its targets were found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct InstanceView {
+    pub interface: IfName,
+    pub family: Family,
+    pub mode: TargetMode,
+    pub test: Option<IpAddr>,
+    /// Between two rounds.
+    pub interval: Duration,
+    pub rounds_missed: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum TargetMode {
+    Disabled,
+    Pinned,
+    Routes,
+    Multicast,
+    Neighbors,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct TargetView {
+    pub interface: IfName,
+    pub family: Family,
+    pub target: IpAddr,
+    pub state: TargetState,
+    /// Index of its slot in the kernel maps.
+    pub path: u16,
+    pub sent: u64,
+    pub acked: u64,
+    pub lost: u64,
+    /// Smoothed round-trip time and mean deviation, ns; 0 = none yet.
+    pub srtt: u64,
+    pub rttvar: u64,
+    pub last_reply: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum TargetState {
+    /// Counts for the verdict.
+    Active,
+    /// Has never answered this host: counts for nothing (design 2.5).
+    Unproven,
+    /// Silent here while others answer.
+    Dead,
+}
+
+/// How late our own thread ran: the daemon names its own blindness.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Lateness {
+    pub max: Duration,
+    pub rounds_missed: u64,
+    /// Longest wait of a request, RTNL included.
+    pub request_max: Duration,
+}
