@@ -1,1 +1,10 @@
-//! The daemon.
+//! The edges of mpathd: configuration, the three threads (design 3) and the tools. What is decided
+//! is decided in `mpathd-core`.
+
+pub mod cli;
+pub mod config;
+pub mod fast;
+pub mod host;
+pub mod messages;
+pub mod queue;
+pub mod slow;

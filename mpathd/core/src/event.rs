@@ -10,6 +10,7 @@ use crate::request::OpId;
 use crate::time::Instant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "events cross queues that must not allocate")]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
@@ -218,7 +219,7 @@ pub struct Gateway {
 
 impl Gateways {
     /// More next hops than any instance can use.
-    pub const MAX: usize = 32;
+    pub const MAX: usize = 16;
 
     pub fn iter(&self) -> impl Iterator<Item = Gateway> + '_ {
         self.all.iter().copied().flatten()

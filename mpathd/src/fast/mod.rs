@@ -1,0 +1,3 @@
+//! The fast thread: engine, timers, probe sockets, slots and link notices.
+
+pub mod slots;

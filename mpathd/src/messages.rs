@@ -1,0 +1,148 @@
+//! What the three threads say to each other. Fixed-size values; what owns memory or a descriptor is
+//! made and freed outside the fast thread.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mpathd_core::event::{Event, ReceiveMode};
+use mpathd_core::ids::{IfName, Ifindex};
+use mpathd_core::request::{Notice, Op};
+use mpathd_core::time::Instant;
+
+use crate::fast::slots::SlotMap;
+use crate::queue::Queue;
+
+/// To the fast thread.
+pub enum ToFast {
+    /// From the host thread: a fact or an answer. From the slow thread: a command.
+    Event(Event),
+    /// From the host thread, before the first `Channel` that uses it: the slots the kernel fills.
+    Slots(SlotMap),
+    /// From the host thread, just before `Event::Attached`: the sockets of a NIC.
+    Channel(Channel),
+    /// Ends the thread; addresses and routes stay.
+    Stop,
+}
+
+/// Sockets of one NIC, opened and bound by the host thread, non-blocking.
+pub struct Channel {
+    pub ifindex: Ifindex,
+    pub name: IfName,
+    pub mode: ReceiveMode,
+    pub mac: [u8; 6],
+    /// AF_PACKET, protocol 0, PACKET_QDISC_BYPASS.
+    pub send: OwnedFd,
+    /// AF_PACKET with a filter for ARP replies and neighbour advertisements; in socket mode for
+    /// echo replies with our mark too, and with kernel receive stamps.
+    pub receive: OwnedFd,
+    /// The device has a lower one, so an accepted frame may still wait in that one's queue: only the
+    /// driver's transmit stamp (SOF_TIMESTAMPING_TX_SOFTWARE, from the error queue) is proof (N1).
+    pub stamped: bool,
+}
+
+/// To the host thread.
+#[expect(clippy::large_enum_variant, reason = "the queue must not allocate")]
+pub enum ToHost {
+    Op(Op),
+    /// Sockets of a NIC that is gone; closing takes milliseconds (datapath F).
+    Close(Channel),
+    Stop,
+}
+
+/// To the slow thread.
+#[expect(clippy::large_enum_variant, reason = "the queue must not allocate")]
+pub enum ToSlow {
+    Notice(Instant, Notice),
+    /// For the recorder, in the order in which the engine took them.
+    Fact(Instant, Event),
+    /// A sysctl of a member was changed, to be logged once and put back by release.
+    Sysctl {
+        interface: IfName,
+        key: SysctlKey,
+        old: i32,
+        new: i32,
+    },
+    /// A text of the kernel to a failed request, or anything else worth a line. Not from fast.
+    Log {
+        severity: mpathd_core::message::Severity,
+        text: String,
+    },
+    /// The fast loop has come round: feeds the watchdog.
+    Alive {
+        late: Duration,
+    },
+    Stopped(&'static str),
+}
+
+/// The sysctls of a member that we set, with their value (design 5).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum SysctlKey {
+    ArpIgnore,
+    ArpAnnounce,
+    RpFilter,
+    IgnoreRoutesWithLinkdown,
+    PromoteSecondaries,
+    KeepAddrOnDown,
+    IgnoreRoutesWithLinkdown6,
+}
+
+impl SysctlKey {
+    pub const ALL: [SysctlKey; 7] = [
+        SysctlKey::ArpIgnore,
+        SysctlKey::ArpAnnounce,
+        SysctlKey::RpFilter,
+        SysctlKey::IgnoreRoutesWithLinkdown,
+        SysctlKey::PromoteSecondaries,
+        SysctlKey::KeepAddrOnDown,
+        SysctlKey::IgnoreRoutesWithLinkdown6,
+    ];
+
+    pub fn wanted(self) -> i32 {
+        match self {
+            SysctlKey::ArpAnnounce | SysctlKey::RpFilter => 2,
+            SysctlKey::ArpIgnore
+            | SysctlKey::IgnoreRoutesWithLinkdown
+            | SysctlKey::PromoteSecondaries
+            | SysctlKey::KeepAddrOnDown
+            | SysctlKey::IgnoreRoutesWithLinkdown6 => 1,
+        }
+    }
+
+    /// Path below /proc/sys.
+    pub fn path(self, interface: IfName) -> String {
+        let (family, name) = match self {
+            SysctlKey::ArpIgnore => ("ipv4", "arp_ignore"),
+            SysctlKey::ArpAnnounce => ("ipv4", "arp_announce"),
+            SysctlKey::RpFilter => ("ipv4", "rp_filter"),
+            SysctlKey::IgnoreRoutesWithLinkdown => ("ipv4", "ignore_routes_with_linkdown"),
+            SysctlKey::PromoteSecondaries => ("ipv4", "promote_secondaries"),
+            SysctlKey::KeepAddrOnDown => ("ipv6", "keep_addr_on_down"),
+            SysctlKey::IgnoreRoutesWithLinkdown6 => ("ipv6", "ignore_routes_with_linkdown"),
+        };
+        format!("net/{family}/conf/{interface}/{name}")
+    }
+}
+
+/// The ends of all queues; every thread holds one.
+#[derive(Clone)]
+pub struct Queues {
+    pub fast: Arc<Queue<ToFast>>,
+    pub host: Arc<Queue<ToHost>>,
+    pub slow: Arc<Queue<ToSlow>>,
+}
+
+impl Queues {
+    /// # Errors
+    /// Where no eventfd is to be had.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            fast: Arc::new(Queue::new(4096)?),
+            host: Arc::new(Queue::new(4096)?),
+            slow: Arc::new(Queue::new(8192)?),
+        })
+    }
+}
