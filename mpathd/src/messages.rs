@@ -42,7 +42,6 @@ pub struct Channel {
 }
 
 /// To the host thread.
-#[expect(clippy::large_enum_variant, reason = "the queue must not allocate")]
 pub enum ToHost {
     Op(Op),
     /// Sockets of a NIC that is gone; closing takes milliseconds (datapath F).
@@ -51,7 +50,6 @@ pub enum ToHost {
 }
 
 /// To the slow thread.
-#[expect(clippy::large_enum_variant, reason = "the queue must not allocate")]
 pub enum ToSlow {
     Notice(Instant, Notice),
     /// For the recorder, in the order in which the engine took them.
