@@ -8,6 +8,7 @@ use crate::config::TestAddress;
 use crate::engine::Engine;
 use crate::event::{Hops, ObservedRoute};
 use crate::ids::{Family, IpNet};
+use crate::member::Member;
 use crate::placement::Rank;
 use crate::request::{Peers, Request, Role, WantedRoute};
 use crate::resource::{DataAddress, Resource};
@@ -183,7 +184,8 @@ impl Engine {
         }
     }
 
-    /// `None` while no source address of the family stands anywhere.
+    /// `None` while no source address of the family stands anywhere, or no link is up: the kernel
+    /// refuses a route over dead hops.
     fn wanted_route(&self, r: usize, now: Instant) -> Option<WantedRoute> {
         let route = &self.routes[r];
         let g = self.groups.iter().position(|g| g.routes.contains(&r))?;
@@ -233,8 +235,8 @@ impl Engine {
         }
         let owner = source.holder.filter(|h| source.on.contains(*h));
         let anywhere = || (0..group.members.len()).find(|p| source.on.contains(*p));
-        let owner = owner.or_else(anywhere).map(|p| group.members.start + p);
-        owner.and_then(|m| self.members[m].ifindex()).into_iter().collect()
+        let owner = owner.or_else(anywhere).map(|p| &self.members[group.members.start + p]);
+        owner.filter(|m| m.link_up()).and_then(Member::ifindex).into_iter().collect()
     }
 
     fn has_own_address(&self, m: usize, near: core::net::IpAddr) -> bool {
