@@ -200,7 +200,7 @@ impl Engine {
         if source.on.is_empty() {
             return None;
         }
-        let hops = self.hops(g, family, near, source, now);
+        let hops = self.hops(g, r, near, source, now);
         (!hops.as_slice().is_empty()).then_some(WantedRoute {
             key: route.key,
             via: route.via,
@@ -214,21 +214,33 @@ impl Engine {
     fn hops(
         &self,
         g: usize,
-        family: Family,
+        r: usize,
         near: core::net::IpAddr,
         source: &DataAddress,
         now: Instant,
     ) -> Hops {
         let group = &self.groups[g];
+        let family = Family::of(near);
+        let present = self.routes[r].observed.map(|o| o.hops).unwrap_or_default();
         let spread: Hops = group
             .members
             .clone()
-            .filter(|m| {
-                let member = &self.members[*m];
-                group.rank(member, family, now) == Rank::Active
-                    && (family == Family::Inet6 || self.has_own_address(*m, near))
+            .filter(|m| family == Family::Inet6 || self.has_own_address(*m, near))
+            .map(|m| &self.members[m])
+            .filter(|member| {
+                let stays = member.ifindex().is_some_and(|i| present.as_slice().contains(&i));
+                match group.rank(member, family, now) {
+                    Rank::Active => true,
+                    // Just outrun by another member's first reply: it stays for a moment.
+                    Rank::Spare => stays && member.active && group.is_sticky(member, now),
+                    Rank::Answering
+                    | Rank::Silent
+                    | Rank::LinkDown
+                    | Rank::Offline
+                    | Rank::Absent => false,
+                }
             })
-            .filter_map(|m| self.members[m].ifindex())
+            .filter_map(Member::ifindex)
             .collect();
         if !spread.as_slice().is_empty() {
             return spread;

@@ -12,7 +12,7 @@ use mpathd_core::engine::Engine;
 use mpathd_core::event::{
     Address, Command, Done, Errno, Event, Fate, Link, ObservedRoute, ReceiveMode, RouteKey,
 };
-use mpathd_core::ids::{IfName, Ifindex, PathId};
+use mpathd_core::ids::{IfName, Ifindex, IpNet, PathId};
 use mpathd_core::message::Message;
 use mpathd_core::request::{Action, Notice, Op, PathKey, Request, Role};
 use mpathd_core::state::Saved;
@@ -66,8 +66,13 @@ pub struct Lan {
     pub kernel: Duration,
     /// Requests that are refused, with the errno.
     pub refuse: fn(&Request) -> Option<i32>,
+    /// Counts what a call into the engine allocates.
+    pub watch: Option<fn(&mut dyn FnMut()) -> usize>,
+    pub allocated: usize,
+    pub turns: usize,
     /// A NIC that hears nothing of one family (`true`: IPv6).
     pub deaf: Option<(IfName, bool)>,
+    group: Group,
     data: Vec<IpAddr>,
     /// Data addresses that have been in the kernel: they may never be missing again.
     placed: BTreeSet<IpAddr>,
@@ -142,7 +147,8 @@ impl Lan {
         let data = group.data.iter().map(|net| net.address).collect();
         let mut lan = Self {
             now,
-            engine: Engine::new(Config { groups: vec![group] }, saved, seed),
+            engine: Engine::new(Config { groups: vec![group.clone()] }, saved, seed),
+            group,
             nics: BTreeMap::new(),
             targets,
             paths: BTreeMap::new(),
@@ -155,6 +161,9 @@ impl Lan {
             replies: Vec::new(),
             kernel: MS / 10,
             refuse: |_| None,
+            watch: None,
+            allocated: 0,
+            turns: 0,
             deaf: None,
             data,
             placed: BTreeSet::new(),
@@ -240,6 +249,44 @@ impl Lan {
         self.now = end;
     }
 
+    /// SIGKILL and start: a new engine sees what stands in the kernel, and the state file.
+    pub fn restart(&mut self) {
+        let saved = self.view().saved();
+        let config = Config { groups: vec![self.group.clone()] };
+        self.engine = Engine::new(config, saved, 0x1234_5678_9abc_def1);
+        self.events.clear();
+        self.paths.clear();
+        self.messages.clear();
+        self.requests.clear();
+        let facts: Vec<Event> = self.nics.values().map(|n| Event::Link(n.link)).collect();
+        facts.into_iter().for_each(|fact| self.post(Duration::ZERO, fact));
+        for (ifindex, address) in self.addresses.clone() {
+            let (address, ours) = (IpNet::host(address), true);
+            let seen = Address { ifindex, address, ours, tentative: false, link_scope: false };
+            self.post(Duration::ZERO, Event::Address(seen));
+        }
+        let routes: Vec<Event> = self.routes.values().map(|r| Event::Route(*r)).collect();
+        routes.into_iter().for_each(|fact| self.post(Duration::ZERO, fact));
+        self.survey();
+    }
+
+    /// Somebody else removes an address.
+    pub fn steal(&mut self, address: &str) {
+        let address: IpAddr = address.parse().unwrap();
+        let (ifindex, _) = *self.addresses.iter().find(|(_, a)| *a == address).unwrap();
+        self.addresses.remove(&(ifindex, address));
+        self.placed.remove(&address);
+        self.post(Duration::ZERO, Event::AddressGone { ifindex, address });
+    }
+
+    /// The kernel gives a NIC its link-local address.
+    pub fn link_local(&mut self, i: usize, address: &str) {
+        let ifindex = self.nics[&name(i)].link.ifindex;
+        let address = IpNet::new(address.parse().unwrap(), 64).unwrap();
+        let seen = Address { ifindex, address, ours: false, tentative: false, link_scope: true };
+        self.post(MS, Event::Address(seen));
+    }
+
     /// Lets time pass while the daemon is stopped; what arrives meanwhile is found afterwards.
     pub fn stop_daemon(&mut self, span: Duration) {
         self.now = self.now + span;
@@ -268,14 +315,25 @@ impl Lan {
             && at <= self.now
         {
             self.events.remove(&(at, serial));
-            self.engine.handle(self.now, event);
+            let now = self.now;
+            self.call(|engine| engine.handle(now, event));
         }
-        self.engine.handle_timeout(self.now);
+        let now = self.now;
+        self.call(|engine| engine.handle_timeout(now));
+        self.turns += 1;
         // Fates are told at once, as the fast thread does, and may cause further actions.
         while let Some(action) = self.engine.poll_action() {
             self.act(action);
         }
         self.check();
+    }
+
+    fn call(&mut self, mut act: impl FnMut(&mut Engine)) {
+        let Self { engine, watch, allocated, .. } = self;
+        match watch {
+            Some(watch) => *allocated += watch(&mut || act(engine)),
+            None => act(engine),
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -301,7 +359,8 @@ impl Lan {
             nic.frames += 1;
         }
         let up = nic.link.running && nic.wire == Wire::Works;
-        self.engine.handle(self.now, Event::Sent { path, seq, at: self.now, fate });
+        let now = self.now;
+        self.call(|engine| engine.handle(now, Event::Sent { path, seq, at: now, fate }));
         self.serial += 1;
         let Some(target) = self.targets.get(&key.target) else { return };
         let lost = target.lose_one_in != 0 && scramble(self.serial) % target.lose_one_in == 0;
