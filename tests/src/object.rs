@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result, bail};
 use aya::maps::Map;
-use aya::programs::{SchedClassifier, Xdp};
+use aya::programs::xdp::XdpMode;
+use aya::programs::{SchedClassifier, TcAttachType, Xdp};
 use aya::{Ebpf, TestRun, TestRunOptions};
 use mpathd_common::abi::{self, Skip, Slot, Word};
 
@@ -85,6 +86,23 @@ impl Program {
             skips: Mapping::new(&ebpf, abi::maps::SKIPS, abi::CPUS * abi::SKIP_ROW)?,
             ebpf,
         })
+    }
+
+    /// Attaches to an interface of the calling thread's namespace until `self` is dropped.
+    pub fn attach(&mut self, hook: Hook, interface: &str, mode: XdpMode) -> Result<()> {
+        match hook {
+            Hook::Xdp => {
+                let program =
+                    self.ebpf.program_mut(abi::programs::XDP).context("no XDP program")?;
+                <&mut Xdp>::try_from(program)?.attach(interface, mode)?;
+            }
+            Hook::Tcx => {
+                let program = self.ebpf.program_mut(abi::programs::TCX).context("no tc program")?;
+                let program: &mut SchedClassifier = program.try_into()?;
+                program.attach(interface, TcAttachType::Ingress)?;
+            }
+        }
+        Ok(())
     }
 
     /// The frames that all CPUs together counted so.
