@@ -38,7 +38,9 @@ pub fn isolated<F: FnOnce()>(test: F) {
         .output()
         .expect("unshare (package util-linux) can be run");
     let said = String::from_utf8_lossy(&output.stdout);
-    print!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    // Set off, so that nobody takes the inner result line for one of the outer program.
+    let told = [&*said, &String::from_utf8_lossy(&output.stderr)].concat();
+    told.lines().for_each(|line| println!("  | {line}"));
     assert!(output.status.success(), "{name} failed in its namespaces: {}", output.status);
     // A name that no test has would run nothing, and succeed.
     assert!(said.contains("1 passed"), "no test `{name}` has run in its namespaces");

@@ -135,6 +135,7 @@ fn linker() -> Result<PathBuf> {
     let linker = folder.join("bin/bpf-linker");
     if !linker.exists() {
         install(LINKER)?;
+        let build = folder.join("build");
         println!(
             "toolchain: cargo install bpf-linker {BPF_LINKER} into target/tools (one to two minutes)"
         );
@@ -143,8 +144,9 @@ fn linker() -> Result<PathBuf> {
             .args(["--no-default-features", "--features", &format!("llvm-{LLVM}"), "--root"])
             .arg(&folder)
             .env("LLVM_PREFIX", LLVM_PREFIX)
-            .env("CARGO_TARGET_DIR", folder.join("build")))
+            .env("CARGO_TARGET_DIR", &build))
         .context("bpf-linker links the XDP program; without it there is none")?;
+        std::fs::remove_dir_all(&build).context("cannot remove what bpf-linker was built in")?;
     }
     Ok(linker)
 }
