@@ -26,8 +26,9 @@ impl fmt::Display for Origin<'_> {
 }
 
 impl Origins {
+    /// The first element of a list stands for it.
     pub(super) fn note(&mut self, key: String, place: Place) {
-        self.0.insert(key, place);
+        self.0.entry(key).or_insert(place);
     }
 
     /// Of the first of `paths` that was written, the most special one first.

@@ -57,10 +57,7 @@ fn one<T>(Located { value, at }: Located<T>, origins: &mut Origins) -> T {
 }
 
 fn all<T>(values: Vec<Located<T>>, origins: &mut Origins) -> Vec<T> {
-    // The first element stands for the list, so it is noted last.
-    let mut list: Vec<T> = values.into_iter().rev().map(|v| one(v, origins)).collect();
-    list.reverse();
-    list
+    values.into_iter().map(|value| one(value, origins)).collect()
 }
 
 fn group(group: raw::Group, common: &Common, origins: &mut Origins) -> Group {
@@ -71,7 +68,7 @@ fn group(group: raw::Group, common: &Common, origins: &mut Origins) -> Group {
         quiet_period: common.quiet_period,
         data: all(group.data, origins),
         targets: all(group.targets, origins),
-        routes: group.routes.into_iter().rev().map(|r| route(r, origins)).rev().collect(),
+        routes: group.routes.into_iter().map(|r| route(r, origins)).collect(),
         members: group.interfaces.into_iter().map(|i| member(i, common, origins)).collect(),
     }
 }
