@@ -1,0 +1,74 @@
+//! The daemon as the tools see it; behind it is the control socket, in tests a made-up picture.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+
+use mpathd_core::ids::{Family, IfName};
+use mpathd_core::request::CommandError;
+use mpathd_core::view::View;
+
+pub trait Daemon: Sized {
+    /// # Errors
+    /// Where no daemon answers, with the path in the text.
+    fn connect(run_dir: &Path) -> Result<Self, Failure>;
+
+    /// # Errors
+    /// Where the connection breaks.
+    fn snapshot(&mut self) -> Result<View, Failure>;
+
+    /// Every probe from now on; ends when the daemon does.
+    ///
+    /// # Errors
+    /// Where the connection breaks.
+    fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure>;
+
+    /// # Errors
+    /// Where the daemon refuses, or we may not.
+    fn offline(&mut self, interface: IfName) -> Result<(), Failure>;
+
+    /// # Errors
+    /// As [`Daemon::offline`].
+    fn online(&mut self, interface: IfName) -> Result<(), Failure>;
+}
+
+/// Why there is no answer, or not the one that was wished for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    Refused(CommandError),
+    Other(String),
+}
+
+impl fmt::Display for Failure {
+    /// The words of behaviour file 6.3.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Failure::Refused(CommandError::UnknownInterface) => {
+                "not a physical interface or not in an IPMP group"
+            }
+            Failure::Refused(CommandError::NoRedundancy) => {
+                "no other functioning interfaces are in its IPMP group"
+            }
+            Failure::Refused(CommandError::AlreadyOffline) => "it is already offline",
+            Failure::Refused(CommandError::NotOffline) => "it is not offline",
+            Failure::Other(text) => text,
+        })
+    }
+}
+
+/// A probe that was answered or given up; times are of CLOCK_MONOTONIC, in ns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeRecord {
+    pub interface: IfName,
+    pub family: Family,
+    pub target: IpAddr,
+    pub seq: u16,
+    pub sent_ns: u64,
+    /// Stamp of the receive hook; `None` when lost.
+    pub received_ns: Option<u64>,
+    /// When the engine took it up.
+    pub processed_ns: u64,
+    /// Smoothed round-trip time and mean deviation of the path; 0 = none yet.
+    pub srtt_ns: u64,
+    pub rttvar_ns: u64,
+}
