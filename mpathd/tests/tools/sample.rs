@@ -41,6 +41,8 @@ fn interface(name: &str, group: &str) -> InterfaceView {
         standby: false,
         down: false,
         duplicate_mac: false,
+        offline: false,
+        met: true,
         link: LinkState::Up,
         probe: ProbeState::Ok,
         state: InterfaceState::Ok,
@@ -126,6 +128,7 @@ pub(crate) fn view() -> View {
     View {
         at: Instant(60_000_000_000),
         settled: true,
+        proven: Vec::new(),
         groups: vec![
             group("field2", GroupState::Degraded, Some(20_000)),
             group("acctg1", GroupState::Failed, None),
