@@ -1,12 +1,14 @@
 //! The daemon as the tools see it; behind it is the control socket, in tests a made-up picture.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 
-use mpathd_core::ids::{Family, IfName};
+use mpathd_core::ids::IfName;
 use mpathd_core::request::CommandError;
 use mpathd_core::view::View;
+
+pub use crate::slow::client::ProbeRecord;
+use crate::slow::client::{self, Client, ClientError};
 
 pub trait Daemon: Sized {
     /// # Errors
@@ -56,19 +58,33 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A probe that was answered or given up; times are of CLOCK_MONOTONIC, in ns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProbeRecord {
-    pub interface: IfName,
-    pub family: Family,
-    pub target: IpAddr,
-    pub seq: u16,
-    pub sent_ns: u64,
-    /// Stamp of the receive hook; `None` when lost.
-    pub received_ns: Option<u64>,
-    /// When the engine took it up.
-    pub processed_ns: u64,
-    /// Smoothed round-trip time and mean deviation of the path; 0 = none yet.
-    pub srtt_ns: u64,
-    pub rttvar_ns: u64,
+impl Daemon for Client {
+    fn connect(run_dir: &Path) -> Result<Self, Failure> {
+        Ok(client::connect(run_dir)?)
+    }
+
+    fn snapshot(&mut self) -> Result<View, Failure> {
+        Ok(Client::snapshot(self)?)
+    }
+
+    fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure> {
+        Ok(Client::probes(self)?.map(|record| Ok(record?)))
+    }
+
+    fn offline(&mut self, interface: IfName) -> Result<(), Failure> {
+        Ok(Client::offline(self, interface)?)
+    }
+
+    fn online(&mut self, interface: IfName) -> Result<(), Failure> {
+        Ok(Client::online(self, interface)?)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused(why) => Failure::Refused(why),
+            other => Failure::Other(other.to_string()),
+        }
+    }
 }

@@ -16,6 +16,11 @@ pub fn default_run_dir() -> PathBuf {
         .into()
 }
 
+/// The command line without the name of the program; what is no text can't be a name of ours.
+pub fn arguments() -> impl Iterator<Item = String> {
+    std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned())
+}
+
 /// Which options there are. A letter or name followed by `:` takes a value, as for getopt(3).
 #[derive(Clone, Copy)]
 pub struct Known {

@@ -27,6 +27,9 @@ pub fn run(path: &Path) -> ExitCode {
         Ok((plan, warnings)) => {
             let mut out = io::stdout().lock();
             let told = out.write_all(plan.as_bytes()).and_then(|()| {
+                if !warnings.is_empty() {
+                    writeln!(out)?;
+                }
                 warnings.iter().try_for_each(|warning| writeln!(out, "warning: {warning}"))
             });
             ExitCode::from(u8::from(told.is_err()))
