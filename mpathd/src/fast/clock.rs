@@ -58,7 +58,10 @@ mod tests {
         let later = now();
         let slack = 1_000_000;
         let at = Realtime::sample().convert(stamp, Instant(0), Instant(u64::MAX));
-        assert!(at.0 + slack >= earlier.0 && at.0 <= later.0 + slack, "{earlier:?} {at:?} {later:?}");
+        assert!(
+            at.0 + slack >= earlier.0 && at.0 <= later.0 + slack,
+            "{earlier:?} {at:?} {later:?}"
+        );
     }
 
     #[test]

@@ -17,8 +17,13 @@ pub enum Outcome {
     All,
     /// RLIMIT_MEMLOCK is finite: under mlockall the third thread or a 4 MiB allocation would fail
     /// (measured, A6), so only code, static data and the heap of the start are locked. Bytes.
-    Some { locked: usize, limit: u64 },
-    Refused { errno: i32 },
+    Some {
+        locked: usize,
+        limit: u64,
+    },
+    Refused {
+        errno: i32,
+    },
 }
 
 impl fmt::Display for Outcome {
