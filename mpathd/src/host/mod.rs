@@ -1,1 +1,3 @@
-//! host
+//! The host thread.
+
+pub mod counters;
