@@ -7,4 +7,5 @@ pub mod fast;
 pub mod host;
 pub mod messages;
 pub mod queue;
+pub mod shared;
 pub mod slow;
