@@ -22,7 +22,9 @@
 
 use core::mem::{align_of, offset_of, size_of};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
+#[cfg(not(target_arch = "bpf"))]
+use core::sync::atomic::Ordering;
 
 /// Version of everything in this file. Part of the pin directory's name, and written into the object, see [`layout_of`].
 pub const LAYOUT: u32 = 1;
@@ -79,6 +81,7 @@ pub trait Word {
     fn add(&self, n: u64);
 }
 
+#[cfg(not(target_arch = "bpf"))]
 impl Word for AtomicU64 {
     fn get(&self) -> u64 {
         AtomicU64::load(self, Ordering::Acquire)
