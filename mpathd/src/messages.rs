@@ -77,7 +77,10 @@ pub enum ToSlow {
         severity: mpathd_core::message::Severity,
         text: String,
     },
-    /// The fast loop has come round: feeds the watchdog.
+    /// So many notices and facts of the fast thread found the queue full; what is told from here
+    /// on is not all there was.
+    Overrun(u64),
+    /// The fast loop has come round: feeds the watchdog. The latest wake-up since the last time.
     Alive {
         late: Duration,
     },
