@@ -107,10 +107,8 @@ fn named(ifindex: Ifindex, address: IpNet) -> AddressMessage {
         index: ifindex.0,
         ..AddressHeader::default()
     };
-    message.attributes = vec![
-        AddressAttribute::Local(address.address),
-        AddressAttribute::Address(address.address),
-    ];
+    message.attributes =
+        vec![AddressAttribute::Local(address.address), AddressAttribute::Address(address.address)];
     message
 }
 

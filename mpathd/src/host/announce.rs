@@ -24,12 +24,8 @@ use super::outbox::Slow;
 use super::{sockets, sysctl};
 
 /// When each is sent, counted from the first.
-const AT: [Duration; 4] = [
-    Duration::ZERO,
-    Duration::from_millis(100),
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-];
+const AT: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5)];
 /// An address whose notice has not come by then has been removed again.
 const NOTICE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -68,7 +64,14 @@ impl Announcer {
     /// Begins anew; the first goes out as soon as the address is observed.
     pub(super) fn begin(&mut self, address: IpAddr, ifindex: Ifindex, peers: Peers, now: Instant) {
         self.pending.retain(|p| p.address != address);
-        self.pending.push(Announcement { address, ifindex, peers, asked: now, first: None, sent: 0 });
+        self.pending.push(Announcement {
+            address,
+            ifindex,
+            peers,
+            asked: now,
+            first: None,
+            sent: 0,
+        });
     }
 
     /// The address is no longer bound to this NIC. Neighbours may have had a last answer from there,
@@ -132,7 +135,10 @@ fn send(
         .and_then(|socket| frames(what, link, |frame| sockets::send(socket, frame)));
     if let Err(error) = result {
         let name = link.link.name;
-        slow.log(Severity::Warning, format!("announcing {} on {name} failed: {error}", what.address));
+        slow.log(
+            Severity::Warning,
+            format!("announcing {} on {name} failed: {error}", what.address),
+        );
     }
 }
 

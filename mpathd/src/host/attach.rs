@@ -74,7 +74,10 @@ impl Hooks {
         if let Kernel::Ready { bpf, .. } = &mut self.kernel
             && let Err(error) = bpf.set_consume(ifindex, consume)
         {
-            slow.log(Severity::Warning, format!("{}: replies are not consumed: {error}", link.link.name));
+            slow.log(
+                Severity::Warning,
+                format!("{}: replies are not consumed: {error}", link.link.name),
+            );
         }
         let stands = self.attached.get(&ifindex).map(|a| a.mode);
         if let Some(mode) = stands.filter(|mode| wanted(link, datapath).contains(mode)) {
@@ -230,12 +233,7 @@ fn adoptable(
     PinnedLink::from_pin(path).ok().map(FdLink::from)
 }
 
-fn xdp(
-    bpf: &mut Bpf,
-    pins: Option<&Path>,
-    link: &LinkFact,
-    mode: XdpMode,
-) -> Result<Link, String> {
+fn xdp(bpf: &mut Bpf, pins: Option<&Path>, link: &LinkFact, mode: XdpMode) -> Result<Link, String> {
     let ifindex = link.link.ifindex;
     let native = mode == XdpMode::Driver;
     let kind = if native { ReceiveMode::Xdp } else { ReceiveMode::XdpGeneric };
@@ -252,7 +250,10 @@ fn xdp(
         return Ok(Link::Xdp { _link: link });
     }
     if slot.program != 0 {
-        return Err(format!("the slot holds program {} of somebody else; it is left alone", slot.program));
+        return Err(format!(
+            "the slot holds program {} of somebody else; it is left alone",
+            slot.program
+        ));
     }
     let id = program.attach_to_if_index(ifindex.0, mode).map_err(|e| in_words(&e))?;
     let attached = program.take_link(id).map_err(|e| in_words(&e))?;

@@ -37,7 +37,9 @@ impl Bpf {
         match layout_of(object) {
             Some(LAYOUT) => {}
             None => return Err("this binary was built without the kernel program".to_owned()),
-            Some(other) => return Err(format!("the kernel program has layout {other}, not {LAYOUT}")),
+            Some(other) => {
+                return Err(format!("the kernel program has layout {other}, not {LAYOUT}"));
+            }
         }
         let mut loader = EbpfLoader::new();
         loader.btf(None);

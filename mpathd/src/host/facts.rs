@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
-use mpathd_core::event::{Gateway, Link, RouteKey, Unfit};
-use mpathd_core::ids::{IfName, Ifindex, IpNet};
+use mpathd_core::event::{Gateway, Link, RouteKey};
+use mpathd_core::ids::{Ifindex, IpNet};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::route::{
@@ -14,14 +14,15 @@ use netlink_packet_route::route::{
 
 use super::netlink::{Message, attributes};
 use super::{LABEL, PROTOCOL};
+use crate::fast::link_message::{self, Change};
 
 pub(super) const AF_INET: u8 = 2;
 pub(super) const AF_INET6: u8 = 10;
-pub(super) const RTM_NEWLINK: u16 = 16;
+const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
-pub(super) const RTM_NEWADDR: u16 = 20;
+const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
-pub(super) const RTM_NEWROUTE: u16 = 24;
+const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 pub(super) const RTM_NEWNEXTHOP: u16 = 104;
 pub(super) const RTM_DELNEXTHOP: u16 = 105;
@@ -44,9 +45,11 @@ impl Fact {
     pub(super) fn read(message: &Message) -> Result<Option<Self>, Undecoded> {
         let body = message.body;
         Ok(match message.kind {
-            RTM_NEWLINK => link(body)?.map(Self::Link),
+            RTM_NEWLINK => link(message)?.map(Self::Link),
             // Of AF_BRIDGE: a port has left its bridge, the device stays.
-            RTM_DELLINK if body.first() == Some(&0) => ifindex_at(body, 4).map(Self::LinkGone),
+            RTM_DELLINK if body.first() == Some(&0) => {
+                body.get(4..).and_then(u32_of).map(|index| Self::LinkGone(Ifindex(index)))
+            }
             RTM_NEWNEXTHOP => Some(Self::Nexthop(nexthop(body)?)),
             RTM_DELNEXTHOP => Some(Self::NexthopGone(nexthop(body)?.id)),
             RTM_NEWADDR | RTM_DELADDR | RTM_NEWROUTE | RTM_DELROUTE => {
@@ -146,49 +149,24 @@ pub(super) enum NexthopKind {
     Other,
 }
 
-fn ifindex_at(body: &[u8], at: usize) -> Option<Ifindex> {
-    u32_of(body.get(at..)?).map(Ifindex)
-}
-
 fn u32_of(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|b| u32::from_ne_bytes(*b))
 }
 
-fn name_of(value: &[u8]) -> Option<&str> {
-    std::str::from_utf8(value).ok().map(|text| text.trim_end_matches('\0'))
-}
-
-fn link(body: &[u8]) -> Result<Option<LinkFact>, Undecoded> {
+/// What the fast thread reads out of the same message, and what only attaching and sending need.
+fn link(message: &Message) -> Result<Option<LinkFact>, Undecoded> {
     const HEADER: usize = 16;
-    const ARPHRD_ETHER: u16 = 1;
-    let header: &[u8; HEADER] = body.first_chunk().ok_or(Undecoded)?;
-    // AF_BRIDGE and others tell what only they know of the device.
-    if header[0] != 0 {
-        return Ok(None);
-    }
-    let hardware = u16::from_ne_bytes([header[2], header[3]]);
-    let flags = u32_of(&header[8..]).ok_or(Undecoded)?;
-    let has = |flag: libc::c_int| flags & flag.unsigned_abs() != 0;
-    let parts = LinkParts::read(&body[HEADER..]);
-    let odd = hardware != ARPHRD_ETHER || has(libc::IFF_LOOPBACK) || has(libc::IFF_POINTOPOINT);
-    let ifindex = ifindex_at(header, 4).ok_or(Undecoded)?;
+    let mut told = None;
+    let whole = link_message::parse(message.whole, |change| told = Some(change));
+    let link = match told {
+        Some(Change::Is(link)) => link,
+        Some(Change::Gone(_)) | None if whole => return Ok(None),
+        Some(Change::Gone(_)) | None => return Err(Undecoded),
+    };
+    let parts = LinkParts::read(message.body.get(HEADER..).unwrap_or_default());
     Ok(Some(LinkFact {
-        link: Link {
-            name: parts.name.ok_or(Undecoded)?,
-            ifindex,
-            up: has(libc::IFF_UP),
-            running: has(libc::IFF_UP) && has(libc::IFF_RUNNING),
-            reported: parts.operstate != 0,
-            carrier_changes: parts.carrier_changes,
-            mac: parts.mac,
-            unfit: match parts.kind.as_str() {
-                _ if parts.enslaved => Some(Unfit::Enslaved),
-                _ if odd => Some(Unfit::NotEthernet),
-                "ipvlan" | "ipvtap" => Some(Unfit::SharedMac),
-                _ => None,
-            },
-        },
-        lower: parts.lower(ifindex),
+        link,
+        lower: parts.lower(link.ifindex),
         xdp: parts.xdp,
         transmitted: parts.transmitted,
     }))
@@ -196,13 +174,8 @@ fn link(body: &[u8]) -> Result<Option<LinkFact>, Undecoded> {
 
 #[derive(Default)]
 struct LinkParts {
-    name: Option<IfName>,
-    mac: [u8; 6],
     link: Option<Ifindex>,
-    enslaved: bool,
-    operstate: u8,
     kind: String,
-    carrier_changes: u32,
     xdp: XdpSlot,
     transmitted: u64,
 }
@@ -211,37 +184,15 @@ impl LinkParts {
     fn read(body: &[u8]) -> Self {
         let mut parts = Self::default();
         for (kind, value) in attributes(body) {
-            parts.take(kind, value);
+            match kind {
+                libc::IFLA_LINK => parts.link = u32_of(value).map(Ifindex),
+                libc::IFLA_XDP => parts.xdp = xdp_slot(value),
+                libc::IFLA_STATS64 => parts.transmitted = transmitted(value),
+                libc::IFLA_LINKINFO => parts.kind = kind_of_link(value),
+                _ => {}
+            }
         }
         parts
-    }
-
-    fn take(&mut self, kind: u16, value: &[u8]) {
-        match kind {
-            libc::IFLA_ADDRESS => self.mac = value.try_into().unwrap_or_default(),
-            libc::IFLA_IFNAME => self.name = name_of(value).and_then(IfName::new),
-            libc::IFLA_LINK => self.link = u32_of(value).map(Ifindex),
-            libc::IFLA_MASTER => self.enslaved = u32_of(value).is_some_and(|master| master != 0),
-            libc::IFLA_OPERSTATE => self.operstate = value.first().copied().unwrap_or(0),
-            libc::IFLA_CARRIER_CHANGES => self.carrier_changes = u32_of(value).unwrap_or(0),
-            libc::IFLA_XDP => self.xdp = xdp_slot(value),
-            libc::IFLA_STATS64 => {
-                const TX_PACKETS: usize = 8;
-                self.transmitted = value
-                    .get(TX_PACKETS..)
-                    .and_then(|b| b.first_chunk())
-                    .map_or(0, |b| u64::from_ne_bytes(*b));
-            }
-            libc::IFLA_LINKINFO => {
-                const IFLA_INFO_KIND: u16 = 1;
-                self.kind = attributes(value)
-                    .find(|(kind, _)| *kind == IFLA_INFO_KIND)
-                    .and_then(|(_, value)| name_of(value))
-                    .unwrap_or_default()
-                    .to_owned();
-            }
-            _ => {}
-        }
     }
 
     /// IFLA_LINK names the lower device, but of a veth or netkit the peer; a bond's ports are
@@ -253,6 +204,19 @@ impl LinkParts {
             _ => self.link.is_some_and(|link| link != own),
         }
     }
+}
+
+fn kind_of_link(info: &[u8]) -> String {
+    const IFLA_INFO_KIND: u16 = 1;
+    let kind = attributes(info).find(|(kind, _)| *kind == IFLA_INFO_KIND);
+    let text = kind.and_then(|(_, value)| std::str::from_utf8(value).ok());
+    text.unwrap_or_default().trim_end_matches('\0').to_owned()
+}
+
+/// `struct rtnl_link_stats64`: rx_packets, tx_packets, ...
+fn transmitted(statistics: &[u8]) -> u64 {
+    let packets = statistics.get(8..).and_then(|rest| rest.first_chunk());
+    packets.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 fn xdp_slot(value: &[u8]) -> XdpSlot {
@@ -282,7 +246,9 @@ fn address(message: &AddressMessage) -> Option<AddressFact> {
             AddressAttribute::Protocol(number) => protocol = u8::from(*number),
             AddressAttribute::Label(label) => {
                 labelled = label.split_once(':').is_some_and(|(_, tail)| {
-                    !tail.is_empty() && LABEL.starts_with(tail) && (tail == LABEL || label.len() == 15)
+                    !tail.is_empty()
+                        && LABEL.starts_with(tail)
+                        && (tail == LABEL || label.len() == 15)
                 });
             }
             AddressAttribute::Flags(all) => flags = *all,
@@ -325,11 +291,17 @@ fn route(message: &RouteMessage) -> Option<RouteFact> {
             RouteAttribute::NhId(id) => nexthop = Some(*id),
             RouteAttribute::Oif(index) => oif = Some(Ifindex(*index)),
             RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => via = via_of(attribute),
-            RouteAttribute::MultiPath(next) => hops.extend(next.iter().map(|hop| Hop {
-                ifindex: Ifindex(hop.interface_index),
-                via: hop.attributes.iter().find_map(via_of),
-                alive: !hop.flags.intersects(RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown),
-            })),
+            RouteAttribute::MultiPath(next) => {
+                hops.extend(
+                    next.iter().map(|hop| Hop {
+                        ifindex: Ifindex(hop.interface_index),
+                        via: hop.attributes.iter().find_map(via_of),
+                        alive: !hop
+                            .flags
+                            .intersects(RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown),
+                    }),
+                )
+            }
             _ => {}
         }
     }
@@ -390,9 +362,7 @@ fn nexthop(body: &[u8]) -> Result<NexthopFact, Undecoded> {
     let down = u32::from((RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown).bits());
     let kind = match (group, oif) {
         (Some(members), _) => NexthopKind::Group(members),
-        (None, Some(ifindex)) => {
-            NexthopKind::Hop(Hop { ifindex, via, alive: flags & down == 0 })
-        }
+        (None, Some(ifindex)) => NexthopKind::Hop(Hop { ifindex, via, alive: flags & down == 0 }),
         (None, None) => NexthopKind::Other,
     };
     Ok(NexthopFact { id: id.ok_or(Undecoded)?, protocol: header[2], kind })

@@ -52,32 +52,36 @@ pub(super) fn answers(replies: bool, magic: u32) -> Vec<Instruction> {
     let mut program = Vec::new();
     // Of the first two the whole frame is refused where the value is found or missed.
     program.extend([load(LD_W_ABS, PACKET_TYPE), jump(PACKET_OUTGOING, 0, 1), give(0)]);
-    program.extend([
-        load(LD_W_ABS, VLAN_TAG),
-        load(AND, VLAN_ID),
-        jump(0, 1, 0),
-        give(0),
-    ]);
+    program.extend([load(LD_W_ABS, VLAN_TAG), load(AND, VLAN_ID), jump(0, 1, 0), give(0)]);
     accept(&mut program, &[half(ETHERTYPE, ETHERTYPE_ARP), half(ARP_OPERATION, ARP_REPLY)]);
-    accept(&mut program, &[
-        half(ETHERTYPE, ETHERTYPE_IPV6),
-        byte(NEXT_HEADER, ICMPV6),
-        byte(ICMPV6_TYPE, NEIGHBOUR_ADVERTISEMENT),
-    ]);
-    if replies {
-        accept(&mut program, &[
+    accept(
+        &mut program,
+        &[
             half(ETHERTYPE, ETHERTYPE_IPV6),
             byte(NEXT_HEADER, ICMPV6),
-            byte(ICMPV6_TYPE, ICMPV6_ECHO_REPLY),
-            word(ICMPV6_TYPE + ICMP_HEADER, magic),
-        ]);
+            byte(ICMPV6_TYPE, NEIGHBOUR_ADVERTISEMENT),
+        ],
+    );
+    if replies {
+        accept(
+            &mut program,
+            &[
+                half(ETHERTYPE, ETHERTYPE_IPV6),
+                byte(NEXT_HEADER, ICMPV6),
+                byte(ICMPV6_TYPE, ICMPV6_ECHO_REPLY),
+                word(ICMPV6_TYPE + ICMP_HEADER, magic),
+            ],
+        );
         let header = load(LDX_B_MSH, NETWORK);
-        accept(&mut program, &[
-            half(ETHERTYPE, ETHERTYPE_IPV4),
-            byte(PROTOCOL, ICMP),
-            Check { load: vec![header, load(LD_B_IND, NETWORK)], is: ICMP_ECHO_REPLY },
-            Check { load: vec![load(LD_W_IND, NETWORK + ICMP_HEADER)], is: magic },
-        ]);
+        accept(
+            &mut program,
+            &[
+                half(ETHERTYPE, ETHERTYPE_IPV4),
+                byte(PROTOCOL, ICMP),
+                Check { load: vec![header, load(LD_B_IND, NETWORK)], is: ICMP_ECHO_REPLY },
+                Check { load: vec![load(LD_W_IND, NETWORK + ICMP_HEADER)], is: magic },
+            ],
+        );
     }
     program.push(give(0));
     program

@@ -22,6 +22,7 @@ pub(super) struct Mirror {
     gateways: BTreeSet<(IpAddr, Ifindex)>,
     told: Told,
     events: Vec<Event>,
+    gone: Vec<(Ifindex, IfName)>,
 }
 
 /// What the engine believes.
@@ -36,9 +37,8 @@ impl Mirror {
     /// Other interfaces, addresses or routes matter from now on. A full dump is to follow.
     pub(super) fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
-        self.routes.retain(|key, fact| {
-            fact.protocol == PROTOCOL || self.settings.routes.contains(key)
-        });
+        self.routes
+            .retain(|key, fact| fact.protocol == PROTOCOL || self.settings.routes.contains(key));
         self.retell();
     }
 
@@ -117,10 +117,6 @@ impl Mirror {
         self.routes.values()
     }
 
-    pub(super) fn nexthop(&self, id: u32) -> Option<&NexthopFact> {
-        self.nexthops.get(&id)
-    }
-
     pub(super) fn nexthops(&self) -> impl Iterator<Item = &NexthopFact> {
         self.nexthops.values()
     }
@@ -142,7 +138,14 @@ impl Mirror {
         for address in gone {
             self.drop_address(ifindex, address);
         }
-        self.links.remove(&ifindex);
+        if let Some(fact) = self.links.remove(&ifindex) {
+            self.gone.push((ifindex, fact.link.name));
+        }
+    }
+
+    /// Links that have gone since the last call.
+    pub(super) fn take_gone(&mut self) -> Vec<(Ifindex, IfName)> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Replaces all that is known of links by a dump.
@@ -222,7 +225,8 @@ impl Mirror {
     }
 
     fn retell_addresses_of(&mut self, ifindex: Ifindex) {
-        let all: BTreeSet<_> = self.addresses_of(ifindex).map(|fact| fact.address.address).collect();
+        let all: BTreeSet<_> =
+            self.addresses_of(ifindex).map(|fact| fact.address.address).collect();
         for ip in all {
             self.retell_address(ifindex, ip);
         }
@@ -292,7 +296,9 @@ impl Mirror {
         };
         match self.nexthops.get(&id).map(|n| &n.kind) {
             Some(NexthopKind::Hop(hop)) => vec![*hop],
-            Some(NexthopKind::Group(members)) => members.iter().copied().filter_map(single).collect(),
+            Some(NexthopKind::Group(members)) => {
+                members.iter().copied().filter_map(single).collect()
+            }
             Some(NexthopKind::Other) | None => Vec::new(),
         }
     }
@@ -328,9 +334,8 @@ impl Mirror {
     fn add_gateways(&mut self, fact: &RouteFact) {
         if fact.unicast {
             let hops = self.hops(fact);
-            self.gateways.extend(
-                hops.iter().filter_map(Hop::gateway).map(|g| (g.address, g.ifindex)),
-            );
+            self.gateways
+                .extend(hops.iter().filter_map(Hop::gateway).map(|g| (g.address, g.ifindex)));
         }
     }
 
@@ -354,8 +359,12 @@ impl Mirror {
     }
 
     fn retell(&mut self) {
-        let all: BTreeSet<_> =
-            self.addresses.keys().map(|(i, ip, _)| (*i, *ip)).chain(self.told.addresses.keys().copied()).collect();
+        let all: BTreeSet<_> = self
+            .addresses
+            .keys()
+            .map(|(i, ip, _)| (*i, *ip))
+            .chain(self.told.addresses.keys().copied())
+            .collect();
         for (ifindex, ip) in all {
             self.retell_address(ifindex, ip);
         }

@@ -29,10 +29,9 @@ use mpathd_core::message::Severity;
 use mpathd_core::time::Instant;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_gettime};
 
-use crate::fast::priority;
-use crate::messages::{Queues, ToHost, ToSlow};
+use crate::fast::{clock, priority};
+use crate::messages::{Queues, ToFast, ToHost, ToSlow};
 use monitor::Monitor;
 use netlink::Requests;
 use outbox::{Fast, Slow};
@@ -108,6 +107,8 @@ struct Host {
 
 impl Host {
     fn run(&mut self) {
+        // Before the first request: what stands already is not to be made again.
+        self.survey();
         loop {
             self.observe();
             if !self.serve() {
@@ -129,11 +130,12 @@ impl Host {
 
     fn pass_on(&mut self) {
         for event in self.monitor.mirror.take_events() {
-            self.fast.push(crate::messages::ToFast::Event(event));
+            self.fast.push(ToFast::Event(event));
         }
-        for ifindex in self.monitor.take_gone() {
+        for (ifindex, name) in self.monitor.mirror.take_gone() {
             self.announcer.forget(ifindex);
             self.hooks.forget(ifindex);
+            self.sysctls.forget(name);
         }
     }
 
@@ -158,11 +160,13 @@ impl Host {
 
     fn survey(&mut self) {
         if let Err(refused) = self.monitor.survey(&mut self.requests) {
-            self.slow.log(Severity::Error, format!("reading the kernel's tables failed: {refused}"));
+            self.slow
+                .log(Severity::Error, format!("reading the kernel's tables failed: {refused}"));
         }
         self.pass_on();
         if let Err(refused) = nexthop::sweep(&mut self.requests, &self.monitor.mirror) {
-            self.slow.log(Severity::Warning, format!("removing unused next hops failed: {refused}"));
+            self.slow
+                .log(Severity::Warning, format!("removing unused next hops failed: {refused}"));
         }
         self.compare_sysctls();
     }
@@ -181,15 +185,5 @@ impl Host {
             // A signal is for the slow thread; whatever woke us, all sources are looked at.
             Ok(_) | Err(_) => {}
         }
-    }
-}
-
-mod clock {
-    use super::{ClockId, Instant, clock_gettime};
-
-    /// CLOCK_MONOTONIC.
-    pub(super) fn now() -> Instant {
-        let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from);
-        Instant(time.map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)))
     }
 }

@@ -7,16 +7,17 @@ use std::time::Duration;
 use mpathd_core::event::Event;
 use mpathd_core::ids::Ifindex;
 use mpathd_core::time::Instant;
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::route::{RouteMessage, RouteProtocol};
-use netlink_packet_route::AddressFamily;
 
 use super::facts::{AddressFact, Fact, LinkFact, RouteFact};
 use super::mirror::Mirror;
 use super::netlink::{Message, Notices, Read, Refused, Requests};
-use super::{PROTOCOL, Settings, clock};
+use super::{PROTOCOL, Settings};
+use crate::fast::clock;
 
 const RTNLGRP_LINK: u32 = 1;
 const RTNLGRP_IPV4_IFADDR: u32 = 5;
@@ -33,8 +34,6 @@ const SURVEY_SHARE: u32 = 50;
 pub(super) struct Monitor {
     notices: Notices,
     pub(super) mirror: Mirror,
-    /// Links that have gone since the host thread last asked.
-    gone: Vec<Ifindex>,
     due: Due,
     /// The last dump of any kind, and of everything.
     last: Option<Dumped>,
@@ -77,7 +76,6 @@ impl Monitor {
         Ok(Self {
             notices: Notices::open(&groups, buffer)?,
             mirror,
-            gone: Vec::new(),
             due: Due::Everything,
             last: None,
             survey: None,
@@ -93,13 +91,10 @@ impl Monitor {
     pub(super) fn drain(&mut self) {
         const DATAGRAMS: usize = 4096;
         let doubt = self.doubt();
-        let Self { notices, mirror, gone, due, .. } = self;
+        let Self { notices, mirror, due, .. } = self;
         for _ in 0..DATAGRAMS {
             let read = notices.read(|message| match Fact::read(message) {
                 Ok(Some(fact)) => {
-                    if let Fact::LinkGone(ifindex) = fact {
-                        gone.push(ifindex);
-                    }
                     if mirror.apply(fact) {
                         *due = (*due).max(doubt);
                     }
@@ -155,15 +150,32 @@ impl Monitor {
         result
     }
 
+    /// Routes are looked at soon, though no notice gave reason for it.
+    pub(super) fn doubt_routes(&mut self) {
+        self.due = self.due.max(self.doubt());
+    }
+
+    /// Looks at the routes now.
+    ///
+    /// # Errors
+    /// The kernel's to a dump.
+    pub(super) fn refresh_routes(&mut self, requests: &mut Requests) -> Result<(), Refused> {
+        self.drain();
+        self.dump(requests, Due::Routes)
+    }
+
     fn dump(&mut self, requests: &mut Requests, due: Due) -> Result<(), Refused> {
         if due == Due::Everything {
             let links = link_dump(requests)?;
             self.mirror.sweep_links(links);
             self.mirror.sweep_addresses(address_dump(requests)?);
         }
-        let nexthops = collect(|take| requests.dump_raw(RTM_GETNEXTHOP, &[0; 8], take), |fact| {
-            if let Fact::Nexthop(nexthop) = fact { Some(nexthop) } else { None }
-        })?;
+        let nexthops = collect(
+            |take| requests.dump_raw(RTM_GETNEXTHOP, &[0; 8], take),
+            |fact| {
+                if let Fact::Nexthop(nexthop) = fact { Some(nexthop) } else { None }
+            },
+        )?;
         self.mirror.sweep_nexthops(nexthops);
         if due == Due::Own {
             let own = route_dump(requests, RouteProtocol::from(PROTOCOL))?;
@@ -173,11 +185,6 @@ impl Monitor {
             self.mirror.sweep_routes(all);
         }
         Ok(())
-    }
-
-    /// Links that have gone since the last call.
-    pub(super) fn take_gone(&mut self) -> Vec<Ifindex> {
-        std::mem::take(&mut self.gone)
     }
 }
 
@@ -204,10 +211,13 @@ fn collect<T>(
 
 pub(super) fn link_dump(requests: &mut Requests) -> Result<Vec<LinkFact>, Refused> {
     let message = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    collect(|take| requests.dump(message, take), |fact| match fact {
-        Fact::Link(link) => Some(link),
-        _ => None,
-    })
+    collect(
+        |take| requests.dump(message, take),
+        |fact| match fact {
+            Fact::Link(link) => Some(link),
+            _ => None,
+        },
+    )
 }
 
 /// One link as it stands now.
@@ -228,27 +238,30 @@ pub(super) fn link(requests: &mut Requests, ifindex: Ifindex) -> Result<LinkFact
 
 fn address_dump(requests: &mut Requests) -> Result<Vec<AddressFact>, Refused> {
     let message = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-    collect(|take| requests.dump(message, take), |fact| match fact {
-        Fact::Address(address) => Some(address),
-        _ => None,
-    })
+    collect(
+        |take| requests.dump(message, take),
+        |fact| match fact {
+            Fact::Address(address) => Some(address),
+            _ => None,
+        },
+    )
 }
 
 /// Both families, filtered by the kernel where a protocol is named.
-fn route_dump(
-    requests: &mut Requests,
-    protocol: RouteProtocol,
-) -> Result<Vec<RouteFact>, Refused> {
+fn route_dump(requests: &mut Requests, protocol: RouteProtocol) -> Result<Vec<RouteFact>, Refused> {
     let mut routes = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
         message.header.protocol = protocol;
         let message = RouteNetlinkMessage::GetRoute(message);
-        routes.extend(collect(|take| requests.dump(message, take), |fact| match fact {
-            Fact::Route(route) => Some(route),
-            _ => None,
-        })?);
+        routes.extend(collect(
+            |take| requests.dump(message, take),
+            |fact| match fact {
+                Fact::Route(route) => Some(route),
+                _ => None,
+            },
+        )?);
     }
     Ok(routes)
 }

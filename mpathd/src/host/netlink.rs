@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use netlink_packet_core::{
     DecodeError, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR,
@@ -25,6 +26,9 @@ const NLMSG_DONE: u16 = 3;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 /// A dump that the tables changed under is taken again so often.
 const DUMP_TRIES: usize = 4;
+/// After so many datagrams of a dump the thread sleeps a moment: a real-time thread that never does
+/// is ended by RLIMIT_RTTIME, and a table may have a million routes.
+const BREATH: u32 = 64;
 
 /// What the kernel said to a request that it did not carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,8 +179,11 @@ impl Requests {
     ) -> Result<Dump, Refused> {
         let sequence = self.send(kind, NLM_F_REQUEST | NLM_F_DUMP, body)?;
         let mut dump = Dump::Whole;
-        loop {
+        for datagram in 1u32.. {
             self.receive()?;
+            if datagram.is_multiple_of(BREATH) {
+                std::thread::sleep(Duration::from_micros(50));
+            }
             for message in Messages(&self.buffer) {
                 if message.sequence != sequence {
                     continue;
@@ -190,6 +197,7 @@ impl Requests {
                 }
             }
         }
+        Ok(dump)
     }
 
     fn send(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<u32, Refused> {
@@ -300,7 +308,8 @@ pub struct Message<'a> {
     pub kind: u16,
     flags: u16,
     sequence: u32,
-    whole: &'a [u8],
+    /// With its header.
+    pub whole: &'a [u8],
     pub body: &'a [u8],
 }
 
@@ -377,8 +386,7 @@ fn aligned(length: usize) -> usize {
 
 /// Type and body of a message, its header aside.
 fn body_of(message: RouteNetlinkMessage) -> (u16, Vec<u8>) {
-    let mut message =
-        NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(message));
+    let mut message = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(message));
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);

@@ -10,7 +10,7 @@ use mpathd_core::ids::Ifindex;
 use mpathd_core::request::WantedRoute;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::route::{RouteAddress, RouteAttribute};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteScope};
 
 use super::PROTOCOL;
 use super::facts::{AF_INET6, Hop, NexthopKind, RTM_DELNEXTHOP, RTM_NEWNEXTHOP};
@@ -42,31 +42,15 @@ pub(super) fn set_route(
     for ifindex in wanted.hops.as_slice() {
         members.push(hop(requests, mirror, &mut numbers, *ifindex, wanted.via)?);
     }
-    let known = mirror.route(&wanted.key).filter(|fact| fact.protocol == PROTOCOL);
-    let group = known.and_then(|fact| fact.nexthop).filter(|id| is_group(mirror, *id));
-    let id = group.unwrap_or_else(|| numbers.take());
-    set_group(requests, id, &members)?;
-    let stands = known.is_some_and(|k| k.nexthop == Some(id) && k.src == Some(wanted.src));
-    if !stands {
-        let mut message = route::base(&wanted.key);
-        message.header.scope = netlink_packet_route::route::RouteScope::Universe;
-        message.attributes.push(RouteAttribute::PrefSource(RouteAddress::from(wanted.src)));
-        message.attributes.push(RouteAttribute::NhId(id));
-        requests.request(RouteNetlinkMessage::NewRoute(message), flags)?;
-    }
-    sweep(requests, mirror, None, &members)
-}
-
-/// Removes the group of a route that has gone, and the hops that only it used.
-///
-/// # Errors
-/// The kernel's.
-pub(super) fn forget(requests: &mut Requests, mirror: &Mirror, group: u32) -> Result<(), Refused> {
-    if !is_group(mirror, group) {
-        return Ok(());
-    }
-    delete(requests, group)?;
-    sweep(requests, mirror, Some(group), &[])
+    let known = mirror.route(&wanted.key).and_then(|fact| fact.nexthop);
+    let group = known.filter(|id| is_group(mirror, *id)).unwrap_or_else(|| numbers.take());
+    set_group(requests, group, &members)?;
+    // Also where it seems to stand already: an emptied group takes its routes with it.
+    let mut message = route::base(&wanted.key);
+    message.header.scope = RouteScope::Universe;
+    message.attributes.push(RouteAttribute::PrefSource(RouteAddress::from(wanted.src)));
+    message.attributes.push(RouteAttribute::NhId(group));
+    requests.request(RouteNetlinkMessage::NewRoute(message), flags)
 }
 
 /// Numbers of our range that are taken.
@@ -104,9 +88,7 @@ fn hop(
     ifindex: Ifindex,
     via: Option<IpAddr>,
 ) -> Result<u32, Refused> {
-    let same = |kind: &NexthopKind| {
-        matches!(kind, NexthopKind::Hop(Hop { ifindex: i, via: v, .. }) if (*i, *v) == (ifindex, via))
-    };
+    let same = |kind: &NexthopKind| matches!(kind, NexthopKind::Hop(Hop { ifindex: i, via: v, .. }) if (*i, *v) == (ifindex, via));
     let known = ours(mirror).find(|(_, kind)| same(kind)).map(|(id, _)| id);
     let id = known.unwrap_or_else(|| numbers.take());
     let mut body = header();
@@ -141,15 +123,27 @@ fn header() -> Vec<u8> {
     vec![AF_INET6, 0, PROTOCOL, 0, 0, 0, 0, 0]
 }
 
-/// Deletes the hops of ours that no group uses any more. `without`: a group that has just been
-/// deleted; `with`: hops of a group that has just been set.
-fn sweep(
-    requests: &mut Requests,
-    mirror: &Mirror,
-    without: Option<u32>,
-    with: &[u32],
-) -> Result<(), Refused> {
-    Ok(())
+/// Removes groups that no route of ours uses and hops that no group uses. Only right after the tables
+/// were dumped: deleting a hop in use takes it out of its groups.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn sweep(requests: &mut Requests, mirror: &Mirror) -> Result<(), Refused> {
+    let groups: BTreeSet<_> = mirror.routes().filter_map(|route| route.nexthop).collect();
+    let mut hops = BTreeSet::<u32>::new();
+    let mut unused = Vec::new();
+    for (id, kind) in ours(mirror) {
+        match kind {
+            NexthopKind::Group(members) if groups.contains(&id) => hops.extend(members),
+            NexthopKind::Group(_) => unused.push(id),
+            NexthopKind::Hop(_) | NexthopKind::Other => {}
+        }
+    }
+    let single = |(id, kind): &(u32, &NexthopKind)| {
+        !matches!(kind, NexthopKind::Group(_)) && !hops.contains(id)
+    };
+    unused.extend(ours(mirror).filter(single).map(|(id, _)| id));
+    unused.into_iter().try_for_each(|id| delete(requests, id))
 }
 
 fn delete(requests: &mut Requests, id: u32) -> Result<(), Refused> {

@@ -3,16 +3,17 @@
 //! after it, so that the engine has seen its effect when the answer comes.
 
 use mpathd_core::event::{Done, Errno, Event};
-use mpathd_core::ids::{IfName, Ifindex};
-use mpathd_core::message::Severity;
-use mpathd_core::request::{Op, Request};
+use mpathd_core::ids::{Family, IfName, Ifindex};
+use mpathd_core::message::{Severity, Wish};
+use mpathd_core::request::{Op, Request, WantedRoute};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 
 use super::facts::LinkFact;
 use super::netlink::Refused;
-use super::{Host, address, clock, monitor, route};
+use super::{Host, address, monitor, route};
 use crate::config::Sysctls;
+use crate::fast::clock;
 use crate::messages::ToFast;
 
 impl Host {
@@ -53,12 +54,12 @@ impl Host {
                 announcer.unbound(address.address, ifindex, mirror, &mut self.slow);
                 Ok(())
             }
-            Request::SetRoute(wanted) => self.or_look_again(|host| {
-                route::set(&mut host.requests, &host.monitor.mirror, &wanted)
-            }),
-            Request::UnsetRoute(key) => self.or_look_again(|host| {
-                route::unset(&mut host.requests, &host.monitor.mirror, &key)
-            }),
+            Request::SetRoute(wanted) => self.set_route(&wanted),
+            Request::UnsetRoute(key) => {
+                route::unset(requests, &key)?;
+                monitor.doubt_routes();
+                Ok(())
+            }
             Request::Attach { ifindex, datapath, consume_replies, .. } => {
                 // Anew: the XDP slot is not told by every notice.
                 let link = monitor::link(requests, ifindex)?;
@@ -108,20 +109,16 @@ impl Host {
 
     /// What was seen of routes may be out of date, for some losses come without notice: a refusal is
     /// believed only after a look at the tables (N17).
-    fn or_look_again(
-        &mut self,
-        attempt: impl Fn(&mut Self) -> Result<(), Refused>,
-    ) -> Result<(), Refused> {
-        match attempt(self) {
-            Ok(()) => {
-                self.monitor.doubt_routes();
-                Ok(())
-            }
-            Err(_) => {
-                self.monitor.refresh_routes(&mut self.requests)?;
-                attempt(self)
-            }
+    fn set_route(&mut self, wanted: &WantedRoute) -> Result<(), Refused> {
+        if route::set(&mut self.requests, &self.monitor.mirror, wanted).is_err() {
+            self.monitor.refresh_routes(&mut self.requests)?;
+            route::set(&mut self.requests, &self.monitor.mirror, wanted)?;
         }
+        if wanted.key.to.family() == Family::Inet6 {
+            // Next-hop objects that it no longer uses are swept after a look at the tables.
+            self.monitor.doubt_routes();
+        }
+        Ok(())
     }
 
     /// Values are compared at every survey (O16); the outcome was reported when they were set.
@@ -155,7 +152,7 @@ impl Host {
     /// The kernel's words, which an errno does not carry.
     fn explain(&mut self, request: &Request, refused: &Refused) {
         if refused.text.is_some() {
-            let text = format!("{}: {refused}", mpathd_core::message::Wish(request));
+            let text = format!("{}: {refused}", Wish(request));
             self.slow.log(Severity::Info, text);
         }
     }

@@ -45,31 +45,20 @@ pub(super) fn set(
     };
     let wanted = WantedRoute { key, ..*wanted };
     match key.to.family() {
-        Family::Inet => {
-            requests.request(RouteNetlinkMessage::NewRoute(multipath(&wanted)), flags)
-        }
+        Family::Inet => requests.request(RouteNetlinkMessage::NewRoute(multipath(&wanted)), flags),
         Family::Inet6 => nexthop::set_route(requests, mirror, &wanted, flags),
     }
 }
 
-/// Removes a route of ours; one that is not there, or not ours, is no error.
+/// Removes a route of ours; one that is not there, or not ours, is no error. What it leaves of
+/// next-hop objects goes at the next survey.
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn unset(
-    requests: &mut Requests,
-    mirror: &Mirror,
-    key: &RouteKey,
-) -> Result<(), Refused> {
-    let key = normal(key);
-    let message = RouteNetlinkMessage::DelRoute(base(&key));
-    match requests.request(message, 0) {
-        Err(refused) if refused.errno != libc::ESRCH => return Err(refused),
-        Ok(()) | Err(_) => {}
-    }
-    match mirror.route(&key).and_then(|fact| fact.nexthop) {
-        Some(group) => nexthop::forget(requests, mirror, group),
-        None => Ok(()),
+pub(super) fn unset(requests: &mut Requests, key: &RouteKey) -> Result<(), Refused> {
+    match requests.request(RouteNetlinkMessage::DelRoute(base(&normal(key))), 0) {
+        Err(refused) if refused.errno != libc::ESRCH => Err(refused),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -90,7 +79,7 @@ pub(super) fn base(key: &RouteKey) -> RouteMessage {
         // Tables beyond 255 are named by the attribute alone.
         table: u8::try_from(key.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC),
         protocol: RouteProtocol::from(PROTOCOL),
-        scope: RouteScope::Nowhere,
+        scope: RouteScope::NoWhere,
         kind: RouteType::Unicast,
         ..RouteHeader::default()
     };

@@ -4,7 +4,7 @@
 //! larger of both, or either for the switches; so `all` can only forbid what we need by too large
 //! a value, and that is refused with the reason (N7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -20,6 +20,7 @@ const ROOT: &str = "/proc/sys";
 
 #[derive(Default)]
 pub(super) struct Sysctls {
+    prepared: BTreeSet<IfName>,
     /// Per value: how often it was found changed, or could not be set.
     seen: BTreeMap<(IfName, SysctlKey), u32>,
     refused: Option<String>,
@@ -36,6 +37,7 @@ impl Sysctls {
         mode: Mode,
         slow: &mut Slow,
     ) -> Result<(), Refused> {
+        self.prepared.insert(name);
         self.refuse_global(slow)?;
         for key in SysctlKey::ALL {
             self.apply(name, key, mode, slow);
@@ -62,17 +64,26 @@ impl Sysctls {
             Ok(old) => old,
             // No IPv6 in this kernel or on this device: nothing to set, and no harm to IPv4.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => return self.complain(name, key, slow, &format!("reading failed: {error}")),
+            Err(error) => {
+                return self.complain(name, key, slow, &format!("reading failed: {error}"));
+            }
         };
         if old == wanted {
             return;
         }
         if mode == Mode::Check {
-            return self.complain(name, key, slow, &format!("it is {old}, and mpathd may only check"));
+            return self.complain(
+                name,
+                key,
+                slow,
+                &format!("it is {old}, and mpathd may only check"),
+            );
         }
         match std::fs::write(Path::new(ROOT).join(&path), wanted.to_string()) {
             Ok(()) => self.report(name, key, old, slow),
-            Err(error) => self.complain(name, key, slow, &format!("it is {old}; writing failed: {error}")),
+            Err(error) => {
+                self.complain(name, key, slow, &format!("it is {old}; writing failed: {error}"))
+            }
         }
     }
 
@@ -101,8 +112,14 @@ impl Sysctls {
         }
     }
 
+    /// Members whose values are set.
+    pub(super) fn prepared(&self) -> impl Iterator<Item = IfName> + '_ {
+        self.prepared.iter().copied()
+    }
+
     /// The device has gone: its successor starts with the system's defaults.
     pub(super) fn forget(&mut self, name: IfName) {
+        self.prepared.remove(&name);
         self.seen.retain(|(known, _), _| *known != name);
     }
 }
