@@ -32,6 +32,7 @@ use nix::sys::time::TimeSpec;
 
 use crate::fast::{clock, priority};
 use crate::messages::{Queues, ToFast, ToHost, ToSlow};
+pub use bpf::netns_cookie;
 use monitor::Monitor;
 use netlink::Requests;
 use outbox::{Fast, Slow};

@@ -155,6 +155,16 @@ impl Monitor {
         self.due = self.due.max(self.doubt());
     }
 
+    /// Looks at the addresses now.
+    ///
+    /// # Errors
+    /// The kernel's to a dump.
+    pub(super) fn refresh_addresses(&mut self, requests: &mut Requests) -> Result<(), Refused> {
+        self.drain();
+        self.mirror.sweep_addresses(address_dump(requests)?);
+        Ok(())
+    }
+
     /// Looks at the routes now.
     ///
     /// # Errors

@@ -3,9 +3,9 @@
 //! after it, so that the engine has seen its effect when the answer comes.
 
 use mpathd_core::event::{Done, Errno, Event};
-use mpathd_core::ids::{Family, IfName, Ifindex};
+use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
 use mpathd_core::message::{Severity, Wish};
-use mpathd_core::request::{Op, Request, WantedRoute};
+use mpathd_core::request::{Op, Request, Role, WantedRoute};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 
@@ -42,7 +42,8 @@ impl Host {
         match *request {
             Request::Prepare { ifindex, name, set_up } => self.prepare(ifindex, name, set_up),
             Request::SetAddress { ifindex, name, address, role, announce } => {
-                address::set(requests, mirror, ifindex, name, address, role)?;
+                self.set_address(ifindex, name, address, role)?;
+                let announcer = &mut self.announcer;
                 announcer.bind(address.address, ifindex);
                 if let Some(peers) = announce {
                     announcer.begin(address.address, ifindex, peers, clock::now());
@@ -50,8 +51,11 @@ impl Host {
                 Ok(())
             }
             Request::UnsetAddress { ifindex, address, .. } => {
-                address::unset(requests, mirror, ifindex, address.address)?;
-                announcer.unbound(address.address, ifindex, mirror, &mut self.slow);
+                if mirror.addresses(ifindex, address.address).next().is_none() {
+                    monitor.refresh_addresses(requests)?;
+                }
+                address::unset(requests, &monitor.mirror, ifindex, address.address)?;
+                announcer.unbound(address.address, ifindex, &monitor.mirror, &mut self.slow);
                 Ok(())
             }
             Request::SetRoute(wanted) => self.set_route(&wanted),
@@ -104,6 +108,25 @@ impl Host {
         if let Err(error) = self.announcer.open(link) {
             let name = link.link.name;
             self.slow.log(Severity::Error, format!("{name}: no socket for announcements: {error}"));
+        }
+    }
+
+    /// The notice of an IPv6 address comes 30 to 250 us after the answer to its request (A 1.5), so one
+    /// that is there may not have been seen yet.
+    fn set_address(
+        &mut self,
+        ifindex: Ifindex,
+        name: IfName,
+        address: IpNet,
+        role: Role,
+    ) -> Result<(), Refused> {
+        let Self { requests, monitor, .. } = self;
+        match address::set(requests, &monitor.mirror, ifindex, name, address, role) {
+            Err(refused) if refused.errno == libc::EEXIST => {
+                monitor.refresh_addresses(requests)?;
+                address::set(requests, &monitor.mirror, ifindex, name, address, role)
+            }
+            result => result,
         }
     }
 
