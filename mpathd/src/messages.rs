@@ -58,6 +58,8 @@ pub enum ToHost {
     /// At start, and after the fast thread's own link notices overran: tell all links of the
     /// configuration as `Event::Link`, then `ToFast::LinksDumped`. A dump waits for RTNL.
     DumpLinks,
+    /// After a reload, before the first request that comes of it.
+    Settings(Box<crate::host::Settings>),
     Stop,
 }
 
