@@ -21,6 +21,9 @@ pub enum ToFast {
     Slots(SlotMap),
     /// From the host thread, just before `Event::Attached`: the sockets of a NIC.
     Channel(Channel),
+    /// From the host thread: all links of the configuration have been told as `Event::Link`, the
+    /// answer to `ToHost::DumpLinks`. What was not told is gone.
+    LinksDumped,
     /// Ends the thread; addresses and routes stay.
     Stop,
 }
@@ -31,14 +34,20 @@ pub struct Channel {
     pub name: IfName,
     pub mode: ReceiveMode,
     pub mac: [u8; 6],
-    /// AF_PACKET, protocol 0, PACKET_QDISC_BYPASS.
+    /// AF_PACKET, SOCK_RAW, protocol 0, bound to the interface, PACKET_QDISC_BYPASS.
     pub send: OwnedFd,
-    /// AF_PACKET with a filter for ARP replies and neighbour advertisements; in socket mode for
-    /// echo replies with our mark too, and with kernel receive stamps.
+    /// AF_PACKET, SOCK_RAW, ETH_P_ALL, bound to the interface, with a filter for ARP replies and
+    /// neighbour advertisements; in socket mode for echo replies with our mark too, and with
+    /// SO_TIMESTAMPNS. Not: what this host sends, and frames with a VLAN id, which are another
+    /// device's (SKF_AD_VLAN_TAG: the kernel has taken the tag out of the frame).
     pub receive: OwnedFd,
     /// The device has a lower one, so an accepted frame may still wait in that one's queue: only the
-    /// driver's transmit stamp (SOF_TIMESTAMPING_TX_SOFTWARE, from the error queue) is proof (N1).
+    /// driver's transmit stamp, from the error queue of `send`, is proof (N1). SO_TIMESTAMPING is
+    /// then SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE, without OPT_TSONLY: the frame
+    /// that comes back with the stamp names the probe, where a counter would slip at a refusal.
     pub stamped: bool,
+    /// `consume_replies` of `Request::Attach`: for the slots of this NIC's paths.
+    pub consume: bool,
 }
 
 /// To the host thread.
@@ -46,6 +55,11 @@ pub enum ToHost {
     Op(Op),
     /// Sockets of a NIC that is gone; closing takes milliseconds (datapath F).
     Close(Channel),
+    /// At start, and after the fast thread's own link notices overran: tell all links of the
+    /// configuration as `Event::Link`, then `ToFast::LinksDumped`. A dump waits for RTNL.
+    DumpLinks,
+    /// After a reload, before the first request that comes of it.
+    Settings(Box<crate::host::Settings>),
     Stop,
 }
 
@@ -61,12 +75,16 @@ pub enum ToSlow {
         old: i32,
         new: i32,
     },
-    /// A text of the kernel to a failed request, or anything else worth a line. Not from fast.
+    /// A text of the kernel to a failed request, or anything else worth a line. From the fast
+    /// thread only before READY.
     Log {
         severity: mpathd_core::message::Severity,
         text: String,
     },
-    /// The fast loop has come round: feeds the watchdog.
+    /// So many notices and facts of the fast thread found the queue full; what is told from here
+    /// on is not all there was.
+    Overrun(u64),
+    /// The fast loop has come round: feeds the watchdog. The latest wake-up since the last time.
     Alive {
         late: Duration,
     },

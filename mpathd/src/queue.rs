@@ -25,10 +25,21 @@ impl<T> Queue<T> {
     /// Gives the item back when the queue is full.
     pub fn push(&self, item: T) -> Result<(), T> {
         self.items.push(item)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Wakes the reader, or makes it come back at once.
+    pub fn wake(&self) {
         // EAGAIN: the counter is at its maximum, so the reader is woken anyway.
         match self.wake.write(1) {
-            Ok(_) | Err(_) => Ok(()),
+            Ok(_) | Err(_) => {}
         }
+    }
+
+    /// Whether what can be done without should not be pushed any more.
+    pub fn is_half_full(&self) -> bool {
+        self.items.len() * 2 >= self.items.capacity()
     }
 
     pub fn pop(&self) -> Option<T> {

@@ -1,1 +1,27 @@
+//! The lab: network namespaces with a host, a switch, targets, a client and a far network, and the means to
+//! break it exactly and to watch it from outside. Used by all root tests, the demo and the benchmarks.
+//!
+//! Nothing here runs code of the product: what it does is seen through `ip -j`, rtnetlink notices, a capture
+//! on the switch, and the streams of its clients.
 
+pub mod capture;
+pub mod clock;
+pub mod daemon;
+pub mod isolate;
+pub mod lab;
+pub mod netns;
+pub mod object;
+pub mod observe;
+pub mod ping;
+mod reply_socket;
+pub mod traffic;
+pub mod valve;
+pub mod wait;
+pub mod watch;
+
+pub use clock::Nanos;
+pub use daemon::Daemon;
+pub use isolate::isolated;
+pub use lab::Lab;
+pub use netns::NetNs;
+pub use wait::wait_for;

@@ -7,6 +7,7 @@
 extern crate alloc;
 
 pub mod config;
+pub mod engine;
 pub mod event;
 pub mod ids;
 pub mod message;
@@ -14,3 +15,19 @@ pub mod request;
 pub mod state;
 pub mod time;
 pub mod view;
+
+mod capacity;
+mod damping;
+mod facts;
+mod group;
+mod instance;
+mod member;
+mod outbox;
+mod path;
+mod placement;
+mod reconcile;
+mod resource;
+mod rtt;
+mod snapshot;
+mod targets;
+mod verdict;

@@ -48,6 +48,11 @@ pub enum Message {
         family: Family,
         group: GroupName,
     },
+    /// No member hears a target of this family; the other family still works.
+    FamilySilent {
+        family: Family,
+        group: GroupName,
+    },
     Moved {
         address: IpAddr,
         from: Option<IfName>,
@@ -184,6 +189,7 @@ impl Message {
             Message::GroupFailed { .. } => Severity::Critical,
             Message::InterfaceFailed { .. }
             | Message::FamilyFailed { .. }
+            | Message::FamilySilent { .. }
             | Message::Unfit { .. }
             | Message::RequestFailed { .. } => Severity::Error,
             Message::LinkDown { .. }
@@ -221,6 +227,7 @@ impl Message {
             Message::LinkFlapping { .. } => "link-flapping",
             Message::FamilyFailed { .. } => "family-failed",
             Message::FamilyRepaired { .. } => "family-repaired",
+            Message::FamilySilent { .. } => "family-silent",
             Message::Moved { .. } => "moved",
             Message::Standby { .. } => "standby",
             Message::Offline { .. } => "offline",
@@ -268,6 +275,9 @@ impl fmt::Display for Message {
             }
             Message::FamilyRepaired { interface, family, group } => {
                 write!(f, "{family} repair detected on {interface} of group {group}")
+            }
+            Message::FamilySilent { family, group } => {
+                write!(f, "All {family} targets of group {group} are silent on every interface")
             }
             Message::Moved { address, from, to, took } => {
                 let ms = took.as_secs_f64() * 1e3;
@@ -362,7 +372,7 @@ impl fmt::Display for Message {
 }
 
 /// A request in the words of an administrator.
-struct Wish<'a>(&'a Request);
+pub struct Wish<'a>(pub &'a Request);
 
 impl fmt::Display for Wish<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

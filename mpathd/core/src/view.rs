@@ -22,6 +22,8 @@ pub struct View {
     pub addresses: Vec<AddressView>,
     pub instances: Vec<InstanceView>,
     pub targets: Vec<TargetView>,
+    /// Targets that have answered this host.
+    pub proven: Vec<IpAddr>,
     pub lateness: Lateness,
 }
 
@@ -61,6 +63,9 @@ pub struct InterfaceView {
     pub standby: bool,
     pub down: bool,
     pub duplicate_mac: bool,
+    pub offline: bool,
+    /// Its link has been set up by us once.
+    pub met: bool,
     pub link: LinkState,
     pub probe: ProbeState,
     pub state: InterfaceState,

@@ -84,6 +84,7 @@ pub(crate) fn view() -> View {
             rounds_missed: 2,
         }],
         targets: vec![row(1, 7, TargetState::Active), row(2, 8, TargetState::Unproven)],
+        proven: vec![target(1)],
         lateness: Lateness::default(),
     }
 }
@@ -114,6 +115,8 @@ fn failed() -> InterfaceView {
         standby: false,
         down: false,
         duplicate_mac: false,
+        offline: false,
+        met: true,
         link: LinkState::Up,
         probe: ProbeState::Failed,
         state: InterfaceState::Failed,

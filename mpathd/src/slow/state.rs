@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use mpathd_core::config::{Config, TestAddress};
 use mpathd_core::ids::{IfName, IpNet};
-use mpathd_core::message::Reason;
-use mpathd_core::state::{Saved, SavedBinding, SavedMember};
-use mpathd_core::view::{InterfaceState, InterfaceView, TargetState, View};
+use mpathd_core::state::Saved;
+use mpathd_core::view::View;
 use serde::{Deserialize, Serialize};
 
 use crate::messages::SysctlKey;
@@ -181,40 +180,15 @@ impl Keeper {
     }
 }
 
+/// What the picture says, and what it can't know: where an address was that is nowhere now.
 fn saved(before: &Saved, view: &View) -> Saved {
-    let known = |name| before.members.iter().find(|m| m.name == name);
-    let members = view.interfaces.iter().map(|row| member(row, known(row.name))).collect();
-    let last = |address| before.bindings.iter().find(|b| b.address == address).map(|b| b.interface);
-    let bindings = view.addresses.iter().filter_map(|row| {
-        let address = row.address.address;
-        let interface = row.inbound.or_else(|| last(address))?;
-        Some(SavedBinding { address, interface })
-    });
-    let mut proven = before.proven.clone();
-    for row in view.targets.iter().filter(|row| row.state != TargetState::Unproven) {
-        if !proven.contains(&row.target) {
-            proven.push(row.target);
-        }
-    }
-    proven.drain(..proven.len().saturating_sub(MAX_PROVEN));
-    Saved { members, bindings: bindings.collect(), proven }
-}
-
-fn member(row: &InterfaceView, before: Option<&SavedMember>) -> SavedMember {
-    let offline = row.state == InterfaceState::Offline;
-    let failed = match row.state {
-        InterfaceState::Failed => true,
-        InterfaceState::Offline => row.reason.is_some_and(|reason| reason != Reason::Offline),
-        InterfaceState::Ok | InterfaceState::Unknown => false,
-    };
-    SavedMember {
-        name: row.name,
-        failed,
-        active: !row.inactive,
-        offline,
-        // Seen up once: then whoever sets it down means it. A new device starts over (O7).
-        met: row.ifindex.is_some() && (!row.down || before.is_some_and(|m| m.met)),
-    }
+    let mut saved = view.saved();
+    let gone = view.addresses.iter().filter(|row| row.inbound.is_none());
+    let last =
+        gone.filter_map(|row| before.bindings.iter().find(|b| b.address == row.address.address));
+    saved.bindings.extend(last);
+    saved.proven.drain(..saved.proven.len().saturating_sub(MAX_PROVEN));
+    saved
 }
 
 #[cfg(test)]

@@ -86,7 +86,9 @@ impl Subject {
             | Message::Standby { interface, group, .. }
             | Message::CannotMeetFdt { interface, group, .. }
             | Message::ImprovedFdt { interface, group, .. } => (Some(interface), Some(group)),
-            Message::GroupFailed { group } => (None, Some(group)),
+            Message::GroupFailed { group } | Message::FamilySilent { group, .. } => {
+                (None, Some(group))
+            }
             Message::LinkDown { interface }
             | Message::LinkUp { interface }
             | Message::LinkFlapping { interface }
@@ -111,6 +113,7 @@ fn details(fields: &mut Fields, message: &Message) {
     match *message {
         Message::FamilyFailed { family, .. }
         | Message::FamilyRepaired { family, .. }
+        | Message::FamilySilent { family, .. }
         | Message::Removed { family, .. } => put(fields, "MPATHD_FAMILY", Some(family)),
         Message::Moved { address, from, to, took } => {
             put(fields, "MPATHD_ADDRESS", Some(address));

@@ -1,0 +1,50 @@
+//! From frame to verdict: parse, match, count. Shared by both entry points.
+
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use mpathd_common::abi::{Outcome, Skip, Word, served_by_key, skip_key};
+use mpathd_common::matching::{Tables, match_reply};
+use mpathd_common::wire::parse;
+
+use crate::cursor::Frame;
+use crate::maps::Maps;
+
+/// What happens to the frame.
+pub(crate) enum Verdict {
+    Consume,
+    Pass,
+}
+
+/// Whether the readable part of a frame ends before it is clear what it is.
+#[inline(always)]
+pub(crate) fn is_cut_short(frame: &Frame) -> bool {
+    matches!(parse(frame), Err(Skip::Truncated))
+}
+
+/// Enters the frame into the maps if it answers a probe, and counts it in any case.
+#[inline(always)]
+pub(crate) fn handle(frame: &Frame, ifindex: u32) -> Verdict {
+    // SAFETY: takes no argument and has no condition.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let (skip, verdict) = match judge(frame, ifindex, cpu) {
+        Ok(verdict) => (Skip::Matched, verdict),
+        Err(skip) => (skip, Verdict::Pass),
+    };
+    // Own row, own CPU: nobody else writes it, so no atomic addition.
+    if let Some(count) = Maps.skip(skip_key(cpu, skip)) {
+        count.set(count.get() + 1);
+    }
+    verdict
+}
+
+#[inline(always)]
+fn judge(frame: &Frame, ifindex: u32, cpu: u32) -> Result<Verdict, Skip> {
+    let reply = parse(frame)?;
+    // SAFETY: takes no argument and has no condition. The same clock as CLOCK_MONOTONIC.
+    let found = match_reply(&Maps, &reply, ifindex, || unsafe { bpf_ktime_get_ns() })?;
+    if found.outcome == Outcome::Reply
+        && let Some(served_by) = Maps.outcome(served_by_key(reply.slot))
+    {
+        served_by.set(u64::from(cpu) + 1);
+    }
+    Ok(if found.consume { Verdict::Consume } else { Verdict::Pass })
+}

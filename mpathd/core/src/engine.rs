@@ -1,0 +1,354 @@
+//! The engine: owns all state, takes events, and says what to do and when to be woken.
+//!
+//! The caller feeds events, then calls [`Engine::handle_timeout`], then fetches the actions and asks
+//! for the next wake-up. After construction nothing here allocates: every table has its final size,
+//! and the outbox is emptied after each turn.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::config::{Config, MAX_MEMBERS, MAX_TARGETS, ROUTE_METRIC, TABLE_MAIN, TestAddress};
+use crate::event::{Event, Gateways, RouteKey};
+use crate::group::Group;
+use crate::ids::{Family, GroupId, IfName, Ifindex, IpNet, MemberId, PathId, Seq};
+use crate::member::Member;
+use crate::message::Message;
+use crate::outbox::Outbox;
+use crate::placement::{Item, Places, Rank, place};
+use crate::request::{Action, Op, OpId};
+use crate::resource::{DataAddress, Resource, Route, Slot};
+use crate::state::Saved;
+use crate::time::Instant;
+use crate::verdict;
+
+/// Slots per member in the table of resources: prepare, test addresses, attach, transmits.
+const SLOTS_PER_MEMBER: usize = 5;
+/// Number of requests that nobody waits for.
+pub(crate) const NO_ANSWER: OpId = OpId(u32::MAX);
+/// A message of one kind is told once in this time.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+pub struct Engine {
+    pub(crate) config: Config,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) addresses: Vec<DataAddress>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) slots: Vec<Slot>,
+    /// First slot of each data address.
+    data_slots: Vec<usize>,
+    pub(crate) gateways: Gateways,
+    /// Targets that have answered this host.
+    pub(crate) proven: Vec<IpAddr>,
+    pub(crate) saved: Saved,
+    pub(crate) surveyed: bool,
+    pub(crate) started: Option<Instant>,
+    items: Vec<Item>,
+    pub(crate) out: Outbox,
+    random: u64,
+    /// The wake-up that was asked for.
+    due: Option<Instant>,
+    pub(crate) latest: Duration,
+    late_told: Option<Instant>,
+    pub(crate) slowest_request: Duration,
+}
+
+impl Engine {
+    /// `seed`: any number; phases of the rounds are drawn from it.
+    pub fn new(config: Config, saved: Saved, seed: u64) -> Self {
+        let mut engine = Self {
+            groups: Vec::new(),
+            members: Vec::new(),
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            slots: Vec::new(),
+            data_slots: Vec::new(),
+            gateways: Gateways::default(),
+            proven: Vec::new(),
+            saved,
+            surveyed: false,
+            started: None,
+            items: Vec::new(),
+            out: Outbox::new(0),
+            random: seed | 1,
+            due: None,
+            latest: Duration::ZERO,
+            late_told: None,
+            slowest_request: Duration::ZERO,
+            config,
+        };
+        engine.build();
+        engine
+    }
+
+    fn build(&mut self) {
+        let config = core::mem::take(&mut self.config);
+        for (g, group) in config.groups.iter().enumerate() {
+            let (m0, a0, r0) = (self.members.len(), self.addresses.len(), self.routes.len());
+            for member in &group.members {
+                let id = MemberId(self.members.len() as u16);
+                let mut built = Member::new(id, GroupId(g as u16), member.clone(), group.fdt);
+                if let Some(saved) = self.saved.members.iter().find(|s| s.name == member.name) {
+                    built.restore(saved);
+                }
+                self.members.push(built);
+            }
+            self.addresses.extend(group.data.iter().map(|net| DataAddress::new(*net)));
+            self.routes.extend(routes_of(group));
+            let (m1, a1, r1) = (self.members.len(), self.addresses.len(), self.routes.len());
+            self.groups.push(Group::new(group, m0..m1, a0..a1, r0..r1));
+        }
+        self.build_slots();
+        let paths = self.members.len() * 2 * MAX_TARGETS;
+        self.proven = Vec::with_capacity(paths + self.saved.proven.len());
+        self.proven.extend(&self.saved.proven);
+        self.items = Vec::with_capacity(self.addresses.len());
+        self.out = Outbox::new(256 + 4 * self.slots.len() + 4 * paths + 4 * self.addresses.len());
+        self.config = config;
+    }
+
+    fn build_slots(&mut self) {
+        for m in 0..self.members.len() {
+            let [inet, inet6] = Family::ALL.map(|f| Resource::Test(m, f));
+            let of_member =
+                [Resource::Prepare(m), inet, inet6, Resource::Attach(m), Resource::Transmits(m)];
+            self.slots.extend(of_member.map(Slot::new));
+        }
+        for group in &self.groups {
+            for k in group.addresses.clone() {
+                self.data_slots.push(self.slots.len());
+                self.slots
+                    .extend((0..group.members.len()).map(|p| Slot::new(Resource::Data(k, p))));
+            }
+        }
+        self.slots.extend((0..self.routes.len()).map(|r| Slot::new(Resource::Route(r))));
+    }
+
+    pub(crate) fn slot_of(&self, what: Resource) -> usize {
+        match what {
+            Resource::Prepare(m) => m * SLOTS_PER_MEMBER,
+            Resource::Test(m, family) => m * SLOTS_PER_MEMBER + 1 + family as usize,
+            Resource::Attach(m) => m * SLOTS_PER_MEMBER + 3,
+            Resource::Transmits(m) => m * SLOTS_PER_MEMBER + 4,
+            Resource::Data(k, position) => self.data_slots[k] + position,
+            Resource::Route(r) => self.slots.len() - self.routes.len() + r,
+        }
+    }
+
+    /// Takes one fact, answer or command. Its consequences are drawn by [`Engine::handle_timeout`],
+    /// which is to be called when all that is known has been fed.
+    pub fn handle(&mut self, now: Instant, event: Event) {
+        self.started.get_or_insert(now);
+        match event {
+            Event::Link(link) => self.link(now, link),
+            Event::LinkGone(ifindex) => self.link_gone(now, ifindex),
+            Event::Address(address) => self.address(now, address),
+            Event::AddressGone { ifindex, address } => self.address_gone(now, ifindex, address),
+            Event::Route(route) => self.route(now, route.key, Some(route)),
+            Event::RouteGone(key) => self.route(now, key, None),
+            Event::Gateways(gateways) => self.gateways(gateways),
+            Event::Surveyed => self.survey(),
+            Event::Attached { ifindex, mode } => self.attached(now, ifindex, mode),
+            Event::Sent { path, seq, at, fate } => {
+                self.with_path(path, |instance| instance.sent(path, seq, at, fate));
+            }
+            Event::Left { path, seq, at } => {
+                self.with_path(path, |instance| instance.left(path, seq, at));
+            }
+            Event::Reply { path, seq, at } => self.reply(now, path, seq, at),
+            Event::Resolved { path, seq, .. } => {
+                self.with_path(path, |instance| {
+                    if let Some(path) = instance.path_mut(path) {
+                        path.resolved(seq);
+                    }
+                });
+            }
+            Event::Transmits { ifindex, frames } => self.transmits(ifindex, frames),
+            Event::Done(done) => self.done(now, done),
+            Event::Command(command) => self.command(now, command),
+        }
+    }
+
+    /// Draws all consequences: verdicts, rounds, placement, requests.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.started.get_or_insert(now);
+        if let Some(due) = self.due.take() {
+            self.latest = self.latest.max(now.since(due));
+        }
+        self.expire(now);
+        for g in 0..self.groups.len() {
+            let members = &mut self.members[self.groups[g].members.clone()];
+            let group = &mut self.groups[g];
+            verdict::judge(group, members, now, &mut self.out);
+            let failed = members.iter().any(|m| m.since == now);
+            if group.activate(members, now, &mut self.out) || failed {
+                self.out.persist();
+            }
+            self.place(g, now);
+        }
+        self.tend_instances(now);
+        self.rounds(now);
+        self.reconcile(now);
+        self.due = self.next_wake(now);
+    }
+
+    /// When [`Engine::handle_timeout`] is to be called next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.out.pop()
+    }
+
+    /// Whether outcomes of single probes are wanted.
+    pub fn stream_probes(&mut self, on: bool) {
+        self.out.streaming = on;
+    }
+
+    /// Probes whose reply would still change something: what the caller looks for in the slots.
+    pub fn pending(&self) -> impl Iterator<Item = (PathId, Seq)> + '_ {
+        self.members
+            .iter()
+            .flat_map(|m| &m.instances)
+            .filter(|i| i.running())
+            .flat_map(|i| i.paths.iter().enumerate().map(move |(n, p)| (i.path_id(n), p)))
+            .filter(|(_, path)| path.key.is_some())
+            .flat_map(|(id, path)| path.awaited().map(move |seq| (id, seq)))
+    }
+
+    pub(crate) fn group_of(&self, m: usize) -> usize {
+        usize::from(self.members[m].group.0)
+    }
+
+    /// Position of a member in its group.
+    pub(crate) fn position(&self, m: usize) -> usize {
+        m - self.groups[self.group_of(m)].members.start
+    }
+
+    pub(crate) fn member_at(&self, ifindex: Ifindex) -> Option<usize> {
+        self.members.iter().position(|m| m.ifindex() == Some(ifindex))
+    }
+
+    pub(crate) fn member_named(&self, name: IfName) -> Option<usize> {
+        self.members.iter().position(|m| m.name() == name)
+    }
+
+    /// xorshift64: phases need to differ, not to be secret.
+    pub(crate) fn random_below(&mut self, bound: Duration) -> Duration {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let bound = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX).max(1);
+        Duration::from_nanos(self.random % bound)
+    }
+
+    /// Sends the rounds that are due.
+    fn rounds(&mut self, now: Instant) {
+        let mut missed = 0;
+        for member in &mut self.members {
+            let Some(ifindex) = member.ifindex() else { continue };
+            for instance in &mut member.instances {
+                let before = instance.missed;
+                if let Some(round) = instance.round(now, ifindex) {
+                    self.out.push(Action::Round(round));
+                }
+                missed += instance.missed - before;
+            }
+        }
+        let told_lately = self.late_told.is_some_and(|at| now.since(at) < TELL_AGAIN);
+        if missed > 0 && !told_lately {
+            self.late_told = Some(now);
+            self.out.message(Message::Late { by: self.latest, missed });
+        }
+    }
+
+    /// Puts every data address of a group on a member, as the state of the members demands.
+    fn place(&mut self, g: usize, now: Instant) {
+        if !self.surveyed {
+            return;
+        }
+        let group = &mut self.groups[g];
+        let members = &self.members[group.members.clone()];
+        let mut ranks = [[Rank::Absent; MAX_MEMBERS]; 2];
+        let mut sticky = [false; MAX_MEMBERS];
+        for (i, member) in members.iter().enumerate() {
+            for family in Family::ALL {
+                ranks[family as usize][i] = group.rank(member, family, now);
+            }
+        }
+        let best = ranks.iter().flatten().copied().min().unwrap_or(Rank::Absent);
+        group.note_best(best, members, now);
+        for (i, member) in members.iter().enumerate() {
+            sticky[i] = group.is_sticky(member, now);
+        }
+        self.items.clear();
+        self.items.extend(self.addresses[group.addresses.clone()].iter().map(|a| Item {
+            holder: a.holder,
+            family: a.net.family() as usize,
+            held: a.moves.held_until(now).is_some(),
+        }));
+        let n = members.len();
+        let places = Places {
+            ranks: [&ranks[0][..n], &ranks[1][..n]],
+            sticky: &sticky[..n],
+            rebalance: group.failback,
+        };
+        place(&mut self.items, &places);
+        for (address, item) in self.addresses[group.addresses.clone()].iter_mut().zip(&self.items) {
+            if address.holder == item.holder {
+                continue;
+            }
+            if address.holder.is_some() {
+                address.moves.moved(now);
+            }
+            let from = (0..n).find(|i| address.on.contains(*i)).map(|i| members[i].name());
+            address.moving = Some((now, from));
+            address.holder = item.holder;
+            group.announce = true;
+        }
+    }
+
+    fn next_wake(&self, now: Instant) -> Option<Instant> {
+        let rounds = self.members.iter().flat_map(|m| &m.instances).filter_map(|i| i.wake_at());
+        let groups =
+            self.groups.iter().filter_map(|g| g.wake_at(&self.members[g.members.clone()], now));
+        let slots = self.slots.iter().filter_map(|s| s.wake_at(now));
+        let checks = self.next_check(now);
+        rounds.chain(groups).chain(slots).chain(checks).min()
+    }
+
+    pub(crate) fn request(&mut self, now: Instant, id: OpId, request: crate::request::Request) {
+        self.out.push(Action::Request(Op { id, decided: now, request }));
+    }
+}
+
+/// One route for each data subnet, then the configured ones, which depend on those.
+fn routes_of(group: &crate::config::Group) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
+    let mut add = |key: RouteKey, via, src| {
+        if !routes.iter().any(|r| r.key == key) {
+            routes.push(Route { key, via, src, observed: None });
+        }
+    };
+    let subnets = group.data.iter().map(IpNet::network).filter(|n| n.len < n.family().host_bits());
+    for to in subnets {
+        add(RouteKey { table: TABLE_MAIN, to, metric: ROUTE_METRIC }, None, None);
+    }
+    for route in &group.routes {
+        let key = RouteKey { table: route.table, to: route.to, metric: route.metric };
+        add(key, Some(route.via), route.src);
+    }
+    routes
+}
+
+impl Engine {
+    /// The configured test address of a member's family, if the member is there.
+    pub(crate) fn static_test(&self, m: usize, family: Family) -> Option<IpNet> {
+        match self.members[m].test_config(family) {
+            Some(TestAddress::Static(net)) => Some(net),
+            Some(TestAddress::LinkLocal) | None => None,
+        }
+    }
+}

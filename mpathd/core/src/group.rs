@@ -1,0 +1,192 @@
+//! A group: who takes part, where the addresses are to be, and how long that waits.
+
+use core::ops::Range;
+use core::time::Duration;
+
+use crate::capacity::{Candidate, Set, choose};
+use crate::config;
+use crate::ids::{Family, GroupName};
+use crate::instance::Instance;
+use crate::member::Member;
+use crate::message::Message;
+use crate::outbox::Outbox;
+use crate::placement::Rank;
+use crate::time::Instant;
+use crate::view::GroupState;
+
+pub struct Group {
+    pub name: GroupName,
+    pub fdt: Duration,
+    pub failback: bool,
+    pub quiet_period: Duration,
+    /// The configured number of active members.
+    pub intended: usize,
+    /// Its members, addresses and routes in the engine's tables.
+    pub members: Range<usize>,
+    pub addresses: Range<usize>,
+    pub routes: Range<usize>,
+    /// A member has been usable once.
+    pub has_worked: bool,
+    /// "All IP interfaces ... are now unusable" has been told.
+    pub failure_told: bool,
+    /// Members with an instance that failed in this judgement, with a witness.
+    pub fresh: Set,
+    pub waits_for_witness_until: Option<Instant>,
+    /// Best rank of the last placement, and until when a better one does not take the addresses
+    /// away from their holders (N4).
+    best: Rank,
+    pub settles_at: Option<Instant>,
+    /// Bindings have changed: all data addresses are to be announced by their owners (N8).
+    pub announce: bool,
+}
+
+impl Group {
+    pub fn new(
+        config: &config::Group,
+        members: Range<usize>,
+        addresses: Range<usize>,
+        routes: Range<usize>,
+    ) -> Self {
+        let ordinary = config.members.iter().filter(|m| !m.standby).count();
+        Self {
+            name: config.name,
+            fdt: config.fdt,
+            failback: config.failback,
+            quiet_period: config.quiet_period,
+            intended: ordinary.max(1),
+            members,
+            addresses,
+            routes,
+            has_worked: false,
+            failure_told: false,
+            fresh: Set::default(),
+            waits_for_witness_until: None,
+            best: Rank::Absent,
+            settles_at: None,
+            announce: false,
+        }
+    }
+
+    /// OK: all usable. FAILED: none (behaviour file 1.4).
+    pub fn state(&self, members: &[Member]) -> GroupState {
+        match members.iter().filter(|m| m.usable()).count() {
+            0 => GroupState::Failed,
+            n if n == members.len()
+                && !members.iter().any(|m| Family::ALL.iter().any(|f| m.family_dead(*f))) =>
+            {
+                GroupState::Ok
+            }
+            _ => GroupState::Degraded,
+        }
+    }
+
+    /// Decides who takes part. Returns whether that changed.
+    pub fn activate(&mut self, members: &mut [Member], now: Instant, out: &mut Outbox) -> bool {
+        self.note_outrun(members, now);
+        let ready = |m: &Member| {
+            m.usable() && m.returns.held_until(now).is_none() && !self.late_joiner(m, now)
+        };
+        let all_held = !members.iter().any(ready);
+        let mut candidates =
+            [Candidate { standby: false, fit: false, set_aside: false, active: false };
+                config::MAX_MEMBERS];
+        for (candidate, m) in candidates.iter_mut().zip(members.iter()) {
+            *candidate = Candidate {
+                standby: m.config.standby,
+                fit: if all_held { m.usable() } else { ready(m) },
+                set_aside: m.set_aside,
+                active: m.active,
+            };
+        }
+        let chosen = choose(&candidates[..members.len()]);
+        let mut changed = false;
+        for (i, member) in members.iter_mut().enumerate() {
+            let active = chosen.contains(i);
+            if member.active == active {
+                continue;
+            }
+            member.active = active;
+            member.set_aside &= !active;
+            changed = true;
+            if member.usable() && (member.config.standby || member.set_aside) && self.has_worked {
+                let (interface, group) = (member.name(), self.name);
+                out.message(Message::Standby { interface, group, active });
+            }
+        }
+        changed
+    }
+
+    /// A member that has not answered yet, while another one has.
+    fn note_outrun(&self, members: &mut [Member], now: Instant) {
+        let others_replied =
+            members.iter().any(|m| m.usable() && m.instances.iter().any(|i| i.replied));
+        for member in members {
+            let joining = !member.has_joined(now, self.quiet_period);
+            member.outrun_since =
+                (joining && others_replied).then(|| member.outrun_since.unwrap_or(now));
+        }
+    }
+
+    /// It had one failure detection time to answer as the others did, and did not: it carries
+    /// nothing until it does (design 2.11).
+    fn late_joiner(&self, member: &Member, now: Instant) -> bool {
+        member.outrun_since.is_some_and(|since| now.since(since) >= self.fdt)
+    }
+
+    pub fn rank(&self, member: &Member, family: Family, now: Instant) -> Rank {
+        if !member.fit() {
+            Rank::Absent
+        } else if member.offline {
+            Rank::Offline
+        } else if !member.link_up() {
+            Rank::LinkDown
+        } else if member.failed.is_some() {
+            let answers = member.instances.iter().any(|i| i.answering(now));
+            if answers { Rank::Answering } else { Rank::Silent }
+        } else if member.active && !member.family_dead(family) && member.outrun_since.is_none() {
+            Rank::Active
+        } else {
+            Rank::Spare
+        }
+    }
+
+    /// A member that was outrun a moment ago keeps what it has, but is given nothing.
+    pub fn is_sticky(&self, member: &Member, now: Instant) -> bool {
+        let settling =
+            self.settles_at.is_some_and(|at| now < at) && member.link_up() && !member.offline;
+        let joining = member.usable() && member.active && member.outrun_since.is_some();
+        settling || (joining && !self.late_joiner(member, now))
+    }
+
+    /// A group that comes back gives the holders of its addresses one T + L to come back as well,
+    /// before the addresses go to whoever was first by a microsecond (N4).
+    pub fn note_best(&mut self, best: Rank, members: &[Member], now: Instant) {
+        if self.best >= Rank::Answering && best < self.best && self.best < Rank::LinkDown {
+            let instances = members.iter().flat_map(|m| &m.instances);
+            let wait = instances.map(Instance::settling).max().unwrap_or_default();
+            self.settles_at = Some(now + wait);
+        }
+        self.best = best;
+    }
+
+    /// Achieved failure detection time: the slowest instance rules. `None` while nobody probes.
+    pub fn achieved_fdt(&self, members: &[Member]) -> Option<Duration> {
+        let probed = members.iter().flat_map(|m| &m.instances).filter(|i| i.test.is_some());
+        probed.map(|i| i.achieved_fdt().0).max()
+    }
+
+    /// When something of the group changes by the mere passing of time.
+    pub fn wake_at(&self, members: &[Member], now: Instant) -> Option<Instant> {
+        let own = [self.waits_for_witness_until, self.settles_at.filter(|at| now < *at)];
+        let each = members.iter().flat_map(|m| {
+            let joins = m.up_since.filter(|_| !m.has_joined(now, self.quiet_period));
+            [
+                m.returns.held_until(now),
+                m.flap_until(now).filter(|_| m.failed.is_some()),
+                m.outrun_since.map(|at| at + self.fdt).filter(|at| now < *at),
+                joins.map(|at| at + self.quiet_period).filter(|at| now < *at),
+            ]
+        });
+        own.into_iter().chain(each).flatten().min()
+    }
+}

@@ -1,0 +1,399 @@
+//! An instance (interface x family): its rounds of probes, and what they say about it (design 2).
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::config::{LOSSES_TO_FAIL, MAX_TARGETS};
+use crate::event::Fate;
+use crate::ids::{Family, Ifindex, PathId, Seq};
+use crate::message::{Evidence, Reason};
+use crate::path::{Outcome, Path, RING, Run};
+use crate::request::{Probe, Round};
+use crate::time::Instant;
+use crate::view::TargetMode;
+
+/// Rounds in one failure detection time (design 2).
+const ROUNDS_PER_FDT: u32 = 6;
+/// Losses in a row after which the target's MAC is asked for again (N9).
+const LOSSES_TO_REFRESH: u8 = 3;
+
+pub struct Instance {
+    pub family: Family,
+    pub paths: [Path; MAX_TARGETS],
+    first_path: PathId,
+    fdt: Duration,
+    pub mode: TargetMode,
+    /// The test address, once it stands and may be used.
+    pub test: Option<IpAddr>,
+    pub failure: Option<Failure>,
+    rounds: [RoundRecord; RING],
+    next_number: u32,
+    /// `None` while nothing may be sent.
+    next_round: Option<Instant>,
+    /// Since when every round was refused or kept waiting.
+    stuck_since: Option<Instant>,
+    /// Until then a verdict asks for one more round: our own thread was late (design 2.12).
+    doubtful_until: Instant,
+    /// When probing began; the quiet period counts from here.
+    pub started: Option<Instant>,
+    /// A target has answered since probing began.
+    pub replied: bool,
+    pub missed: u32,
+}
+
+/// A failed instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// No other member heard anything either: the cause may be the targets or the switch.
+    pub together: bool,
+    pub evidence: Evidence,
+}
+
+impl Failure {
+    /// One that the state file tells of.
+    pub fn restored() -> Self {
+        let evidence = Evidence {
+            reason: Reason::Probes,
+            silent: 0,
+            counted: 0,
+            last_reply: None,
+            detected: Duration::ZERO,
+        };
+        Self { together: false, evidence }
+    }
+}
+
+/// All targets that count are silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspicion {
+    /// A witness is a reply to a probe that left after this.
+    pub fourth: Instant,
+    /// When the evidence was complete.
+    pub ready: Instant,
+    pub evidence: Evidence,
+}
+
+#[derive(Clone, Copy)]
+struct RoundRecord {
+    number: u32,
+    at: Instant,
+    /// At least one probe left.
+    left: bool,
+    answered: bool,
+}
+
+const NO_ROUND: RoundRecord =
+    RoundRecord { number: u32::MAX, at: Instant(0), left: false, answered: false };
+
+impl Instance {
+    /// `first_path`: number of the first of its [`MAX_TARGETS`] paths.
+    pub fn new(family: Family, first_path: PathId, fdt: Duration) -> Self {
+        Self {
+            family,
+            paths: [Path::new(); MAX_TARGETS],
+            first_path,
+            fdt,
+            mode: TargetMode::Disabled,
+            test: None,
+            failure: None,
+            rounds: [NO_ROUND; RING],
+            next_number: 0,
+            next_round: None,
+            stuck_since: None,
+            doubtful_until: Instant(0),
+            started: None,
+            replied: false,
+            missed: 0,
+        }
+    }
+
+    /// T of design 2.
+    pub fn interval(&self) -> Duration {
+        self.fdt / ROUNDS_PER_FDT
+    }
+
+    pub fn path_id(&self, i: usize) -> PathId {
+        PathId(self.first_path.0 + i as u16)
+    }
+
+    pub fn path_mut(&mut self, path: PathId) -> Option<&mut Path> {
+        self.paths.get_mut(usize::from(path.0.wrapping_sub(self.first_path.0)))
+    }
+
+    fn open_paths(&self) -> impl Iterator<Item = &Path> {
+        self.paths.iter().filter(|p| p.key.is_some())
+    }
+
+    fn counted(&self) -> impl Iterator<Item = &Path> {
+        self.paths.iter().filter(|p| p.counts())
+    }
+
+    /// It has targets that count: it has a say in the state of its interface.
+    pub fn probing(&self) -> bool {
+        self.counted().next().is_some()
+    }
+
+    pub fn has_targets(&self) -> bool {
+        self.open_paths().next().is_some()
+    }
+
+    /// Begins probing, the first round after `phase`.
+    pub fn start(&mut self, now: Instant, phase: Duration) {
+        if self.next_round.is_none() {
+            self.next_round = Some(now + phase);
+            self.started = self.started.or(Some(now));
+            self.stuck_since = None;
+        }
+    }
+
+    /// Ends probing; earlier answers prove nothing after a pause.
+    pub fn stop(&mut self) {
+        self.next_round = None;
+        self.stuck_since = None;
+        self.rounds = [NO_ROUND; RING];
+        self.paths.iter_mut().for_each(Path::clear_ring);
+    }
+
+    pub fn running(&self) -> bool {
+        self.next_round.is_some()
+    }
+
+    /// When it wants to be looked at again: its next round, or the end of what makes a verdict.
+    pub fn wake_at(&self) -> Option<Instant> {
+        let next = self.next_round?;
+        let interval = self.interval();
+        let needed = self.needed(next);
+        let verdict = self.counted().map(|p| p.verdict_due(needed, interval)).max().flatten();
+        Some(verdict.map_or(next, |v| v.min(next)))
+    }
+
+    /// The round that is due, if one is. Rounds slept over are missed, never lost.
+    pub fn round(&mut self, now: Instant, ifindex: Ifindex) -> Option<Round> {
+        let due = self.next_round.filter(|due| *due <= now)?;
+        let interval = self.interval();
+        let behind = now.since(due);
+        let slept_over = (behind.as_nanos() / interval.as_nanos().max(1)) as u32;
+        if slept_over > 0 {
+            self.missed += slept_over;
+            self.doubtful_until = now + self.fdt;
+        }
+        self.next_round = Some(due + interval * (slept_over + 1));
+        let number = self.next_number;
+        let mut round = Round::new(ifindex, self.family);
+        for i in 0..MAX_TARGETS {
+            let refresh = self.paths[i].run(interval).losses >= LOSSES_TO_REFRESH;
+            if self.paths[i].key.is_some() {
+                let seq = self.paths[i].next_probe(number, now);
+                round.push(Probe { path: self.path_id(i), seq, refresh });
+            }
+        }
+        if round.probes().is_empty() {
+            return None;
+        }
+        self.next_number += 1;
+        self.rounds[number as usize % RING] =
+            RoundRecord { number, at: now, left: false, answered: false };
+        Some(round)
+    }
+
+    pub fn sent(&mut self, path: PathId, seq: Seq, at: Instant, fate: Fate) {
+        let number = self.next_number.wrapping_sub(1);
+        let Some(path) = self.path_mut(path) else { return };
+        path.sent(seq, at, fate);
+        match fate {
+            Fate::Left | Fate::Resolving => self.progress(number),
+            Fate::Waiting | Fate::Refused => {
+                self.stuck_since = self.stuck_since.or(Some(at));
+            }
+        }
+    }
+
+    pub fn left(&mut self, path: PathId, seq: Seq, at: Instant) {
+        if let Some(round) = self.path_mut(path).and_then(|p| p.left(seq, at)) {
+            self.progress(round);
+        }
+    }
+
+    /// The device transmits something: what waits is late, not stuck (N1).
+    pub fn transmits(&mut self) {
+        self.stuck_since = None;
+    }
+
+    fn progress(&mut self, round: u32) {
+        self.stuck_since = None;
+        if let Some(record) = self.record(round) {
+            record.left = true;
+        }
+    }
+
+    /// Refused or waiting rounds only: whether the device transmits at all must be asked.
+    pub fn is_held_up(&self) -> bool {
+        self.stuck_since.is_some()
+    }
+
+    /// Returns the outcome, if the probe was still waited for.
+    pub fn reply(&mut self, path: PathId, seq: Seq, at: Instant) -> Option<Outcome> {
+        let (round, outcome) = self.path_mut(path)?.reply(seq, at)?;
+        self.replied = true;
+        self.stuck_since = None;
+        if let Some(record) = self.record(round) {
+            record.left = true;
+            record.answered = true;
+        }
+        Some(outcome)
+    }
+
+    fn record(&mut self, number: u32) -> Option<&mut RoundRecord> {
+        Some(&mut self.rounds[number as usize % RING]).filter(|r| r.number == number)
+    }
+
+    pub fn expire(&mut self, now: Instant, mut told: impl FnMut(IpAddr, &Path, Outcome)) {
+        let interval = self.interval();
+        for path in self.paths.iter_mut().filter(|p| p.key.is_some()) {
+            let before = *path;
+            let target = before.target();
+            path.expire(now, interval, |outcome| {
+                if let Some(target) = target {
+                    told(target, &before, outcome);
+                }
+            });
+        }
+    }
+
+    /// Losses that a verdict takes now.
+    fn needed(&self, now: Instant) -> u8 {
+        LOSSES_TO_FAIL + u8::from(now < self.doubtful_until)
+    }
+
+    /// A target that is silent while another one of this instance answers has died by itself, or is
+    /// policed: it stops counting here (design 2.6). Returns one of them at a time.
+    pub fn find_dead_target(&mut self) -> Option<IpAddr> {
+        let interval = self.interval();
+        let dead = (0..MAX_TARGETS).find(|i| {
+            let run = self.paths[*i].run(interval);
+            self.paths[*i].counts()
+                && run.losses >= LOSSES_TO_FAIL
+                && self.counted().any(|other| {
+                    other.run(interval).losses < LOSSES_TO_REFRESH
+                        && other.last_acked > Some(run.first)
+                })
+        })?;
+        self.paths[dead].dead = true;
+        self.paths[dead].target()
+    }
+
+    /// The case against this instance, if there is one.
+    pub fn suspicion(&self, now: Instant) -> Option<Suspicion> {
+        self.stuck(now).or_else(|| self.silent(now))
+    }
+
+    fn silent(&self, now: Instant) -> Option<Suspicion> {
+        let (interval, needed) = (self.interval(), self.needed(now));
+        let mut worst: Option<Run> = None;
+        let mut silent = 0;
+        for path in self.counted() {
+            let run = path.run(interval);
+            if run.losses < needed {
+                return None;
+            }
+            silent += 1;
+            worst = Some(worst.map_or(run, |w| Run {
+                losses: w.losses.min(run.losses),
+                first: w.first.min(run.first),
+                fourth: w.fourth.max(run.fourth),
+                fifth_due: w.fifth_due.max(run.fifth_due),
+            }));
+        }
+        let run = worst?;
+        if self.paths.iter().any(|p| p.dead && p.last_acked > Some(run.first)) {
+            return None;
+        }
+        Some(Suspicion {
+            fourth: run.fourth,
+            ready: run.fifth_due,
+            evidence: self.evidence(Reason::Probes, silent, run.first, now),
+        })
+    }
+
+    /// No probe left for one FDT while the device transmitted nothing: that is evidence itself (N1).
+    fn stuck(&self, now: Instant) -> Option<Suspicion> {
+        let since = self.stuck_since?;
+        (self.probing() && now.since(since) >= self.fdt).then(|| Suspicion {
+            fourth: since + self.interval() * 3,
+            ready: since + self.fdt,
+            evidence: self.evidence(Reason::TransmitStuck, 0, since, now),
+        })
+    }
+
+    fn evidence(&self, reason: Reason, silent: u8, first: Instant, now: Instant) -> Evidence {
+        Evidence {
+            reason,
+            silent,
+            counted: self.counted().count() as u8,
+            last_reply: self
+                .open_paths()
+                .filter_map(|p| p.last_reply)
+                .max()
+                .map(|at| now.since(at)),
+            detected: now.since(first),
+        }
+    }
+
+    /// Some target answered a probe that left after `moment`.
+    pub fn answered_after(&self, moment: Instant) -> bool {
+        self.open_paths().any(|p| p.last_acked > Some(moment))
+    }
+
+    /// Fails, with the rounds forgotten: repair is earned by what comes after.
+    pub fn fail(&mut self, failure: Failure) {
+        self.failure = Some(failure);
+        self.rounds = [NO_ROUND; RING];
+    }
+
+    /// The newest round that had its time was answered.
+    pub fn answering(&self, now: Instant) -> bool {
+        self.decided(now).next().is_some_and(|r| r.answered)
+    }
+
+    /// At least one target answered in every round for 2 x FDT (design 2.9). Rounds that did not
+    /// leave are passed over.
+    pub fn has_earned_repair(&self, now: Instant) -> bool {
+        let mut decided = self.decided(now).take_while(|r| r.answered);
+        let Some(newest) = decided.next() else { return false };
+        let oldest = decided.last().unwrap_or(newest);
+        newest.at.since(oldest.at) >= self.fdt * 2
+    }
+
+    /// Rounds that have left and had their time, newest first; an answered one has had it.
+    fn decided(&self, now: Instant) -> impl Iterator<Item = &RoundRecord> {
+        let wait = self.longest_limit();
+        (1..=RING as u32)
+            .map(|back| self.next_number.wrapping_sub(back))
+            .map(|number| (number, &self.rounds[number as usize % RING]))
+            .take_while(|(number, record)| record.number == *number)
+            .map(|(_, record)| record)
+            .filter(move |r| r.left && (r.answered || r.at + wait <= now))
+    }
+
+    fn longest_limit(&self) -> Duration {
+        let interval = self.interval();
+        self.open_paths().map(|p| p.limit(interval)).max().unwrap_or(interval)
+    }
+
+    /// 5T + L where L > T; the requested one otherwise (design 2.4). And the target to blame.
+    pub fn achieved_fdt(&self) -> (Duration, Option<IpAddr>) {
+        let interval = self.interval();
+        let slowest = self.counted().max_by_key(|p| p.limit(interval));
+        match slowest.map(|p| (p.limit(interval), p.target())) {
+            Some((limit, target)) if limit > interval => {
+                (interval * u32::from(LOSSES_TO_FAIL) + limit, target)
+            }
+            _ => (self.fdt, None),
+        }
+    }
+
+    /// L of the slowest target: how long a group that comes back waits for the present holder (N4).
+    pub fn settling(&self) -> Duration {
+        self.interval() + self.longest_limit().min(self.interval())
+    }
+}

@@ -1,0 +1,243 @@
+//! A member: one interface of a group, its link, its two instances and its flags. The flags FAILED,
+//! INACTIVE, STANDBY and OFFLINE of the original live here (behaviour file 1.3).
+
+use core::time::Duration;
+
+use crate::config::{MAX_TARGETS, Member as Config, TestAddress};
+use crate::damping::Returns;
+use crate::event::{Link, ReceiveMode};
+use crate::ids::{Family, GroupId, IfName, Ifindex, MemberId, PathId};
+use crate::instance::{Failure, Instance};
+use crate::message::Reason;
+use crate::state::SavedMember;
+use crate::time::Instant;
+use crate::view::{InterfaceState, LinkState, ProbeState};
+
+/// Link-ups in [`FLAP_WINDOW`] that repair at once where nothing probes (behaviour file 3.5).
+const FLAP_WINDOW: Duration = Duration::from_secs(60);
+
+pub struct Member {
+    pub id: MemberId,
+    pub group: GroupId,
+    pub config: Config,
+    /// As the kernel tells it; `None` while the interface is not there.
+    pub link: Option<Link>,
+    pub instances: [Instance; 2],
+    /// When its sysctls were last set or compared.
+    pub prepared: Option<Instant>,
+    /// Its test addresses stand in the kernel, per family.
+    pub test_seen: [bool; 2],
+    pub receive: Option<ReceiveMode>,
+    pub attached_at: Option<Instant>,
+    /// FAILED, and why.
+    pub failed: Option<Reason>,
+    pub offline: bool,
+    pub active: bool,
+    pub set_aside: bool,
+    /// Its link has been set up by us once.
+    pub met: bool,
+    pub since: Instant,
+    /// Since when the link has been up without a break.
+    pub up_since: Option<Instant>,
+    /// The last three times the link came back, newest first.
+    link_ups: [Option<Instant>; 3],
+    pub flap_told: bool,
+    pub returns: Returns,
+    /// When another member of the group answered while this one had not yet: it loses its place to
+    /// that one a failure detection time later (design 2.11).
+    pub outrun_since: Option<Instant>,
+    /// Transmit counter at the last look.
+    pub transmits: Option<u64>,
+}
+
+impl Member {
+    /// A member whose interface has not been seen yet.
+    pub fn new(id: MemberId, group: GroupId, config: Config, fdt: Duration) -> Self {
+        let first = |family: Family| PathId((id.0 * 2 + family as u16) * MAX_TARGETS as u16);
+        let instance = |family| Instance::new(family, first(family), fdt);
+        Self {
+            id,
+            group,
+            config,
+            link: None,
+            instances: Family::ALL.map(instance),
+            prepared: None,
+            test_seen: [false; 2],
+            receive: None,
+            attached_at: None,
+            failed: None,
+            offline: false,
+            active: false,
+            set_aside: false,
+            met: false,
+            since: Instant(0),
+            up_since: None,
+            link_ups: [None; 3],
+            flap_told: false,
+            returns: Returns::default(),
+            outrun_since: None,
+            transmits: None,
+        }
+    }
+
+    /// As it was before the daemon was restarted: a failed one stays failed until it has earned its
+    /// repair (design 9).
+    pub fn restore(&mut self, saved: &SavedMember) {
+        self.offline = saved.offline;
+        self.active = saved.active;
+        self.met = saved.met;
+        self.set_aside = !(saved.active || saved.failed || saved.offline || self.config.standby);
+        if saved.failed {
+            self.failed = Some(Reason::Probes);
+            for family in Family::ALL {
+                if self.config.test(family).is_some() {
+                    self.instances[family as usize].fail(Failure::restored());
+                }
+            }
+        }
+    }
+
+    /// The interface has left the kernel: all that was learnt about it is void. OFFLINE ends too,
+    /// for a replaced NIC joins by itself (contract, if_mpadm).
+    pub fn left(&mut self, now: Instant) {
+        self.link = None;
+        self.prepared = None;
+        self.test_seen = [false; 2];
+        self.receive = None;
+        self.attached_at = None;
+        self.failed = None;
+        self.offline = false;
+        self.active = false;
+        self.since = now;
+        self.up_since = None;
+        self.link_ups = [None; 3];
+        self.outrun_since = None;
+        self.transmits = None;
+        for instance in &mut self.instances {
+            instance.stop();
+            instance.test = None;
+            instance.failure = None;
+            instance.started = None;
+            instance.replied = false;
+        }
+    }
+
+    pub fn name(&self) -> IfName {
+        self.config.name
+    }
+
+    pub fn ifindex(&self) -> Option<Ifindex> {
+        self.link.map(|l| l.ifindex)
+    }
+
+    /// There, and of a kind that can be a member.
+    pub fn fit(&self) -> bool {
+        self.link.is_some_and(|l| l.unfit.is_none())
+    }
+
+    /// A driver that does not report carrier is taken to have it while the interface is up.
+    pub fn link_up(&self) -> bool {
+        self.link.is_some_and(|l| l.running)
+    }
+
+    pub fn link_state(&self) -> LinkState {
+        match self.link {
+            Some(link) if !link.reported && link.up => LinkState::Unknown,
+            Some(link) if link.running => LinkState::Up,
+            Some(_) | None => LinkState::Down,
+        }
+    }
+
+    pub fn instance(&self, family: Family) -> &Instance {
+        &self.instances[family as usize]
+    }
+
+    /// The configuration gives it a test address.
+    pub fn is_to_be_probed(&self) -> bool {
+        self.config.test.iter().any(Option::is_some)
+    }
+
+    pub fn test_config(&self, family: Family) -> Option<TestAddress> {
+        self.config.test(family)
+    }
+
+    /// Some instance has proven targets.
+    pub fn probing(&self) -> bool {
+        self.instances.iter().any(Instance::probing)
+    }
+
+    /// May carry data: there, link up, neither failed nor offline.
+    pub fn usable(&self) -> bool {
+        self.fit() && self.link_up() && self.failed.is_none() && !self.offline
+    }
+
+    /// Has shown that it works: by a reply; by its link where nothing is probed or, where no target
+    /// is known, when that has been up for the quiet period (design 2.11).
+    pub fn has_joined(&self, now: Instant, quiet: Duration) -> bool {
+        if !self.is_to_be_probed() || self.instances.iter().any(|i| i.replied) {
+            return true;
+        }
+        !self.probing() && self.up_since.is_some_and(|at| now.since(at) >= quiet)
+    }
+
+    /// What the state of the link and of the instances comes to. An instance without targets that
+    /// count has no say; of two that have, both must have failed (design 2.8).
+    pub fn verdict(&self, now: Instant) -> Option<Reason> {
+        if !self.link_up() {
+            return Some(Reason::Link);
+        }
+        let mut failures = self
+            .instances
+            .iter()
+            .filter(|i| i.probing() || i.failure.is_some())
+            .map(|i| i.failure.map(|f| f.evidence.reason));
+        match failures.next() {
+            None => {
+                (self.failed.is_some() && self.flap_until(now).is_some()).then_some(Reason::Link)
+            }
+            Some(first) => failures.fold(first, |all, one| all.and(one)),
+        }
+    }
+
+    /// The family is dead here, and is known to work on another member.
+    pub fn family_dead(&self, family: Family) -> bool {
+        self.instance(family).failure.is_some_and(|f| !f.together)
+    }
+
+    /// The link is back after it was down.
+    pub fn link_came_back(&mut self, now: Instant) {
+        self.link_ups = [Some(now), self.link_ups[0], self.link_ups[1]];
+    }
+
+    /// The flap guard (behaviour file 3.5): after a third link-up within a minute a link alone
+    /// repairs nothing until a minute after the second.
+    pub fn flap_until(&self, now: Instant) -> Option<Instant> {
+        let [Some(third), Some(second), Some(first)] = self.link_ups else { return None };
+        let until = second + FLAP_WINDOW;
+        (third.since(first) <= FLAP_WINDOW && now < until).then_some(until)
+    }
+
+    pub fn probe_state(&self) -> ProbeState {
+        if !self.instances.iter().any(|i| i.test.is_some()) {
+            ProbeState::Disabled
+        } else if self.instances.iter().any(|i| i.failure.is_some()) && self.failed.is_some() {
+            ProbeState::Failed
+        } else if self.probing() {
+            ProbeState::Ok
+        } else {
+            ProbeState::Unknown
+        }
+    }
+
+    pub fn state(&self) -> InterfaceState {
+        if self.offline {
+            InterfaceState::Offline
+        } else if self.failed.is_some() || self.link.is_none() {
+            InterfaceState::Failed
+        } else if self.probe_state() == ProbeState::Unknown {
+            InterfaceState::Unknown
+        } else {
+            InterfaceState::Ok
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! One path (member x family x target): the ring of its last probes and what became of them.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::config::LOSSES_TO_FAIL;
+use crate::event::Fate;
+use crate::ids::Seq;
+use crate::request::PathKey;
+use crate::rtt::Rtt;
+use crate::time::Instant;
+
+/// Probes remembered; as many as the kernel's slot has words (design 4).
+pub const RING: usize = 32;
+/// No reply is waited for longer than this many intervals, or it would leave the ring unjudged.
+const LONGEST_WAIT: u32 = 24;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Unused,
+    /// Accepted by a queue, not out yet: neither sent nor lost.
+    Waiting,
+    /// Never left. Counts for nothing.
+    Refused,
+    Pending,
+    /// The target's MAC was asked for and told: no loss, and no proof that echo works.
+    Resolved,
+    Acked,
+    Lost,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    seq: Seq,
+    /// Number of the instance's round it belongs to.
+    round: u32,
+    at: Instant,
+    mark: Mark,
+    /// Our own ARP request or NS stood in for it.
+    resolving: bool,
+}
+
+const UNUSED: Entry =
+    Entry { seq: Seq(0), round: 0, at: Instant(0), mark: Mark::Unused, resolving: false };
+
+/// The losses since the last answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Run {
+    pub losses: u8,
+    /// Stamp of the first lost probe.
+    pub first: Instant,
+    /// Stamp of the fourth; a witness must have been asked later (N11).
+    pub fourth: Instant,
+    /// When the reply to the fifth was due: from then on there is a case.
+    pub fifth_due: Instant,
+}
+
+/// A probe that has come to its end, for `ipmpstat -p`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub seq: Seq,
+    pub sent: Instant,
+    pub received: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    pub key: Option<PathKey>,
+    /// The target has answered this host, on any member (N3).
+    pub proven: bool,
+    /// Silent here while others answered; does not count until it has answered five in a row.
+    pub dead: bool,
+    pub rtt: Rtt,
+    pub sent: u64,
+    pub acked: u64,
+    pub lost: u64,
+    /// When the newest answered probe had left.
+    pub last_acked: Option<Instant>,
+    pub last_reply: Option<Instant>,
+    answers_in_a_row: u8,
+    next: Seq,
+    ring: [Entry; RING],
+}
+
+impl Path {
+    pub const fn new() -> Self {
+        Self {
+            key: None,
+            proven: false,
+            dead: false,
+            rtt: Rtt { srtt: 0, rttvar: 0 },
+            sent: 0,
+            acked: 0,
+            lost: 0,
+            last_acked: None,
+            last_reply: None,
+            answers_in_a_row: 0,
+            next: Seq(1),
+            ring: [UNUSED; RING],
+        }
+    }
+
+    /// Starts anew with another target or address; sequence numbers go on, so that a late reply to
+    /// the former one can't be taken for ours.
+    pub fn open(&mut self, key: Option<PathKey>, proven: bool) {
+        *self = Self { key, proven, next: self.next, ..Self::new() };
+    }
+
+    pub fn target(&self) -> Option<IpAddr> {
+        self.key.map(|key| key.target)
+    }
+
+    /// In use, proven, and not silent alone: it has a say in the verdict.
+    pub fn counts(&self) -> bool {
+        self.key.is_some() && self.proven && !self.dead
+    }
+
+    /// Forgets the probes, not the path: what was answered before a link loss proves nothing now.
+    pub fn clear_ring(&mut self) {
+        self.ring = [UNUSED; RING];
+        self.answers_in_a_row = 0;
+    }
+
+    /// Takes the next sequence number for `round`. Its fate follows by [`Path::sent`].
+    pub fn next_probe(&mut self, round: u32, now: Instant) -> Seq {
+        let seq = self.next;
+        self.next = seq.next();
+        *self.entry_at(seq) = Entry { seq, round, at: now, mark: Mark::Refused, resolving: false };
+        seq
+    }
+
+    pub fn sent(&mut self, seq: Seq, at: Instant, fate: Fate) {
+        let Some(entry) = self.entry(seq) else { return };
+        entry.at = at;
+        entry.resolving = fate == Fate::Resolving;
+        entry.mark = match fate {
+            Fate::Left | Fate::Resolving => Mark::Pending,
+            Fate::Waiting => Mark::Waiting,
+            Fate::Refused => Mark::Refused,
+        };
+        if entry.mark == Mark::Pending {
+            self.sent += 1;
+        }
+    }
+
+    /// A waiting probe has left. Returns its round.
+    pub fn left(&mut self, seq: Seq, at: Instant) -> Option<u32> {
+        let entry = self.entry(seq).filter(|e| e.mark == Mark::Waiting)?;
+        entry.mark = Mark::Pending;
+        entry.at = at;
+        let round = entry.round;
+        self.sent += 1;
+        Some(round)
+    }
+
+    /// A reply; turns even a lost probe into an answered one. Returns its round and the outcome,
+    /// `None` for a probe that is not remembered or was answered before.
+    pub fn reply(&mut self, seq: Seq, at: Instant) -> Option<(u32, Outcome)> {
+        let entry = self.entry(seq).filter(|e| {
+            matches!(e.mark, Mark::Pending | Mark::Lost | Mark::Waiting | Mark::Resolved)
+        })?;
+        let was_lost = entry.mark == Mark::Lost;
+        entry.mark = Mark::Acked;
+        let Entry { round, at: sent, .. } = *entry;
+        self.lost -= u64::from(was_lost);
+        self.acked += 1;
+        self.rtt.sample(at.since(sent));
+        self.last_acked = self.last_acked.max(Some(sent));
+        self.last_reply = self.last_reply.max(Some(at));
+        self.answers_in_a_row = self.answers_in_a_row.saturating_add(1);
+        if self.answers_in_a_row >= LOSSES_TO_FAIL {
+            self.dead = false;
+        }
+        Some((round, Outcome { seq, sent, received: Some(at) }))
+    }
+
+    /// The target told its MAC instead of answering a probe.
+    pub fn resolved(&mut self, seq: Seq) {
+        if let Some(entry) = self.entry(seq).filter(|e| e.resolving)
+            && matches!(entry.mark, Mark::Pending | Mark::Lost)
+        {
+            let was_lost = entry.mark == Mark::Lost;
+            entry.mark = Mark::Resolved;
+            self.lost -= u64::from(was_lost);
+        }
+    }
+
+    /// How long a reply is waited for; one interval until the path is known.
+    pub fn limit(&self, interval: Duration) -> Duration {
+        self.rtt.timeout().unwrap_or(interval).min(interval * LONGEST_WAIT)
+    }
+
+    fn due(&self, entry: &Entry, interval: Duration) -> Instant {
+        entry.at + if entry.resolving { interval } else { self.limit(interval) }
+    }
+
+    /// Gives up the probes whose time has run out; `told` hears of each.
+    pub fn expire(&mut self, now: Instant, interval: Duration, mut told: impl FnMut(Outcome)) {
+        for i in 0..RING {
+            let entry = self.ring[i];
+            if entry.mark == Mark::Pending && self.due(&entry, interval) <= now {
+                self.ring[i].mark = Mark::Lost;
+                self.lost += 1;
+                self.answers_in_a_row = 0;
+                told(Outcome { seq: entry.seq, sent: entry.at, received: None });
+            }
+        }
+    }
+
+    /// Walks from the newest probe to the last answer. What is open, waiting or was refused is
+    /// passed over: only what left can be lost.
+    pub fn run(&self, interval: Duration) -> Run {
+        let mut lost = [UNUSED; RING];
+        let mut run = Run::default();
+        for entry in self.newest_first() {
+            match entry.mark {
+                Mark::Lost => {
+                    lost[usize::from(run.losses)] = *entry;
+                    run.losses += 1;
+                }
+                Mark::Waiting | Mark::Refused | Mark::Pending => {}
+                Mark::Acked | Mark::Resolved | Mark::Unused => break,
+            }
+        }
+        let losses = usize::from(run.losses);
+        if losses > 0 {
+            run.first = lost[losses - 1].at;
+            run.fourth = lost[losses.saturating_sub(4)].at;
+            run.fifth_due = self.due(&lost[losses.saturating_sub(5)], interval);
+        }
+        run
+    }
+
+    /// When the open probe is due that would make the run `needed` losses long.
+    pub fn verdict_due(&self, needed: u8, interval: Duration) -> Option<Instant> {
+        let lost = usize::from(self.run(interval).losses);
+        let missing = usize::from(needed).checked_sub(lost)?.checked_sub(1)?;
+        let mut open = [Instant(0); RING];
+        let mut count = 0;
+        for entry in self.newest_first() {
+            match entry.mark {
+                Mark::Pending => {
+                    open[count] = self.due(entry, interval);
+                    count += 1;
+                }
+                Mark::Acked | Mark::Resolved | Mark::Unused => break,
+                Mark::Lost | Mark::Waiting | Mark::Refused => {}
+            }
+        }
+        // `open` is newest first; the one that decides is the `missing`th oldest.
+        count.checked_sub(missing + 1).map(|i| open[i])
+    }
+
+    /// Probes whose reply would still change something.
+    pub fn awaited(&self) -> impl Iterator<Item = Seq> + '_ {
+        self.ring
+            .iter()
+            .filter(|e| matches!(e.mark, Mark::Pending | Mark::Lost | Mark::Waiting))
+            .map(|e| e.seq)
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = &Entry> {
+        (1..=RING as u16)
+            .map(|back| Seq(self.next.0.wrapping_sub(back)))
+            .map(|seq| (seq, &self.ring[usize::from(seq.0) % RING]))
+            .take_while(|(seq, entry)| entry.seq == *seq && entry.mark != Mark::Unused)
+            .map(|(_, entry)| entry)
+    }
+
+    fn entry(&mut self, seq: Seq) -> Option<&mut Entry> {
+        let entry = self.entry_at(seq);
+        (entry.seq == seq && entry.mark != Mark::Unused).then_some(entry)
+    }
+
+    fn entry_at(&mut self, seq: Seq) -> &mut Entry {
+        &mut self.ring[usize::from(seq.0) % RING]
+    }
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+use super::*;
+
+const T: Duration = Duration::from_millis(10);
+
+fn at(ms: u64) -> Instant {
+    Instant(ms * 1_000_000)
+}
+
+/// A path that sent one probe every `T` from 0 ms on, with the fate of each.
+fn sent(fates: &[Fate]) -> (Path, Vec<Seq>) {
+    let mut path = Path::new();
+    path.rtt.sample(Duration::from_millis(1));
+    let mut seqs = Vec::new();
+    for (i, fate) in fates.iter().enumerate() {
+        let now = at(i as u64 * 10);
+        let seq = path.next_probe(i as u32, now);
+        path.sent(seq, now, *fate);
+        seqs.push(seq);
+    }
+    (path, seqs)
+}
+
+fn expire(path: &mut Path, now: Instant) -> usize {
+    let mut lost = 0;
+    path.expire(now, T, |_| lost += 1);
+    lost
+}
+
+extern crate std;
+use alloc::vec::Vec;
+
+#[test]
+fn only_what_left_can_be_lost() {
+    let (mut path, _) = sent(&[Fate::Left, Fate::Refused, Fate::Waiting, Fate::Left]);
+    assert_eq!(expire(&mut path, at(1000)), 2);
+    assert_eq!(path.run(T).losses, 2);
+}
+
+#[test]
+fn a_late_reply_turns_lost_into_answered() {
+    let (mut path, seqs) = sent(&[Fate::Left; 5]);
+    expire(&mut path, at(1000));
+    assert_eq!((path.run(T).losses, path.lost), (5, 5));
+    assert!(path.reply(seqs[2], at(1001)).is_some());
+    assert_eq!((path.run(T).losses, path.lost, path.acked), (2, 4, 1));
+    assert!(path.reply(seqs[2], at(1002)).is_none(), "a duplicate counts once");
+}
+
+#[test]
+fn any_answer_resets_the_run() {
+    let (mut path, seqs) = sent(&[Fate::Left; 6]);
+    path.reply(seqs[5], at(51)).unwrap();
+    expire(&mut path, at(1000));
+    assert_eq!(path.run(T).losses, 0);
+}
+
+#[test]
+fn the_verdict_is_due_when_the_fifth_is() {
+    let (mut path, _) = sent(&[Fate::Left; 5]);
+    expire(&mut path, at(39));
+    // srtt 1 ms, rttvar 0.5 ms: 3 ms for each.
+    assert_eq!(path.verdict_due(5, T), Some(at(43)));
+    expire(&mut path, at(43));
+    let run = path.run(T);
+    assert_eq!((run.losses, run.first, run.fourth), (5, at(0), at(30)));
+    assert_eq!(path.verdict_due(5, T), None);
+}
+
+#[test]
+fn the_verdict_is_not_due_before_the_fifth_is_sent() {
+    let (path, _) = sent(&[Fate::Left; 4]);
+    assert_eq!(path.verdict_due(5, T), None);
+    assert_eq!(path.verdict_due(4, T), Some(at(33)));
+}
+
+#[test]
+fn a_mac_told_is_neither_loss_nor_proof() {
+    let (mut path, seqs) = sent(&[Fate::Resolving; 5]);
+    path.resolved(seqs[3]);
+    expire(&mut path, at(1000));
+    assert_eq!(path.run(T).losses, 1);
+    assert_eq!(path.acked, 0);
+    assert!(!path.proven);
+}
+
+#[test]
+fn a_waiting_probe_counts_from_the_moment_it_leaves() {
+    let (mut path, seqs) = sent(&[Fate::Waiting]);
+    assert_eq!(expire(&mut path, at(900)), 0);
+    assert_eq!(path.left(seqs[0], at(900)), Some(0));
+    assert_eq!(expire(&mut path, at(902)), 0);
+    assert_eq!(expire(&mut path, at(903)), 1);
+}
+
+#[test]
+fn the_ring_overwrites_the_oldest_only() {
+    let (mut path, seqs) = sent(&[Fate::Left; RING + 8]);
+    assert!(path.reply(seqs[7], at(5000)).is_none(), "too old");
+    assert!(path.reply(seqs[8], at(5000)).is_some());
+}
+
+#[test]
+fn a_dead_target_counts_again_after_five_answers() {
+    let (mut path, seqs) = sent(&[Fate::Left; 5]);
+    path.key = None;
+    path.dead = true;
+    for seq in &seqs[..4] {
+        path.reply(*seq, at(60));
+    }
+    assert!(path.dead);
+    path.reply(seqs[4], at(61));
+    assert!(!path.dead);
+}

@@ -1,0 +1,170 @@
+//! What the engine wants to exist in the kernel, and what it has seen there: addresses, routes,
+//! prepared and attached interfaces. Each has one slot that says whether a request is under way.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::capacity::Set;
+use crate::damping::Moves;
+use crate::event::{ObservedRoute, RouteKey};
+use crate::ids::{Family, IfName, IpNet};
+use crate::request::OpId;
+use crate::time::Instant;
+
+/// One data address.
+#[derive(Clone, Copy, Debug)]
+pub struct DataAddress {
+    pub net: IpNet,
+    /// Position in the group of the member it is to be on.
+    pub holder: Option<usize>,
+    /// Members it was seen on, in our form.
+    pub on: Set,
+    /// Stands somewhere without our mark.
+    pub foreign: bool,
+    pub moves: Moves,
+    /// The move under way: when it was decided, and from where.
+    pub moving: Option<(Instant, Option<IfName>)>,
+}
+
+impl DataAddress {
+    pub fn new(net: IpNet) -> Self {
+        Self {
+            net,
+            holder: None,
+            on: Set::default(),
+            foreign: false,
+            moves: Moves::default(),
+            moving: None,
+        }
+    }
+
+    /// It is where it is to be, and nowhere else.
+    pub fn settled(&self) -> bool {
+        match self.holder {
+            Some(m) => self.on.contains(m) && self.on.len() == 1,
+            None => self.on.is_empty(),
+        }
+    }
+}
+
+/// One route of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    pub key: RouteKey,
+    /// `None` for the route of a data subnet.
+    pub via: Option<IpAddr>,
+    /// Configured source.
+    pub src: Option<IpAddr>,
+    pub observed: Option<ObservedRoute>,
+}
+
+impl Route {
+    pub fn family(&self) -> Family {
+        self.key.to.family()
+    }
+}
+
+/// What a slot is for. Members, addresses and routes by their place in the engine's tables; the
+/// member of `Data` by its position in the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    Prepare(usize),
+    Test(usize, Family),
+    Data(usize, usize),
+    Route(usize),
+    Attach(usize),
+    Transmits(usize),
+}
+
+/// At most one request per resource is under way; after failures the pause doubles.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    pub what: Resource,
+    serial: u16,
+    in_flight: bool,
+    /// Acknowledged, but not observed yet: a slow notice must not cause a second request.
+    awaits_notice_until: Instant,
+    failures: u8,
+    pub not_before: Instant,
+    /// Repairs of somebody else's changes, the last three (O17).
+    drifts: [Option<Instant>; 3],
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Notices come within 0.3 ms (A 1.5); after this the request is made again.
+const NOTICE_WITHIN: Duration = Duration::from_millis(500);
+const DRIFT_WINDOW: Duration = Duration::from_secs(60);
+const DRIFT_PAUSE: Duration = Duration::from_secs(10);
+
+impl Slot {
+    pub fn new(what: Resource) -> Self {
+        Self {
+            what,
+            serial: 0,
+            in_flight: false,
+            awaits_notice_until: Instant(0),
+            failures: 0,
+            not_before: Instant(0),
+            drifts: [None; 3],
+        }
+    }
+
+    pub fn ready(&self, now: Instant) -> bool {
+        !self.in_flight && self.not_before <= now && self.awaits_notice_until <= now
+    }
+
+    pub fn in_flight(&self) -> bool {
+        self.in_flight
+    }
+
+    /// Marks a request as under way; its number names slot and serial.
+    pub fn begin(&mut self, index: usize) -> OpId {
+        self.serial = self.serial.wrapping_add(1);
+        self.in_flight = true;
+        OpId(index as u32 | u32::from(self.serial) << 16)
+    }
+
+    /// Whether `op` is the one under way. `succeeded`: a notice is to follow.
+    pub fn end(&mut self, op: OpId, succeeded: bool, now: Instant) -> bool {
+        if !self.in_flight || op.0 >> 16 != u32::from(self.serial) {
+            return false;
+        }
+        self.in_flight = false;
+        if succeeded {
+            self.failures = 0;
+            self.awaits_notice_until = now + NOTICE_WITHIN;
+        } else {
+            let pause = FIRST_PAUSE * (1u32 << self.failures.min(10));
+            self.failures = self.failures.saturating_add(1);
+            self.not_before = now + pause.min(LONGEST_PAUSE);
+        }
+        true
+    }
+
+    /// The kernel has told what became of it.
+    pub fn noticed(&mut self) {
+        self.awaits_notice_until = Instant(0);
+    }
+
+    /// First failure in a row: worth a line in the log.
+    pub fn failed_once(&self) -> bool {
+        self.failures == 1
+    }
+
+    /// Somebody else undid it. Put back at once three times, then once in ten seconds.
+    pub fn drifted(&mut self, now: Instant) {
+        let recent =
+            self.drifts.iter().flatten().filter(|at| now.since(**at) < DRIFT_WINDOW).count();
+        if recent == self.drifts.len() {
+            self.not_before = now + DRIFT_PAUSE;
+        }
+        self.drifts = [Some(now), self.drifts[0], self.drifts[1]];
+    }
+
+    /// When a pause ends.
+    pub fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let at = self.not_before.max(self.awaits_notice_until);
+        (!self.in_flight && at > now).then_some(at)
+    }
+}

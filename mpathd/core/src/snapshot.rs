@@ -1,0 +1,144 @@
+//! The engine's state as rows for the tools, filled into buffers that are used again.
+
+use core::net::IpAddr;
+
+use crate::engine::Engine;
+use crate::ids::Family;
+use crate::member::Member;
+use crate::state::{Saved, SavedBinding, SavedMember};
+use crate::time::Instant;
+use crate::view::{
+    AddressView, GroupView, InstanceView, InterfaceView, Lateness, TargetMode, TargetState,
+    TargetView, View,
+};
+
+impl Engine {
+    /// Fills `view`; allocates only while its buffers are smaller than the configuration needs.
+    pub fn fill(&self, view: &mut View, now: Instant) {
+        view.at = now;
+        view.settled = self.is_settled(now);
+        view.groups.clear();
+        view.interfaces.clear();
+        view.addresses.clear();
+        view.instances.clear();
+        view.targets.clear();
+        view.proven.clear();
+        view.proven.extend(&self.proven);
+        view.lateness = Lateness {
+            max: self.latest,
+            rounds_missed: self.all_missed(),
+            request_max: self.slowest_request,
+        };
+        for group in &self.groups {
+            let members = &self.members[group.members.clone()];
+            view.groups.push(GroupView {
+                name: group.name,
+                state: group.state(members),
+                fdt: group.achieved_fdt(members),
+                fdt_requested: group.fdt,
+                failback: group.failback,
+            });
+            for address in &self.addresses[group.addresses.clone()] {
+                let seen = (0..members.len()).find(|p| address.on.contains(*p));
+                let inbound = address.holder.filter(|h| address.on.contains(*h)).or(seen);
+                view.addresses.push(AddressView {
+                    address: address.net,
+                    group: group.name,
+                    up: !address.on.is_empty(),
+                    inbound: inbound.map(|p| members[p].name()),
+                    wanted: address
+                        .holder
+                        .filter(|h| Some(*h) != inbound)
+                        .map(|p| members[p].name()),
+                });
+            }
+            for member in members {
+                self.fill_member(view, group.name, member, now);
+            }
+        }
+    }
+
+    fn fill_member(&self, view: &mut View, group: crate::ids::GroupName, m: &Member, now: Instant) {
+        view.interfaces.push(InterfaceView {
+            name: m.name(),
+            group,
+            ifindex: m.ifindex(),
+            active: m.active && m.usable(),
+            inactive: m.usable() && !m.active,
+            standby: m.config.standby,
+            down: !m.link.is_some_and(|l| l.up),
+            duplicate_mac: false,
+            offline: m.offline,
+            met: m.met,
+            link: m.link_state(),
+            probe: m.probe_state(),
+            state: m.state(),
+            degraded: Family::ALL.map(|f| m.failed.is_none() && m.instance(f).failure.is_some()),
+            reason: m.failed,
+            since: m.since,
+            receive: m.receive,
+            damped: m.returns.held_until(now).map(|until| until.since(now)),
+        });
+        for instance in &m.instances {
+            if m.test_config(instance.family).is_none() {
+                continue;
+            }
+            let (interface, family) = (m.name(), instance.family);
+            view.instances.push(InstanceView {
+                interface,
+                family,
+                mode: if instance.test.is_some() { instance.mode } else { TargetMode::Disabled },
+                test: instance.test,
+                interval: instance.interval(),
+                rounds_missed: instance.missed,
+            });
+            for (i, path) in instance.paths.iter().enumerate() {
+                let Some(target) = path.target() else { continue };
+                view.targets.push(TargetView {
+                    interface,
+                    family,
+                    target,
+                    state: match (path.proven, path.dead) {
+                        (false, _) => TargetState::Unproven,
+                        (true, true) => TargetState::Dead,
+                        (true, false) => TargetState::Active,
+                    },
+                    path: instance.path_id(i).0,
+                    sent: path.sent,
+                    acked: path.acked,
+                    lost: path.lost,
+                    srtt: path.rtt.srtt,
+                    rttvar: path.rtt.rttvar,
+                    last_reply: path.last_reply,
+                });
+            }
+        }
+    }
+
+    fn all_missed(&self) -> u64 {
+        self.members.iter().flat_map(|m| &m.instances).map(|i| u64::from(i.missed)).sum()
+    }
+
+    /// Every data address that has a NIC is placed and its routes stand.
+    pub fn is_settled(&self, now: Instant) -> bool {
+        self.surveyed && (0..self.groups.len()).all(|g| self.group_is_settled(g, now))
+    }
+}
+
+impl View {
+    /// What the state file keeps.
+    pub fn saved(&self) -> Saved {
+        let members = self.interfaces.iter().map(|i| SavedMember {
+            name: i.name,
+            failed: i.reason.is_some(),
+            active: i.active,
+            offline: i.offline,
+            met: i.met,
+        });
+        let bindings = self.addresses.iter().filter_map(|a| {
+            Some(SavedBinding { address: a.address.address, interface: a.inbound? })
+        });
+        let proven: &[IpAddr] = &self.proven;
+        Saved { members: members.collect(), bindings: bindings.collect(), proven: proven.into() }
+    }
+}

@@ -1,0 +1,267 @@
+//! The judgement of one group: what its instances say about its interfaces, and what those say about
+//! the group (design 2.6 to 2.10).
+//!
+//! ```text
+//! instance  ok -- all targets that count silent, a witness elsewhere ------> failed
+//!           ok -- the same, nobody heard anything ----> all instances failed, together
+//!           failed -- answered in every round for 2 x FDT -----------------> ok
+//! interface ok -- link down, or every instance with a say failed ----------> failed
+//!           failed -- link up, and an instance with a say ok --------------> ok
+//! ```
+
+use core::time::Duration;
+
+use crate::capacity;
+use crate::group::Group;
+use crate::ids::Family;
+use crate::instance::{Failure, Suspicion};
+use crate::member::Member;
+use crate::message::{Evidence, Message, Reason};
+use crate::outbox::Outbox;
+use crate::time::Instant;
+
+/// Did anybody else hear something that was asked after our fourth loss?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Witness {
+    Heard,
+    /// Somebody may still hear something.
+    NotYet,
+    Nobody,
+}
+
+/// Judges all instances and members of a group. Returns whether anything changed.
+pub fn judge(group: &mut Group, members: &mut [Member], now: Instant, out: &mut Outbox) -> bool {
+    group.waits_for_witness_until = None;
+    for member in members.iter_mut() {
+        drop_dead_targets(member, out);
+    }
+    for i in 0..members.len() {
+        for family in Family::ALL {
+            judge_instance(group, members, i, family, now, out);
+        }
+    }
+    for member in members.iter_mut() {
+        repair_instances(group, member, now, out);
+    }
+    let changed = judge_members(group, members, now, out);
+    judge_group(group, members, out);
+    changed
+}
+
+fn drop_dead_targets(member: &mut Member, out: &mut Outbox) {
+    let interface = member.name();
+    for instance in &mut member.instances {
+        while let Some(target) = instance.find_dead_target() {
+            out.message(Message::TargetDead { target, interface });
+        }
+    }
+}
+
+fn judge_instance(
+    group: &mut Group,
+    members: &mut [Member],
+    i: usize,
+    family: Family,
+    now: Instant,
+    out: &mut Outbox,
+) {
+    let Some(case) = suspicion(group, &members[i], family, now) else { return };
+    let interval = members[i].instance(family).interval();
+    match witness(members, i, family, case.fourth) {
+        Witness::Heard => {
+            let failure = Failure { together: false, evidence: case.evidence };
+            members[i].instances[family as usize].fail(failure);
+            group.fresh.insert(i);
+        }
+        Witness::NotYet if now < case.ready + interval => {
+            let until = case.ready + interval;
+            group.waits_for_witness_until =
+                Some(group.waits_for_witness_until.map_or(until, |w| w.min(until)));
+        }
+        Witness::NotYet | Witness::Nobody => fail_together(group, members, family, case, out),
+    }
+}
+
+fn suspicion(group: &Group, member: &Member, family: Family, now: Instant) -> Option<Suspicion> {
+    let instance = member.instance(family);
+    if instance.failure.is_some() || !member.link_up() || member.offline || !instance.running() {
+        return None;
+    }
+    let quiet = instance.started.is_some_and(|at| now.since(at) < group.quiet_period);
+    if quiet && !instance.replied {
+        return None;
+    }
+    instance.suspicion(now)
+}
+
+/// Members without probing in this family witness by the other one; members that nothing proves
+/// or disproves witness by their link (design 2.7).
+fn witness(members: &[Member], me: usize, family: Family, asked_after: Instant) -> Witness {
+    let mut verdict = Witness::Nobody;
+    for (i, member) in members.iter().enumerate() {
+        if i == me || !member.fit() || !member.link_up() || member.offline {
+            continue;
+        }
+        let same = Some(member.instance(family)).filter(|i| i.probing());
+        let Some(instance) = same.or_else(|| member.instances.iter().find(|i| i.probing())) else {
+            if member.failed.is_none() {
+                return Witness::Heard;
+            }
+            continue;
+        };
+        if instance.answered_after(asked_after) {
+            return Witness::Heard;
+        }
+        if instance.failure.is_none() {
+            verdict = Witness::NotYet;
+        }
+    }
+    verdict
+}
+
+/// Nobody heard anything: the cause lies beyond the NICs. All instances of the family that probe
+/// fail with this one, so that nothing moves from one to another.
+fn fail_together(
+    group: &mut Group,
+    members: &mut [Member],
+    family: Family,
+    case: Suspicion,
+    out: &mut Outbox,
+) {
+    let failure = Failure { together: true, evidence: case.evidence };
+    for member in members.iter_mut().filter(|m| m.link_up() && !m.offline) {
+        let instance = &mut member.instances[family as usize];
+        if instance.probing() && instance.failure.is_none() {
+            instance.fail(failure);
+        }
+    }
+    let other_works =
+        members.iter().any(|m| m.instances.iter().any(|i| i.probing() && i.failure.is_none()));
+    if other_works {
+        out.message(Message::FamilySilent { family, group: group.name });
+    }
+}
+
+fn repair_instances(group: &Group, member: &mut Member, now: Instant, out: &mut Outbox) {
+    if !member.link_up() || member.offline {
+        return;
+    }
+    let (interface, whole) = (member.name(), member.failed.is_some());
+    let quiet = member.up_since.is_some_and(|at| now.since(at) >= group.quiet_period);
+    for instance in &mut member.instances {
+        // Nobody is left to answer: then the link alone decides.
+        let orphaned = quiet && !instance.has_targets();
+        if instance.failure.is_some() && (orphaned || instance.has_earned_repair(now)) {
+            instance.failure = None;
+            if !whole {
+                let family = instance.family;
+                out.message(Message::FamilyRepaired { interface, family, group: group.name });
+            }
+        }
+    }
+}
+
+fn judge_members(
+    group: &mut Group,
+    members: &mut [Member],
+    now: Instant,
+    out: &mut Outbox,
+) -> bool {
+    let mut failed_now = capacity::Set::default();
+    let mut changed = false;
+    for i in 0..members.len() {
+        if members[i].link.is_none() {
+            continue;
+        }
+        match (members[i].failed, members[i].verdict(now)) {
+            (None, Some(reason)) => {
+                members[i].failed = Some(reason);
+                members[i].since = now;
+                failed_now.insert(i);
+                changed = true;
+            }
+            (Some(_), None) => {
+                repair(group, members, i, now, out);
+                changed = true;
+            }
+            (Some(_), Some(reason)) => members[i].failed = Some(reason),
+            (None, None) => {}
+        }
+        tell_flapping(&mut members[i], now, out);
+    }
+    for i in 0..members.len() {
+        let others_work = members.iter().enumerate().any(|(j, m)| j != i && m.usable());
+        if failed_now.contains(i) && others_work {
+            let evidence = evidence(&members[i], now);
+            let (interface, group) = (members[i].name(), group.name);
+            out.message(Message::InterfaceFailed { interface, group, evidence });
+        } else if group.fresh.contains(i) && members[i].failed.is_none() {
+            tell_family_failures(group, &members[i], out);
+            changed = true;
+        }
+    }
+    group.fresh = capacity::Set::default();
+    changed
+}
+
+fn repair(group: &mut Group, members: &mut [Member], i: usize, now: Instant, out: &mut Outbox) {
+    let others = members.iter().enumerate().filter(|(j, m)| *j != i && m.active && m.usable());
+    let capacity_stands = others.count() >= group.intended;
+    let member = &mut members[i];
+    member.failed = None;
+    member.flap_told = false;
+    member.since = now;
+    member.set_aside = !group.failback && !member.config.standby && capacity_stands;
+    let interface = member.name();
+    out.message(Message::InterfaceRepaired { interface, group: group.name });
+    let wait = member.returns.returned(now);
+    if wait > Duration::ZERO {
+        out.message(Message::ReturnDamped { interface, wait });
+    }
+}
+
+fn tell_flapping(member: &mut Member, now: Instant, out: &mut Outbox) {
+    let held = member.failed == Some(Reason::Link) && member.link_up() && !member.probing();
+    if held && !member.flap_told && member.flap_until(now).is_some() {
+        member.flap_told = true;
+        out.message(Message::LinkFlapping { interface: member.name() });
+    }
+}
+
+fn tell_family_failures(group: &Group, member: &Member, out: &mut Outbox) {
+    for instance in &member.instances {
+        if let Some(Failure { together: false, evidence }) = instance.failure {
+            let (interface, family) = (member.name(), instance.family);
+            out.message(Message::FamilyFailed { interface, family, group: group.name, evidence });
+        }
+    }
+}
+
+fn evidence(member: &Member, now: Instant) -> Evidence {
+    let by_probes = member.instances.iter().find_map(|i| i.failure).map(|f| f.evidence);
+    by_probes.filter(|_| member.failed != Some(Reason::Link)).unwrap_or_else(|| {
+        let paths = member.instances.iter().flat_map(|i| &i.paths);
+        let last_reply = paths.filter_map(|p| p.last_reply).max().map(|at| now.since(at));
+        let reason = Reason::Link;
+        Evidence { reason, silent: 0, counted: 0, last_reply, detected: Duration::ZERO }
+    })
+}
+
+fn judge_group(group: &mut Group, members: &[Member], out: &mut Outbox) {
+    let usable = members.iter().find(|m| m.usable());
+    match usable {
+        None if group.has_worked && !group.failure_told => {
+            group.failure_told = true;
+            out.message(Message::GroupFailed { group: group.name });
+        }
+        Some(member) => {
+            if group.failure_told {
+                let (interface, group) = (member.name(), group.name);
+                out.message(Message::GroupUsable { interface, group });
+            }
+            group.failure_told = false;
+            group.has_worked = true;
+        }
+        None => {}
+    }
+}

@@ -1,0 +1,200 @@
+//! The fast thread's own ear for links: RTNLGRP_LINK only, so that carrier loss is seen even while
+//! the host thread waits for RTNL. It never asks anything; what it may have missed, at start and
+//! after an overrun, is asked for by the host thread. Parsing does not allocate.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use mpathd_core::event::{Event, Link};
+use mpathd_core::ids::{IfName, Ifindex};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, setsockopt,
+    socket, sockopt,
+};
+
+use super::link_message::{Change, parse};
+
+/// Messages read in one turn.
+const MESSAGES_PER_TURN: usize = 64;
+/// A notice with all attributes of a link has 1 to 3 KiB; one that does not fit is a lost one.
+const MESSAGE_MAX: usize = 32 * 1024;
+/// Some 1 000 notices, more than a host that makes namespaces sends while we sleep.
+const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+
+pub(super) struct Links {
+    socket: OwnedFd,
+    message: Box<[u8]>,
+    watched: Vec<Watched>,
+    /// Notices were lost, or it is the start: once the socket is empty, a dump is wanted.
+    missed: bool,
+    /// The last turn read all there was.
+    empty: bool,
+    /// Dumps asked for and not told completely.
+    asked: usize,
+}
+
+/// An interface of the configuration.
+struct Watched {
+    name: IfName,
+    /// As last told to the engine.
+    link: Option<Link>,
+    /// Noticed since the last dump was asked for: the dump knows no better.
+    fresh: bool,
+    /// The dump has told it.
+    dumped: bool,
+}
+
+impl Links {
+    /// Listens in the network namespace of the caller; `names` are all it ever tells of.
+    ///
+    /// # Errors
+    /// What socket or bind say.
+    pub(super) fn open(names: &[IfName]) -> io::Result<Self> {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let protocol = SockProtocol::NetlinkRoute;
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
+        // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it what the limit allows.
+        if setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER).is_err() {
+            setsockopt(&socket, sockopt::RcvBuf, &SOCKET_BUFFER)?;
+        }
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, libc::RTMGRP_LINK as u32))?;
+        let mut links = Self {
+            socket,
+            message: vec![0; MESSAGE_MAX].into_boxed_slice(),
+            watched: Vec::new(),
+            missed: true,
+            empty: false,
+            asked: 0,
+        };
+        links.watch(names);
+        Ok(links)
+    }
+
+    /// Changes the interfaces that are told of; what is known about the others is forgotten. Not
+    /// once the thread is not to allocate any more.
+    pub(super) fn watch(&mut self, names: &[IfName]) {
+        self.watched.retain(|w| names.contains(&w.name));
+        for name in names {
+            if self.watched.iter().all(|w| w.name != *name) {
+                let new = Watched { name: *name, link: None, fresh: false, dumped: false };
+                self.watched.push(new);
+            }
+        }
+        self.missed = true;
+    }
+
+    /// Reads the notices that are there, some at most; `tell` hears what has changed.
+    pub(super) fn read(&mut self, mut tell: impl FnMut(Event)) {
+        self.empty = false;
+        for _ in 0..MESSAGES_PER_TURN {
+            match recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut self.message) {
+                // From another process, not from the kernel.
+                Ok((_, Some(from))) if from.pid() != 0 => {}
+                Ok((len, _)) if len < MESSAGE_MAX => {
+                    let Self { message, watched, missed, .. } = self;
+                    *missed |= !take_all(watched, &message[..len], &mut tell);
+                }
+                // Cut off, or ENOBUFS: something was lost.
+                Ok(_) | Err(Errno::ENOBUFS) => self.missed = true,
+                Err(Errno::EINTR) => {}
+                Err(_) => {
+                    self.empty = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Is a dump to be asked for? Only once the socket is empty: what was in it is older than what
+    /// was lost, so the dump is newer than all that was noticed so far.
+    pub(super) fn wants_dump(&self) -> bool {
+        self.missed && self.empty
+    }
+
+    /// The dump has been asked for.
+    pub(super) fn dump_asked(&mut self) {
+        self.missed = false;
+        self.asked += 1;
+        for watched in &mut self.watched {
+            watched.fresh = false;
+            watched.dumped = false;
+        }
+    }
+
+    /// A link told by a dump; `Some` if it is news.
+    pub(super) fn dumped(&mut self, link: Link) -> Option<Event> {
+        let watched = self.watched.iter_mut().find(|w| w.name == link.name)?;
+        watched.dumped = true;
+        if watched.fresh || watched.link == Some(link) {
+            return None;
+        }
+        watched.link = Some(link);
+        Some(Event::Link(link))
+    }
+
+    /// The dump has been told completely: what it did not tell is gone.
+    pub(super) fn dump_done(&mut self, mut tell: impl FnMut(Event)) {
+        self.asked = self.asked.saturating_sub(1);
+        if self.asked > 0 {
+            return;
+        }
+        for watched in self.watched.iter_mut().filter(|w| !w.dumped && !w.fresh) {
+            if let Some(link) = watched.link.take() {
+                tell(Event::LinkGone(link.ifindex));
+            }
+        }
+    }
+}
+
+impl AsFd for Links {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// `false` if the datagram can't be read to its end: for us that is a lost notice.
+fn take_all(watched: &mut [Watched], datagram: &[u8], tell: &mut impl FnMut(Event)) -> bool {
+    parse(datagram, |change| match change {
+        Change::Is(link) => take(watched, link, tell),
+        Change::Gone(ifindex) => take_gone(watched, ifindex, tell),
+    })
+}
+
+fn take(watched: &mut [Watched], link: Link, tell: &mut impl FnMut(Event)) {
+    for watched in watched {
+        let known = watched.link.map(|l| l.ifindex);
+        if watched.name != link.name {
+            // Renamed away.
+            if known == Some(link.ifindex) {
+                watched.gone(tell);
+            }
+            continue;
+        }
+        watched.fresh = true;
+        if known.is_some_and(|ifindex| ifindex != link.ifindex) {
+            watched.gone(tell);
+        }
+        if watched.link.replace(link) != Some(link) {
+            tell(Event::Link(link));
+        }
+    }
+}
+
+fn take_gone(watched: &mut [Watched], ifindex: Ifindex, tell: &mut impl FnMut(Event)) {
+    for watched in watched.iter_mut().filter(|w| w.link.is_some_and(|l| l.ifindex == ifindex)) {
+        watched.gone(tell);
+    }
+}
+
+impl Watched {
+    fn gone(&mut self, tell: &mut impl FnMut(Event)) {
+        self.fresh = true;
+        if let Some(link) = self.link.take() {
+            tell(Event::LinkGone(link.ifindex));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

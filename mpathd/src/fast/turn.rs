@@ -1,0 +1,408 @@
+//! The loop. One turn: wait for the next deadline or a descriptor; note the time; hear everything
+//! that came in; read the replies; only then decide, as of the noted time; carry out; publish.
+//!
+//! The order is the rule that our own lateness is no evidence (design 1): whatever arrived before
+//! the noted time has been heard when the engine judges as of that time, however long the thread
+//! was stopped.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mpathd_core::config::MAX_TARGETS;
+use mpathd_core::event::{Done, Errno, Event};
+use mpathd_core::ids::{Family, PathId, Seq};
+use mpathd_core::message::Severity;
+use mpathd_core::request::{Action, Notice, Op, PathKey};
+use mpathd_core::time::Instant;
+use mpathd_core::view::View;
+
+use super::channels::{Channels, Probing};
+use super::frames::Paths;
+use super::links::Links;
+use super::neighbours::Neighbours;
+use super::random::Random;
+use super::slots::SlotMap;
+use super::socket::Buffer;
+use super::{Brain, Setup, alloc, clock, memory, priority, receive};
+use crate::messages::{Channel, Queues, ToFast, ToHost, ToSlow};
+use crate::shared::Shared;
+
+/// Between two pictures, when a state has changed or only counters have.
+const PUBLISH_CHANGE: Duration = Duration::from_millis(20);
+const PUBLISH_COUNTERS: Duration = Duration::from_millis(100);
+const ALIVE: Duration = Duration::from_secs(1);
+/// Messages taken from the queue in one turn.
+const MESSAGES_PER_TURN: usize = 256;
+/// Turns in a row that may pass without judging, while a receive socket is not empty.
+const POSTPONED_AT_MOST: u8 = 16;
+/// Rounds of deciding and carrying out in one turn: what is sent changes the next deadline.
+const DECISIONS_PER_TURN: usize = 4;
+/// Replies of one path that can matter at a time: a ring of the kernel's.
+const PENDING_PER_PATH: usize = mpathd_common::abi::RING as usize;
+
+pub(super) struct Fast<B> {
+    desk: Desk<B>,
+    links: Links,
+    channels: Channels,
+    probing: Probing,
+    buffer: Buffer,
+    pending: Vec<(PathId, Seq)>,
+    polled: Vec<libc::pollfd>,
+    /// Channels on their way to the host thread, which closes them.
+    retired: Vec<Channel>,
+    priority: u8,
+    /// The deadline that is waited for.
+    due: Option<Instant>,
+    /// The receive sockets were empty then.
+    drained: Instant,
+    postponed: u8,
+    /// Handed over then, or tried.
+    last_picture: Instant,
+    next_alive: Instant,
+    late: Duration,
+    armed: bool,
+    stopping: bool,
+}
+
+/// The brain and those it speaks to.
+struct Desk<B> {
+    brain: B,
+    queues: Queues,
+    shared: Arc<Shared>,
+    /// A state may have changed since the last picture.
+    changed: bool,
+    /// Counters have.
+    counted: bool,
+    /// Notices and facts that found the queue full and are not reported yet.
+    dropped: u64,
+}
+
+impl<B: Brain> Fast<B> {
+    pub(super) fn new(setup: Setup<B>) -> io::Result<Self> {
+        let Setup { brain, names, queues, shared, priority } = setup;
+        let members = names.len();
+        let paths = members * Family::ALL.len() * MAX_TARGETS;
+        shared.publish(|view| reserve(view, members, paths));
+        let now = clock::now();
+        Ok(Self {
+            desk: Desk { brain, queues, shared, changed: true, counted: false, dropped: 0 },
+            links: Links::open(&names)?,
+            channels: Channels::new(members),
+            probing: Probing {
+                paths: Paths::new(paths, Random::new()?),
+                neighbours: Neighbours::new(2 * paths),
+                slots: SlotMap::plain()?,
+            },
+            buffer: Buffer::new(),
+            pending: Vec::with_capacity(paths * PENDING_PER_PATH),
+            polled: Vec::with_capacity(2 + 2 * members),
+            retired: Vec::with_capacity(2 * members),
+            priority,
+            due: None,
+            drained: now,
+            postponed: 0,
+            last_picture: Instant(0),
+            next_alive: now,
+            late: Duration::ZERO,
+            armed: false,
+            stopping: false,
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        let outcome = priority::apply(self.priority);
+        let severity = if outcome.is_short() { Severity::Warning } else { Severity::Info };
+        self.desk.tell_slow(ToSlow::Log { severity, text: format!("fast thread: {outcome}") });
+        memory::prefault_stack();
+        while !self.stopping {
+            self.wait();
+            self.turn();
+        }
+        alloc::disarm();
+        self.desk.tell_slow(ToSlow::Stopped("fast"));
+    }
+
+    /// Until the next deadline or until something comes in.
+    fn wait(&mut self) {
+        self.polled.clear();
+        let entry =
+            |fd: BorrowedFd<'_>, events| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+        self.polled.push(entry(self.desk.queues.fast.as_fd(), libc::POLLIN));
+        self.polled.push(entry(self.links.as_fd(), libc::POLLIN));
+        for channel in self.channels.iter() {
+            self.polled.push(entry(channel.receive.as_fd(), libc::POLLIN));
+            if channel.stamped {
+                // Its error queue needs no asking for.
+                self.polled.push(entry(channel.send.as_fd(), 0));
+            }
+        }
+        self.due = self.desk.brain.poll_timeout();
+        let due = self.due.unwrap_or(self.next_alive).min(self.next_alive).min(self.picture_due());
+        let left = due.since(clock::now());
+        let timeout = libc::timespec {
+            tv_sec: left.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(left.subsec_nanos()),
+        };
+        // SAFETY: the array and the time are ours for the call; no signal mask. Interrupted or
+        // not, the turn looks at everything.
+        unsafe {
+            let count = self.polled.len() as libc::nfds_t;
+            libc::ppoll(self.polled.as_mut_ptr(), count, &timeout, std::ptr::null());
+        }
+    }
+
+    /// `next_alive`, which comes anyway, while there is nothing new.
+    fn picture_due(&self) -> Instant {
+        match (self.desk.changed, self.desk.counted) {
+            (true, _) => self.last_picture + PUBLISH_CHANGE,
+            (false, true) => self.last_picture + PUBLISH_COUNTERS,
+            (false, false) => self.next_alive,
+        }
+    }
+
+    fn turn(&mut self) {
+        let now = clock::now();
+        if let Some(due) = self.due {
+            self.late = self.late.max(now.since(due));
+        }
+        self.hear_links(now);
+        self.hear_queue(now);
+        let complete = self.hear_sockets(now);
+        self.read_replies(now);
+        if complete || self.postponed >= POSTPONED_AT_MOST {
+            self.postponed = 0;
+            self.decide(now);
+        } else {
+            self.postponed += 1;
+        }
+        self.keep_house(now);
+    }
+
+    fn hear_links(&mut self, now: Instant) {
+        let Self { links, channels, retired, desk, .. } = self;
+        links.read(|event| hear_link(event, channels, retired, desk, now));
+        if links.wants_dump() && desk.queues.host.push(ToHost::DumpLinks).is_ok() {
+            links.dump_asked();
+        }
+    }
+
+    fn hear_queue(&mut self, now: Instant) {
+        let queue = Arc::clone(&self.desk.queues.fast);
+        queue.clear_wake();
+        for taken in 0.. {
+            if taken == MESSAGES_PER_TURN {
+                // The rest wakes us at once.
+                queue.wake();
+                return;
+            }
+            let Some(message) = queue.pop() else { return };
+            self.hear(message, now);
+        }
+    }
+
+    fn hear(&mut self, message: ToFast, now: Instant) {
+        let Self { links, channels, retired, desk, .. } = self;
+        match message {
+            ToFast::Event(Event::Link(link)) => {
+                if let Some(event) = links.dumped(link) {
+                    hear_link(event, channels, retired, desk, now);
+                }
+            }
+            ToFast::LinksDumped => {
+                links.dump_done(|event| hear_link(event, channels, retired, desk, now));
+            }
+            ToFast::Event(event) => desk.tell(now, event),
+            ToFast::Slots(slots) => {
+                for (path, open) in self.probing.paths.iter() {
+                    slots.set(path, &open.slot);
+                }
+                self.probing.slots = slots;
+            }
+            ToFast::Channel(channel) => self.open_channel(channel),
+            ToFast::Stop => self.stopping = true,
+        }
+    }
+
+    fn open_channel(&mut self, channel: Channel) {
+        for (path, open) in self.probing.paths.of_nic(channel.ifindex) {
+            if open.slot.consume != channel.consume {
+                open.slot.consume = channel.consume;
+                self.probing.slots.set(path, &open.slot);
+            }
+        }
+        self.retired.extend(self.channels.open(channel));
+    }
+
+    /// `false` if more is there than one turn takes.
+    fn hear_sockets(&mut self, now: Instant) -> bool {
+        let Self { channels, probing, buffer, desk, drained, .. } = self;
+        let mut complete = true;
+        for channel in channels.iter() {
+            let tell = |at, event| desk.tell(at, event);
+            complete &= receive::drain(channel, probing, *drained, buffer, tell);
+        }
+        channels.read_stamps(probing, *drained, buffer, |at, event| desk.tell(at, event));
+        if complete {
+            *drained = now;
+        }
+        complete
+    }
+
+    fn read_replies(&mut self, now: Instant) {
+        self.pending.clear();
+        self.pending.extend(self.desk.brain.pending());
+        for (path, seq) in self.pending.iter().copied() {
+            if let Some(at) = self.probing.slots.read_rx(path, seq, now) {
+                self.desk.counted = true;
+                self.desk.tell(now, Event::Reply { path, seq, at });
+            }
+        }
+    }
+
+    /// Everything that came in before `now` has been told.
+    fn decide(&mut self, now: Instant) {
+        self.desk.brain.stream_probes(self.desk.shared.probes_wanted());
+        for _ in 0..DECISIONS_PER_TURN {
+            self.desk.brain.handle_timeout(now);
+            if !self.carry_out(now) {
+                return;
+            }
+        }
+    }
+
+    /// Whether there was anything to be done.
+    fn carry_out(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(action) = self.desk.brain.poll_action() {
+            any = true;
+            match action {
+                Action::Round(round) => {
+                    let Self { channels, probing, desk, .. } = self;
+                    desk.counted = true;
+                    channels.send(&round, probing, |at, event| desk.tell(at, event));
+                }
+                Action::Path { path, key } => self.set_path(path, key, now),
+                Action::Request(op) => self.desk.request(op, now),
+                Action::Notice(notice) => self.desk.notice(notice, now),
+            }
+        }
+        any
+    }
+
+    fn set_path(&mut self, path: PathId, key: Option<PathKey>, now: Instant) {
+        let Probing { paths, neighbours, slots } = &mut self.probing;
+        self.desk.changed = true;
+        slots.clear(path);
+        paths.close(path);
+        let Some(key) = key else { return };
+        neighbours.watch(key.ifindex, key.target, now);
+        let consume = self.channels.get(key.ifindex).is_none_or(|channel| channel.consume);
+        if let Some(open) = paths.open(path, key, consume) {
+            slots.set(path, &open.slot);
+        }
+    }
+
+    fn keep_house(&mut self, now: Instant) {
+        while let Some(channel) = self.retired.pop() {
+            if let Err(ToHost::Close(back)) = self.desk.queues.host.push(ToHost::Close(channel)) {
+                self.retired.push(back);
+                break;
+            }
+        }
+        if now >= self.next_alive {
+            self.desk.tell_slow(ToSlow::Alive { late: std::mem::take(&mut self.late) });
+            self.next_alive = now + ALIVE;
+        }
+        self.publish(now);
+    }
+
+    fn publish(&mut self, now: Instant) {
+        if now < self.picture_due() {
+            return;
+        }
+        let Desk { brain, shared, changed, counted, .. } = &mut self.desk;
+        let mut settled = false;
+        let done = shared.publish(|view| {
+            brain.fill(view, now);
+            settled = view.settled;
+        });
+        // While a reader holds the picture there is no hurry: a thread at our priority that tried
+        // again and again would keep the reader from finishing.
+        self.last_picture = now;
+        if !done {
+            return;
+        }
+        (*changed, *counted) = (false, false);
+        if settled && !self.armed {
+            self.armed = true;
+            alloc::arm();
+        }
+    }
+}
+
+fn hear_link<B: Brain>(
+    event: Event,
+    channels: &mut Channels,
+    retired: &mut Vec<Channel>,
+    desk: &mut Desk<B>,
+    now: Instant,
+) {
+    match event {
+        Event::Link(link) => channels.set_mac(link.ifindex, link.mac),
+        Event::LinkGone(ifindex) => retired.extend(channels.close(ifindex)),
+        _ => {}
+    }
+    desk.tell(now, event);
+}
+
+impl<B: Brain> Desk<B> {
+    /// Tells the brain, and the recorder if there is one.
+    fn tell(&mut self, now: Instant, event: Event) {
+        let routine =
+            matches!(event, Event::Sent { .. } | Event::Left { .. } | Event::Reply { .. });
+        self.changed |= !routine;
+        if self.shared.recording() {
+            self.tell_slow(ToSlow::Fact(now, event));
+        }
+        self.brain.handle(now, event);
+    }
+
+    fn request(&mut self, op: Op, now: Instant) {
+        self.changed = true;
+        if self.queues.host.push(ToHost::Op(op)).is_err() {
+            // The host thread hangs; the engine asks again later.
+            let result = Err(Errno(libc::EAGAIN));
+            let done = Done { op: op.id, result, waited: Duration::ZERO, ran: Duration::ZERO };
+            self.tell(now, Event::Done(done));
+        }
+    }
+
+    fn notice(&mut self, notice: Notice, now: Instant) {
+        let single = matches!(notice, Notice::Probe(_));
+        self.changed |= !single;
+        if single && self.queues.slow.is_half_full() {
+            self.dropped += 1;
+        } else {
+            self.tell_slow(ToSlow::Notice(now, notice));
+        }
+    }
+
+    fn tell_slow(&mut self, message: ToSlow) {
+        if self.dropped > 0 && self.queues.slow.push(ToSlow::Overrun(self.dropped)).is_ok() {
+            self.dropped = 0;
+        }
+        if self.queues.slow.push(message).is_err() {
+            self.dropped += 1;
+        }
+    }
+}
+
+/// Room for all rows there can be, so that filling the picture does not allocate.
+fn reserve(view: &mut View, members: usize, paths: usize) {
+    view.interfaces.reserve(members);
+    view.groups.reserve(members);
+    view.instances.reserve(members * Family::ALL.len());
+    view.targets.reserve(paths);
+}

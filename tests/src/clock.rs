@@ -1,0 +1,47 @@
+//! CLOCK_MONOTONIC in nanoseconds: the clock of the kernel's probe stamps, so that all figures compare.
+
+use std::time::Duration;
+
+use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
+
+/// Nanoseconds of CLOCK_MONOTONIC.
+pub type Nanos = u64;
+
+pub fn now() -> Nanos {
+    read(ClockId::CLOCK_MONOTONIC)
+}
+
+/// Nanoseconds of CLOCK_REALTIME, which the kernel stamps captured frames with.
+pub(crate) fn wall() -> Nanos {
+    read(ClockId::CLOCK_REALTIME)
+}
+
+fn read(clock: ClockId) -> Nanos {
+    let time = clock_gettime(clock).expect("both clocks exist on every Linux");
+    time.tv_sec().cast_unsigned() * 1_000_000_000 + time.tv_nsec().cast_unsigned()
+}
+
+/// Sleeps until that moment; the pace of a stream, never a substitute for a condition.
+pub fn sleep_until(at: Nanos) {
+    let (seconds, rest) = ((at / 1_000_000_000).cast_signed(), (at % 1_000_000_000).cast_signed());
+    let at = nix::sys::time::TimeSpec::new(seconds, rest);
+    let absolute = ClockNanosleepFlags::TIMER_ABSTIME;
+    while clock_nanosleep(ClockId::CLOCK_MONOTONIC, absolute, &at).is_err() {}
+}
+
+/// Milliseconds between two moments; negative if the second is the earlier one.
+pub fn ms_between(from: Nanos, to: Nanos) -> f64 {
+    to.wrapping_sub(from).cast_signed() as f64 / 1e6
+}
+
+pub fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).expect("a duration under 584 years")
+}
+
+/// Makes the calling thread one of the lab's instruments: SCHED_FIFO 40, below the daemon's 50 and 51, above
+/// all load. Without the right to it the thread stays as it is, and its stamps are later.
+pub(crate) fn be_punctual() {
+    let parameters = libc::sched_param { sched_priority: 40 };
+    // SAFETY: the parameters live through the call; 0 is the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
+}

@@ -1,0 +1,296 @@
+//! The real binaries, run in the lab's host: `mpathd` with a configuration, `ipmpstat`, `if_mpadm`.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::clock::{self, Nanos};
+use crate::netns::NetNs;
+use crate::wait_for;
+
+/// The contract's five seconds, and time for a loaded machine to start a process.
+const READY_LIMIT: Duration = Duration::from_secs(15);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// The folder with the release binaries under test.
+///
+/// # Panics
+/// If MPATHD_BIN_DIR does not tell.
+pub fn bin_dir() -> PathBuf {
+    std::env::var_os("MPATHD_BIN_DIR").map(PathBuf::from).expect(
+        "MPATHD_BIN_DIR must name the folder with mpathd and ipmpstat: run `cargo xtask test`",
+    )
+}
+
+/// A line of the daemon's log, and when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    pub at: Nanos,
+    pub text: String,
+}
+
+/// A running daemon. Killed when dropped; its log is printed if the test has failed.
+#[derive(Debug)]
+pub struct Daemon {
+    namespace: NetNs,
+    folder: PathBuf,
+    arguments: Vec<String>,
+    child: Child,
+    notify: UnixDatagram,
+    notices: Vec<String>,
+    log: Arc<Mutex<Vec<LogLine>>>,
+}
+
+impl Daemon {
+    /// Starts it with this configuration and waits for READY=1.
+    ///
+    /// # Panics
+    /// If it is not ready within 15 s; with its log.
+    pub fn start(namespace: &NetNs, config: &str) -> Self {
+        let mut daemon = Self::launch(namespace, config, &[]);
+        daemon.wait_ready(READY_LIMIT);
+        daemon
+    }
+
+    /// Starts it with more arguments, and does not wait.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    pub fn launch(namespace: &NetNs, config: &str, arguments: &[&str]) -> Self {
+        let folder = PathBuf::from("/run/mpathd");
+        fs::create_dir_all(&folder).expect("/run is the lab's own");
+        fs::write(folder.join("mpathd.toml"), config).expect("it can be written");
+        let notify = notify_socket(&folder);
+        let arguments: Vec<String> = arguments.iter().map(|&it| it.to_owned()).collect();
+        let log = Arc::default();
+        let child = spawn(namespace, &folder, &arguments, &log);
+        Self {
+            namespace: namespace.clone(),
+            folder,
+            arguments,
+            child,
+            notify,
+            notices: Vec::new(),
+            log,
+        }
+    }
+
+    /// Starts it again with what the run folder holds now, after `stop` or `kill`; waits for READY=1.
+    ///
+    /// # Panics
+    /// If it still runs, or is not ready in time.
+    pub fn restart(&mut self) {
+        assert!(self.has_ended().is_some(), "mpathd still runs");
+        // What the last one said is not this one's word.
+        self.notify = notify_socket(&self.folder);
+        self.notices.clear();
+        self.child = spawn(&self.namespace, &self.folder, &self.arguments, &self.log);
+        self.wait_ready(READY_LIMIT);
+    }
+
+    /// Writes another configuration; the daemon reads it when told to.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn configure(&self, config: &str) {
+        fs::write(self.config(), config).expect("it can be written");
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("mpathd.toml")
+    }
+
+    pub fn run_dir(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// # Panics
+    /// If it does not say READY=1 within `limit`, or ends.
+    pub fn wait_ready(&mut self, limit: Duration) {
+        wait_for("READY=1 from mpathd", limit, || {
+            self.read_notices();
+            if self.notices.iter().any(|notice| notice == "READY=1") {
+                return Ok(());
+            }
+            if let Some(status) = self.has_ended() {
+                panic!("mpathd has ended before it was ready: {status}\n{}", self.log_text());
+            }
+            Err((self.notices.clone(), self.log_text()))
+        });
+    }
+
+    /// All that it has told its service manager since it was started: `READY=1`, `STATUS=...`, ...
+    pub fn notices(&mut self) -> &[String] {
+        self.read_notices();
+        &self.notices
+    }
+
+    fn read_notices(&mut self) {
+        let mut buffer = [0; 4096];
+        while let Ok(length) = self.notify.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            self.notices.extend(text.lines().map(str::to_owned));
+        }
+    }
+
+    /// # Panics
+    /// If it has ended.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        kill(pid, signal).unwrap_or_else(|error| panic!("cannot send {signal} to mpathd: {error}"));
+    }
+
+    /// SIGTERM, and waits for its end.
+    ///
+    /// # Panics
+    /// If it has not ended within ten seconds.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.wait_ended(STOP_LIMIT)
+    }
+
+    /// SIGKILL, and waits for its end.
+    ///
+    /// # Panics
+    /// If it was already gone.
+    pub fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        let status = self.wait_ended(STOP_LIMIT);
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "it ended by itself\n{}", self.log_text());
+    }
+
+    /// # Panics
+    /// If it has not ended within `limit`.
+    pub fn wait_ended(&mut self, limit: Duration) -> ExitStatus {
+        wait_for("end of mpathd", limit, || self.has_ended().ok_or_else(|| self.log_text()))
+    }
+
+    /// Its exit status, if it has ended.
+    ///
+    /// # Panics
+    /// If the kernel does not tell.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is our child")
+    }
+
+    /// All that it has logged, across restarts.
+    pub fn log(&self) -> Vec<LogLine> {
+        self.log.lock().expect("the reader has not panicked").clone()
+    }
+
+    pub fn log_text(&self) -> String {
+        self.log().into_iter().map(|line| line.text + "\n").collect()
+    }
+
+    /// The first line at `since` or later that contains `text`.
+    ///
+    /// # Panics
+    /// If none comes within `limit`; with the log.
+    pub fn wait_log(&self, text: &str, since: Nanos, limit: Duration) -> LogLine {
+        wait_for(&format!("log line with `{text}`"), limit, || {
+            let found = self.log().into_iter().find(|it| it.at >= since && it.text.contains(text));
+            found.ok_or_else(|| self.log_text())
+        })
+    }
+
+    /// `ipmpstat ARGUMENTS` beside this daemon.
+    pub fn ipmpstat(&self, arguments: &[&str]) -> Output {
+        self.tool("ipmpstat", arguments)
+    }
+
+    /// `if_mpadm ARGUMENTS` beside this daemon.
+    pub fn if_mpadm(&self, arguments: &[&str]) -> Output {
+        self.tool("if_mpadm", arguments)
+    }
+
+    /// `mpathd ARGUMENTS` beside this daemon: `reload`, `release`, `status`.
+    pub fn mpathd(&self, arguments: &[&str]) -> Output {
+        self.tool("mpathd", arguments)
+    }
+
+    fn tool(&self, name: &str, arguments: &[&str]) -> Output {
+        let program = bin_dir().join(name);
+        let run = || {
+            Command::new(&program)
+                .args(arguments)
+                .env("MPATHD_RUN_DIR", &self.folder)
+                .stdin(Stdio::null())
+                .output()
+        };
+        let output = self.namespace.run(run);
+        output.unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // It may have ended in between: then there is nothing left to do.
+            self.child.kill().unwrap_or_default();
+            self.child.wait().ok();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of mpathd ---\n{}---", self.log_text());
+        }
+    }
+}
+
+/// Where the daemon sends READY=1; a new one for each start.
+fn notify_socket(folder: &Path) -> UnixDatagram {
+    let path = folder.join("notify");
+    if path.exists() {
+        fs::remove_file(&path).expect("the folder is the lab's own");
+    }
+    let socket = UnixDatagram::bind(&path).expect("the folder is the lab's own");
+    socket.set_nonblocking(true).expect("it can be polled");
+    socket
+}
+
+fn spawn(
+    namespace: &NetNs,
+    folder: &Path,
+    arguments: &[String],
+    log: &Arc<Mutex<Vec<LogLine>>>,
+) -> Child {
+    let program = bin_dir().join("mpathd");
+    let start = || {
+        Command::new(&program)
+            .arg("--config")
+            .arg(folder.join("mpathd.toml"))
+            .arg("--run-dir")
+            .arg(folder)
+            .args(arguments)
+            .env("NOTIFY_SOCKET", folder.join("notify"))
+            // Log lines shall come here, as on a terminal, and not go to a journal.
+            .env_remove("JOURNAL_STREAM")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+    };
+    let mut child = namespace
+        .run(start)
+        .unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()));
+    let stderr = child.stderr.take().expect("it is piped");
+    let log = Arc::clone(log);
+    std::thread::spawn(move || collect(stderr, &log));
+    child
+}
+
+fn collect(stderr: ChildStderr, log: &Mutex<Vec<LogLine>>) {
+    for text in BufReader::new(stderr).lines().map_while(Result::ok) {
+        let line = LogLine { at: clock::now(), text };
+        log.lock().expect("no reader has panicked").push(line);
+    }
+}

@@ -1,0 +1,190 @@
+//! The kernel program as tests see it: the object file, loaded, its maps mapped, frames sent
+//! through it by BPF_PROG_TEST_RUN. Deliberately apart from the daemon's own loader.
+
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+
+use anyhow::{Context, Result, bail};
+use aya::maps::Map;
+use aya::programs::xdp::XdpMode;
+use aya::programs::{SchedClassifier, TcAttachType, Xdp};
+use aya::{Ebpf, TestRun, TestRunOptions};
+use mpathd_common::abi::{self, Skip, Slot, Word};
+
+/// The object under test: `MPATHD_EBPF`, else `target/ebpf/mpathd.bpf.o`.
+pub fn read() -> Result<Vec<u8>> {
+    let path = match std::env::var_os("MPATHD_EBPF") {
+        Some(path) => PathBuf::from(path),
+        None => target_directory().join("ebpf/mpathd.bpf.o"),
+    };
+    std::fs::read(&path)
+        .with_context(|| format!("no kernel object at {}: run `cargo xtask test`", path.display()))
+}
+
+fn target_directory() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(directory) => directory.into(),
+        None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")),
+    }
+}
+
+/// Where a frame enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    Xdp,
+    Tcx,
+}
+
+/// What the program did with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Consumed,
+    Passed,
+}
+
+impl Hook {
+    pub const BOTH: [Self; 2] = [Self::Xdp, Self::Tcx];
+
+    fn verdict(self, code: u32) -> Result<Verdict> {
+        // linux/bpf.h: XDP_DROP 1, XDP_PASS 2. linux/pkt_cls.h: TC_ACT_SHOT 2, TC_ACT_UNSPEC -1.
+        Ok(match (self, code) {
+            (Self::Xdp, 1) | (Self::Tcx, 2) => Verdict::Consumed,
+            (Self::Xdp, 2) | (Self::Tcx, u32::MAX) => Verdict::Passed,
+            _ => bail!("{self:?} gave the verdict {code}"),
+        })
+    }
+}
+
+/// The loaded object; nothing is attached.
+pub struct Program {
+    ebpf: Ebpf,
+    pub slots: Mapping<Slot<AtomicU64>>,
+    pub tx: Mapping<AtomicU64>,
+    pub rx: Mapping<AtomicU64>,
+    pub outcomes: Mapping<AtomicU64>,
+    pub rtt: Mapping<AtomicU64>,
+    pub skips: Mapping<AtomicU64>,
+}
+
+impl Program {
+    pub fn load(object: &[u8]) -> Result<Self> {
+        let mut ebpf = Ebpf::load(object).context("object refused")?;
+        let xdp: &mut Xdp =
+            ebpf.program_mut(abi::programs::XDP).context("no XDP program")?.try_into()?;
+        xdp.load().context("verifier on XDP")?;
+        let tcx: &mut SchedClassifier =
+            ebpf.program_mut(abi::programs::TCX).context("no tc program")?.try_into()?;
+        tcx.load().context("verifier on tcx")?;
+        Ok(Self {
+            slots: Mapping::new(&ebpf, abi::maps::SLOTS, abi::SLOTS)?,
+            tx: Mapping::new(&ebpf, abi::maps::TX, abi::SLOTS * abi::RING)?,
+            rx: Mapping::new(&ebpf, abi::maps::RX, abi::SLOTS * abi::RING)?,
+            outcomes: Mapping::new(&ebpf, abi::maps::OUTCOMES, abi::SLOTS * abi::OUTCOME_ROW)?,
+            rtt: Mapping::new(&ebpf, abi::maps::RTT, abi::SLOTS * abi::RTT_ROW)?,
+            skips: Mapping::new(&ebpf, abi::maps::SKIPS, abi::CPUS * abi::SKIP_ROW)?,
+            ebpf,
+        })
+    }
+
+    /// Attaches to an interface of the calling thread's namespace until `self` is dropped.
+    pub fn attach(&mut self, hook: Hook, interface: &str, mode: XdpMode) -> Result<()> {
+        match hook {
+            Hook::Xdp => {
+                let program =
+                    self.ebpf.program_mut(abi::programs::XDP).context("no XDP program")?;
+                <&mut Xdp>::try_from(program)?.attach(interface, mode)?;
+            }
+            Hook::Tcx => {
+                let program = self.ebpf.program_mut(abi::programs::TCX).context("no tc program")?;
+                let program: &mut SchedClassifier = program.try_into()?;
+                program.attach(interface, TcAttachType::Ingress)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The frames that all CPUs together counted so.
+    pub fn skipped(&self, skip: Skip) -> u64 {
+        (0..abi::CPUS).map(|cpu| self.skips.at(abi::skip_key(cpu, skip)).get()).sum()
+    }
+
+    /// Sends one frame through a hook, as if it came in on the loopback of this namespace (ifindex
+    /// 1).
+    pub fn run(&self, hook: Hook, frame: &[u8]) -> Result<Verdict> {
+        let (code, _) = self.repeat(hook, frame, 1)?;
+        hook.verdict(code)
+    }
+
+    /// The same `count` times; gives the last verdict's code and the kernel's mean time in ns.
+    pub fn repeat(&self, hook: Hook, frame: &[u8], count: u32) -> Result<(u32, u128)> {
+        let options =
+            TestRunOptions { data_in: Some(frame), repeat: count, ..TestRunOptions::new() };
+        let result = match hook {
+            Hook::Xdp => {
+                let program: &Xdp =
+                    self.ebpf.program(abi::programs::XDP).context("no XDP program")?.try_into()?;
+                program.test_run(options)
+            }
+            Hook::Tcx => {
+                let program = self.ebpf.program(abi::programs::TCX).context("no tc program")?;
+                let program: &SchedClassifier = program.try_into()?;
+                program.test_run(options)
+            }
+        }
+        .with_context(|| format!("test run of {} bytes through {hook:?}", frame.len()))?;
+        Ok((result.return_value, result.duration.as_nanos()))
+    }
+}
+
+/// An array map in our address space.
+pub struct Mapping<T> {
+    start: *const T,
+    entries: usize,
+    owned: PhantomData<T>,
+}
+
+impl<T> Mapping<T> {
+    fn new(ebpf: &Ebpf, name: &str, entries: u32) -> Result<Self> {
+        let Some(Map::Array(map)) = ebpf.map(name) else { bail!("no array {name} in the object") };
+        let found = map.info()?.max_entries();
+        if found != entries {
+            bail!("{name} has {found} entries, not {entries}");
+        }
+        let length = entries as usize * size_of::<T>();
+        let fd = map.fd().as_fd().as_raw_fd();
+        // SAFETY: a new mapping at an address of the kernel's choice; nothing else is touched.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error())
+                .with_context(|| format!("mapping {length} bytes of {name}"));
+        }
+        Ok(Self { start: start.cast(), entries: entries as usize, owned: PhantomData })
+    }
+
+    pub fn at(&self, key: u32) -> &T {
+        assert!((key as usize) < self.entries, "key {key} of {}", self.entries);
+        // SAFETY: within the mapping, which lives as long as self; T is made of atomics, so the
+        // kernel may write too.
+        unsafe { &*self.start.add(key as usize) }
+    }
+}
+
+impl<T> Drop for Mapping<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`, and no reference into it outlives self.
+        let result =
+            unsafe { libc::munmap(self.start.cast_mut().cast(), self.entries * size_of::<T>()) };
+        assert_eq!(result, 0, "munmap");
+    }
+}

@@ -1,0 +1,183 @@
+//! Exact times of address changes, from rtnetlink notices: independent of the daemon's code and clock.
+
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::clock::{self, Nanos};
+use crate::netns::NetNs;
+use crate::wait_for;
+
+// linux/rtnetlink.h
+const RTNLGRP_IPV4_IFADDR: u32 = 5;
+const RTNLGRP_IPV6_IFADDR: u32 = 9;
+
+/// An address was added or changed (`added`), or deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressEvent {
+    /// When the notice was read: some tens of microseconds late, more on a loaded machine.
+    pub at: Nanos,
+    pub added: bool,
+    pub ifname: String,
+    pub address: IpAddr,
+    pub prefixlen: u8,
+    pub label: Option<String>,
+    /// IFA_PROTO, which `ip` 6.1 does not show.
+    pub protocol: Option<u8>,
+}
+
+/// Writes down every address change in a namespace from `start` on, until dropped.
+#[derive(Debug)]
+pub struct AddressWatch {
+    events: Arc<Mutex<Vec<AddressEvent>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AddressWatch {
+    /// Listens when it returns.
+    pub fn start(namespace: &NetNs) -> Self {
+        let socket = namespace.run(open);
+        let events = Arc::default();
+        let stop = Arc::default();
+        let thread = {
+            let (events, stop) = (Arc::clone(&events), Arc::clone(&stop));
+            namespace.spawn("address-watch", move || listen(&socket, &events, &stop))
+        };
+        Self { events, stop, thread: Some(thread) }
+    }
+
+    pub fn events(&self) -> Vec<AddressEvent> {
+        self.events.lock().expect("the watch has not panicked").clone()
+    }
+
+    /// Waits until the address has been added on that device at `since` or later; the moment.
+    ///
+    /// # Panics
+    /// If it has not within `limit`, or if it is no address.
+    pub fn wait_added(&self, address: &str, ifname: &str, since: Nanos, limit: Duration) -> Nanos {
+        self.wait(true, address, ifname, since, limit)
+    }
+
+    /// As `wait_added`, for the deletion.
+    ///
+    /// # Panics
+    /// If it has not been deleted within `limit`, or if it is no address.
+    pub fn wait_deleted(
+        &self,
+        address: &str,
+        ifname: &str,
+        since: Nanos,
+        limit: Duration,
+    ) -> Nanos {
+        self.wait(false, address, ifname, since, limit)
+    }
+
+    fn wait(
+        &self,
+        added: bool,
+        address: &str,
+        ifname: &str,
+        since: Nanos,
+        limit: Duration,
+    ) -> Nanos {
+        let ip: IpAddr = address.parse().expect("an IP address");
+        let verb = if added { "addition of" } else { "deletion of" };
+        wait_for(&format!("{verb} {address} on {ifname}"), limit, || {
+            let events = self.events();
+            let it = events.iter().find(|it| {
+                it.at >= since && it.added == added && it.address == ip && it.ifname == ifname
+            });
+            it.map(|it| it.at).ok_or(events)
+        })
+    }
+}
+
+impl Drop for AddressWatch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+fn open() -> netlink_sys::Socket {
+    let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE)
+        .expect("a netlink socket can be opened");
+    socket.bind_auto().expect("it can be bound");
+    socket.set_rx_buf_sz(1_u32 << 20).expect("it can have a buffer of 1 MiB");
+    for group in [RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR] {
+        socket.add_membership(group).expect("it can listen to addresses");
+    }
+    socket
+}
+
+fn listen(socket: &netlink_sys::Socket, events: &Mutex<Vec<AddressEvent>>, stop: &AtomicBool) {
+    clock::be_punctual();
+    // SAFETY: the socket outlives this borrow, and nobody closes it meanwhile.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+    while !stop.load(Ordering::Relaxed) {
+        let mut ready = [PollFd::new(descriptor, PollFlags::POLLIN)];
+        // The limit is only for noticing `stop`.
+        if poll(&mut ready, PollTimeout::from(20_u8)) != Ok(1) {
+            continue;
+        }
+        let (bytes, _) = socket.recv_from_full().expect("no notice was lost");
+        let at = clock::now();
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest);
+            let message = message.expect("the kernel's notices can be read");
+            let length = usize::try_from(message.header.length).expect("32 bits");
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            if let NetlinkPayload::InnerMessage(inner) = message.payload
+                && let Some(event) = address_event(inner, at)
+            {
+                events.lock().expect("no reader has panicked").push(event);
+            }
+        }
+    }
+}
+
+fn address_event(message: RouteNetlinkMessage, at: Nanos) -> Option<AddressEvent> {
+    let (added, message) = match message {
+        RouteNetlinkMessage::NewAddress(message) => (true, message),
+        RouteNetlinkMessage::DelAddress(message) => (false, message),
+        _ => return None,
+    };
+    let AddressMessage { header, attributes, .. } = message;
+    let mut event = AddressEvent {
+        at,
+        added,
+        ifname: nix::net::if_::if_indextoname(header.index).map_or_else(
+            |_| format!("ifindex {}", header.index),
+            |it| it.to_string_lossy().into_owned(),
+        ),
+        address: IpAddr::from([0; 4]),
+        prefixlen: header.prefix_len,
+        label: None,
+        protocol: None,
+    };
+    for attribute in attributes {
+        match attribute {
+            // IPv6 has only this one; for IPv4 it is the peer's, and Local follows it.
+            AddressAttribute::Address(ip) if event.address.is_unspecified() => event.address = ip,
+            AddressAttribute::Local(ip) => event.address = ip,
+            AddressAttribute::Label(label) => event.label = Some(label),
+            AddressAttribute::Protocol(protocol) => event.protocol = Some(protocol.into()),
+            _ => {}
+        }
+    }
+    Some(event)
+}

@@ -1,0 +1,12 @@
+//! `cargo xtask bench`: measurements in a lab, with peers in the same run. They are `tests/src/bin/bench.rs`.
+
+use anyhow::Result;
+
+use crate::process::need_root;
+use crate::{build, demo, process};
+
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    need_root("bench")?;
+    let binaries = build::binaries()?;
+    process::run(&mut demo::lab_program("bench", &binaries, arguments))
+}

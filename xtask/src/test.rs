@@ -1,0 +1,123 @@
+//! `cargo xtask test`: the tests without root, then those in network namespaces, on the release binaries.
+//!
+//! Every root test has a namespace of its own, but RTNL, the kernel's lock for network configuration, is
+//! shared by all of them: making a lab delays the daemon in another by up to 75 ms. So tests that assert
+//! times lie in files named `timed_*.rs` and run alone.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::ops::AddAssign;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::build;
+use crate::process::{cargo, need_root, root};
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+    /// Test programs that ended without a result line: did not build, or died.
+    broken: u32,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.broken += other.broken;
+    }
+}
+
+pub(crate) fn run(filter: Option<&str>) -> Result<()> {
+    need_root("test")?;
+    let binaries = build::binaries()?;
+    let (timed, functional) = lab_tests()?;
+    let lab_test = |names: &[String], threads: &str| {
+        let mut command = cargo();
+        command.args(["test", "--no-fail-fast", "--package", "mpathd-tests"]);
+        command.args(names.iter().flat_map(|name| ["--test", name.as_str()]));
+        // The object of these binaries, not one that the environment names.
+        command.env("MPATHD_BIN_DIR", &binaries).env_remove("MPATHD_EBPF");
+        command.args(["--"]).args(filter).arg(format!("--test-threads={threads}"));
+        tally(&mut command)
+    };
+
+    let mut all = tally(cargo().args(["test", "--no-fail-fast"]).args(filter))?;
+    let mut in_lab = Tally::default();
+    if !functional.is_empty() {
+        in_lab += lab_test(&functional, "2")?;
+    }
+    if !timed.is_empty() {
+        in_lab += lab_test(&timed, "1")?;
+    }
+    all += in_lab;
+
+    println!("\n{} passed, {} failed", all.passed, all.failed);
+    if all.failed + all.broken > 0 {
+        bail!("{} tests failed, {} test programs did not finish", all.failed, all.broken);
+    }
+    match filter {
+        None if in_lab.passed == 0 => bail!("no test in network namespaces has run"),
+        Some(filter) if all.passed == 0 => bail!("no test's name contains `{filter}`"),
+        _ => Ok(()),
+    }
+}
+
+/// The names of the root tests' programs: (timed, functional), each in alphabetical order.
+fn lab_tests() -> Result<(Vec<String>, Vec<String>)> {
+    let folder = root().join("tests/tests");
+    let mut names = Vec::new();
+    for entry in
+        fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?
+    {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "rs") {
+            names.extend(file.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    Ok(names.into_iter().partition(|name| name.starts_with("timed_")))
+}
+
+/// Runs cargo, shows what it says as it comes, and adds up its result lines.
+fn tally(command: &mut Command) -> Result<Tally> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let mut sum = Tally::default();
+    for line in BufReader::new(child.stdout.take().expect("it is piped")).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        if let Some(result) = result_line(&line) {
+            sum += result;
+        }
+    }
+    // Where cargo fails and no test did, something did not get as far as testing.
+    if !child.wait()?.success() && sum.failed == 0 {
+        sum.broken += 1;
+    }
+    Ok(sum)
+}
+
+/// `test result: FAILED. 3 passed; 1 failed; 0 ignored; ...`
+fn result_line(line: &str) -> Option<Tally> {
+    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let count = |unit: &str| {
+        counts.split("; ").find_map(|part| part.strip_suffix(unit)?.trim().parse().ok())
+    };
+    Some(Tally { passed: count("passed")?, failed: count("failed")?, broken: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Tally, result_line};
+
+    #[test]
+    fn result_lines_are_counted_and_nothing_else_is() {
+        let line = "test result: FAILED. 12 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.00s";
+        assert_eq!(result_line(line), Some(Tally { passed: 12, failed: 1, broken: 0 }));
+        assert_eq!(result_line("test the_result: ok. 3 passed; 1 failed"), None);
+        assert_eq!(result_line("running 3 tests"), None);
+    }
+}
