@@ -1,8 +1,9 @@
 //! The maps between kernel program and daemon: names, sizes, and what each word means.
 //!
-//! Every map that is written per frame is a plain array of `u64` words with `BPF_F_MMAPABLE`, keyed by constants times a
-//! checked index, and every word is complete in itself. So nothing is locked or ordered, the daemon reads a word for 0.3 ns
-//! through its mapping instead of 3.2 us by system call, and a read can never mix two probes.
+//! Every map that is written per frame is a plain array of `u64` words with `BPF_F_MMAPABLE`, keyed
+//! by constants times a checked index, and every word is complete in itself. So nothing is locked
+//! or ordered, the daemon reads a word for 0.3 ns through its mapping instead of 3.2 us by system
+//! call, and a read can never mix two probes.
 //!
 //! | map | key | value | written by |
 //! |---|---|---|---|
@@ -12,13 +13,17 @@
 //! | [`maps::OUTCOMES`] | slot x 16 + [`Outcome`] | count | kernel |
 //! | [`maps::RTT`] | slot x 32 + log2 of the RTT | count | kernel |
 //! | [`maps::SKIPS`] | CPU x 16 + [`Skip`] | count | kernel, each CPU its own row |
-//! | [`maps::NICS`] | ifindex | [`nic`] flags | daemon, by system call |
 //!
-//! The rings are maps of their own instead of `[u64; 32]` in the slot, because a variable offset into a map value needs
-//! CAP_PERFMON: without it the verifier says "R2 tried to add from different maps, paths or scalars, pointer arithmetic
-//! with it prohibited for !root" (Linux 6.18). An array key may be variable.
+//! The rings are maps of their own instead of `[u64; 32]` in the slot: that would need a variable
+//! offset into a map value, and without CAP_PERFMON the verifier allows one only where all paths
+//! reach the addition with equal bounds ("tried to add from different maps, paths or scalars,
+//! pointer arithmetic with it prohibited for !root", Linux 6.18). Whether they do is up to the
+//! compiler; the key of an array may always vary.
 //!
-//! Counts are shared, not per CPU: 63 against 64 ns per reply, but a per-CPU map cannot be mapped.
+//! Counts are shared, not per CPU: 64 against 63 ns per reply, and a per-CPU map cannot be mapped.
+//!
+//! What holds for a NIC (its ifindex, `consume_replies`) is written into each of its slots: a
+//! lookup by ifindex in a hash map took 30 ns per reply, as much as half of all the rest.
 
 use core::mem::{align_of, offset_of, size_of};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,7 +31,8 @@ use core::sync::atomic::AtomicU64;
 #[cfg(not(target_arch = "bpf"))]
 use core::sync::atomic::Ordering;
 
-/// Version of everything in this file. Part of the pin directory's name, and written into the object, see [`layout_of`].
+/// Version of everything in this file. Part of the pin directory's name, and written into the
+/// object, see [`layout_of`].
 pub const LAYOUT: u32 = 1;
 
 /// Number of slots; one slot is one (interface, target) pair.
@@ -35,14 +41,13 @@ pub const SLOTS: u32 = 4096;
 pub const RING: u32 = 32;
 /// Words per slot in [`maps::OUTCOMES`].
 pub const OUTCOME_ROW: u32 = 16;
-/// Words per slot in [`maps::RTT`]: bucket b counts RTTs of 2^b to 2^(b+1) - 1 ns, the last one everything from 2.1 s.
+/// Words per slot in [`maps::RTT`]: bucket b counts RTTs of 2^b to 2^(b+1) - 1 ns, the last one
+/// everything from 2.1 s.
 pub const RTT_ROW: u32 = 32;
 /// Words per CPU in [`maps::SKIPS`].
 pub const SKIP_ROW: u32 = 16;
 /// CPUs that have a row in [`maps::SKIPS`]; frames on CPUs beyond are handled but not counted.
 pub const CPUS: u32 = 1024;
-/// Entries of [`maps::NICS`].
-pub const NICS: u32 = 1024;
 
 /// Names of the programs and maps in the object.
 pub mod maps {
@@ -52,10 +57,9 @@ pub mod maps {
     pub const OUTCOMES: &str = "MPATHD_OUTCOMES";
     pub const RTT: &str = "MPATHD_RTT";
     pub const SKIPS: &str = "MPATHD_SKIPS";
-    pub const NICS: &str = "MPATHD_NICS";
 
     /// All that hold state across a restart, for pinning.
-    pub const ALL: [&str; 7] = [SLOTS, TX, RX, OUTCOMES, RTT, SKIPS, NICS];
+    pub const ALL: [&str; 6] = [SLOTS, TX, RX, OUTCOMES, RTT, SKIPS];
 }
 
 /// Names of the programs in the object.
@@ -64,16 +68,12 @@ pub mod programs {
     pub const TCX: &str = "mpathd_tcx";
 }
 
-/// Flags of one NIC in [`maps::NICS`]. A NIC that is not in the map has none.
-pub mod nic {
-    /// Replies that match a slot go no further (`consume_replies`); else the host's stack and tcpdump see them too.
-    pub const CONSUME: u32 = 1 << 0;
-    /// Reserved: this NIC is its group's nominee for broadcast and multicast. Read by no program of this layout.
-    pub const NOMINEE: u32 = 1 << 1;
-}
+/// Flag of a [`Slot`]: replies to it go no further (`consume_replies`); else the host's stack and
+/// tcpdump see them too.
+pub const CONSUME: u64 = 1 << 0;
 
-/// One 64-bit word of a map, as one side sees it: `AtomicU64` in the daemon, a volatile cell in the kernel, where atomic
-/// loads do not compile (LLVM 22: "Cannot select: AtomicLoad").
+/// One 64-bit word of a map, as one side sees it: `AtomicU64` in the daemon, a volatile cell in the
+/// kernel, where atomic loads do not compile (LLVM 22: "Cannot select: AtomicLoad").
 pub trait Word {
     fn get(&self) -> u64;
     fn set(&self, value: u64);
@@ -96,7 +96,8 @@ impl Word for AtomicU64 {
     }
 }
 
-/// What a reply must look like to be a reply: one cache line, written by the daemon only. A zero cookie is a free slot.
+/// What a reply must look like to be a reply: one cache line, written by the daemon only. A zero
+/// cookie is a free slot.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct Slot<W> {
@@ -105,8 +106,8 @@ pub struct Slot<W> {
     pub generation: W,
     /// The NIC the reply has to come in on (u32).
     pub ifindex: W,
-    /// 4 or 6.
-    pub family: W,
+    /// [`CONSUME`] or 0.
+    pub flags: W,
     /// Source the reply must have, see [`address_words`].
     pub target: [W; 2],
     /// Destination the reply must have: our test address.
@@ -119,7 +120,7 @@ const _: () = {
     assert!(offset_of!(Slot<u64>, cookie) == 0);
     assert!(offset_of!(Slot<u64>, generation) == 8);
     assert!(offset_of!(Slot<u64>, ifindex) == 16);
-    assert!(offset_of!(Slot<u64>, family) == 24);
+    assert!(offset_of!(Slot<u64>, flags) == 24);
     assert!(offset_of!(Slot<u64>, target) == 32);
     assert!(offset_of!(Slot<u64>, test) == 48);
     assert!(RING.is_power_of_two() && RING <= 1 << 16);
@@ -141,14 +142,6 @@ impl Path {
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
         }
     }
-
-    /// 4 or 6, as in [`Slot::family`].
-    pub fn family(&self) -> u64 {
-        match self {
-            Self::V4 { .. } => 4,
-            Self::V6 { .. } => 6,
-        }
-    }
 }
 
 /// The contents of a [`Slot`] in plain values.
@@ -158,12 +151,15 @@ pub struct SlotKey {
     pub cookie: u64,
     pub generation: u32,
     pub ifindex: u32,
+    /// Whether replies end here, see [`CONSUME`].
+    pub consume: bool,
     pub path: Path,
 }
 
 impl<W: Word> Slot<W> {
-    /// Makes the slot match replies to `key`. Cleared first and given its cookie last, so that a reply that is looked at
-    /// meanwhile matches the old key, the new one or none. Send the first probe afterwards.
+    /// Makes the slot match replies to `key`. Cleared first and given its cookie last, so that a
+    /// reply that is looked at meanwhile matches the old key, the new one or none. Send the first
+    /// probe afterwards.
     pub fn publish(&self, key: &SlotKey) {
         self.retire();
         let (target, test) = match key.path {
@@ -172,7 +168,7 @@ impl<W: Word> Slot<W> {
         };
         self.generation.set(key.generation.into());
         self.ifindex.set(key.ifindex.into());
-        self.family.set(key.path.family());
+        self.flags.set(if key.consume { CONSUME } else { 0 });
         store_pair(&self.target, address_words(target));
         store_pair(&self.test, address_words(test));
         self.cookie.set(key.cookie);
@@ -189,18 +185,24 @@ fn store_pair<W: Word>(to: &[W; 2], words: [u64; 2]) {
     to[1].set(words[1]);
 }
 
-/// An address as two big-endian words; IPv4 in the low half of the second.
+/// An address as two big-endian words; IPv4 as the IPv6 address that stands for it (RFC 4291
+/// 2.5.5.2).
 pub const fn address_words(address: IpAddr) -> [u64; 2] {
     match address {
-        IpAddr::V4(v4) => [0, v4.to_bits() as u64],
+        IpAddr::V4(v4) => [0, V4_MAPPED | v4.to_bits() as u64],
         IpAddr::V6(v6) => [(v6.to_bits() >> 64) as u64, v6.to_bits() as u64],
     }
 }
 
-/// Stamps are the low 48 bits of CLOCK_MONOTONIC in ns (the kernel's `bpf_ktime_get_ns`): they wrap after 78 h.
+/// Second word of ::ffff:0.0.0.0.
+pub(crate) const V4_MAPPED: u64 = 0xffff_0000_0000;
+
+/// Stamps are the low 48 bits of CLOCK_MONOTONIC in ns (the kernel's `bpf_ktime_get_ns`): they wrap
+/// after 78 h.
 const STAMP: u64 = (1 << 48) - 1;
 
-/// `stamp48 << 16 | seq16`: a probe left, or its reply came in, at that time. Never 0, for 0 means "never".
+/// `stamp48 << 16 | seq16`: a probe left, or its reply came in, at that time. Never 0, for 0 means
+/// "never".
 pub const fn word(stamp_ns: u64, seq: u16) -> u64 {
     let stamp = if stamp_ns & STAMP == 0 { 1 } else { stamp_ns & STAMP };
     stamp << 16 | seq as u64
@@ -221,13 +223,15 @@ pub const fn word_is(word: u64, seq: u16) -> bool {
     word != 0 && word_seq(word) == seq
 }
 
-/// The whole monotonic time in ns of a 48-bit stamp: the one nearest to `now_ns`, right within 39 h of it.
+/// The whole monotonic time in ns of a 48-bit stamp: the one nearest to `now_ns`, right within 39 h
+/// of it.
 pub const fn full_stamp(stamp48: u64, now_ns: u64) -> u64 {
     let age = now_ns.wrapping_sub(stamp48) & STAMP;
     if age <= STAMP / 2 { now_ns.wrapping_sub(age) } else { now_ns.wrapping_add(STAMP + 1 - age) }
 }
 
-/// Round-trip time in ns between two words of one seq; 0 where the reply seems to be older than the probe.
+/// Round-trip time in ns between two words of one seq; 0 where the reply seems to be older than the
+/// probe.
 pub const fn rtt_ns(tx: u64, rx: u64) -> u64 {
     let rtt = word_stamp(rx).wrapping_sub(word_stamp(tx)) & STAMP;
     if rtt <= STAMP / 2 { rtt } else { 0 }
@@ -259,13 +263,16 @@ pub const fn rtt_key(slot: u32, bucket: u32) -> u32 {
     slot * RTT_ROW + bucket
 }
 
-/// Key of a count in [`maps::SKIPS`]. The sum of a CPU's row rises with every frame that our hook handled there.
+/// Key of a count in [`maps::SKIPS`]. The sum of a CPU's row rises with every frame that our hook
+/// handled there.
 pub const fn skip_key(cpu: u32, skip: Skip) -> u32 {
     cpu * SKIP_ROW + skip as u32
 }
 
 macro_rules! counted {
-    ($(#[$head:meta])* $name:ident, $row:ident { $($(#[$doc:meta])* $variant:ident = $label:literal,)+ }) => {
+    ($(#[$head:meta])* $name:ident, $row:ident {
+        $($(#[$doc:meta])* $variant:ident = $label:literal,)+
+    }) => {
         $(#[$head])*
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -290,7 +297,8 @@ counted! {
     Outcome, OUTCOME_ROW {
         /// The first answer to an outstanding probe; its stamp is in [`maps::RX`].
         Reply = "reply",
-        /// Right in all but its seq: that probe's place in the ring has been used again, or it was never sent.
+        /// Right in all but its seq: that probe's place in the ring has been used again, or it was
+        /// never sent.
         Late = "late",
         /// The probe has been answered already.
         Duplicate = "duplicate",
@@ -300,7 +308,8 @@ counted! {
         Stale = "stale",
         WrongSource = "wrong-source",
         WrongDestination = "wrong-destination",
-        /// Came in on another NIC than the probe went out on: a neighbour has the wrong MAC for the test address.
+        /// Came in on another NIC than the probe went out on: a neighbour has the wrong MAC for the
+        /// test address.
         WrongNic = "wrong-nic",
     }
 }
@@ -321,14 +330,16 @@ counted! {
         Options = "options",
         /// The slot index is beyond [`SLOTS`].
         NoSlot = "no-slot",
-        /// Not a skip: the frame named a slot and is counted in [`maps::OUTCOMES`]; here so that the row's sum is all frames.
+        /// Not a skip: the frame named a slot and is counted in [`maps::OUTCOMES`]; here so that
+        /// the row's sum is all frames.
         Matched = "matched",
     }
 }
 
 const LAYOUT_TAG: [u8; 16] = *b"mpathd layout = ";
 
-/// What the object carries in a section of its own, so that a loader can tell which layout it was built for.
+/// What the object carries in a section of its own, so that a loader can tell which layout it was
+/// built for.
 pub const LAYOUT_MARK: [u8; 20] = {
     let mut mark = [0; 20];
     let mut at = 0;
@@ -408,7 +419,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_stamp_is_found_again(now in (1u64 << 48)..(1u64 << 63), back in 0u64..(1 << 46), ahead in 0u64..(1 << 46), seq: u16) {
+        fn a_stamp_is_found_again(
+            now in (1u64 << 48)..(1u64 << 63),
+            back in 0u64..(1 << 46),
+            ahead in 0u64..(1 << 46),
+            seq: u16,
+        ) {
             for stamp in [now - back, now + ahead] {
                 let word = word(stamp, seq);
                 prop_assert_eq!(word_seq(word), seq);

@@ -20,7 +20,8 @@ pub(crate) fn checksum(start: u32, bytes: &[u8]) -> u16 {
     !fold(start + sum(bytes))
 }
 
-/// Sum of the IPv6 pseudo-header (RFC 8200 8.1); `addresses` is source and destination as they stand in the header.
+/// Sum of the IPv6 pseudo-header (RFC 8200 8.1); `addresses` is source and destination as they
+/// stand in the header.
 pub(crate) fn pseudo_header_v6(addresses: &[u8], length: usize, next_header: u8) -> u32 {
     sum(addresses) + length as u32 + u32::from(next_header)
 }

@@ -1,4 +1,5 @@
-//! Builds the echo requests that the daemon sends: one template per slot, of which a probe changes only the seq.
+//! Builds the echo requests that the daemon sends: one template per slot, of which a probe changes
+//! only the seq.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -117,7 +118,8 @@ impl<'a> Writer<'a> {
         self.put(&value.to_be_bytes());
     }
 
-    /// Fills in the checksum of the ICMP message from `icmp` to the end; `start` sums up what precedes it.
+    /// Fills in the checksum of the ICMP message from `icmp` to the end; `start` sums up what
+    /// precedes it.
     fn seal(&mut self, icmp: usize, start: u32) {
         let sum = checksum(start, &self.buf[icmp..self.len]);
         self.buf[icmp + 2..icmp + 4].copy_from_slice(&sum.to_be_bytes());

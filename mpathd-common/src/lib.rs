@@ -1,7 +1,9 @@
-//! What the kernel program and the daemon share. Nothing here allocates, blocks, or knows a clock or a socket.
+//! What the kernel program and the daemon share. Nothing here allocates, blocks, or knows a clock
+//! or a socket.
 //!
 //! - [`abi`]: the maps, their layouts and the words in them.
-//! - [`wire`]: frame in, echo reply out. The same code runs in the kernel, in the socket receive mode and under test.
+//! - [`wire`]: frame in, echo reply out. The same code runs in the kernel, in the socket receive
+//!   mode and under test.
 //! - [`matching`]: which outcome an echo reply has, given the tables; shared in the same way.
 //! - [`frame`]: the echo requests that the daemon sends.
 //! - [`neighbour`]: ARP and neighbour discovery, for the daemon only.

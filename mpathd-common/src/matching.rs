@@ -1,9 +1,10 @@
-//! Decides what an echo reply is. Called by the kernel program over its maps and by the socket receive mode over
-//! ordinary memory, so that all receive modes fill the same words by the same rules.
+//! Decides what an echo reply is. Called by the kernel program over its maps and by the socket
+//! receive mode over ordinary memory, so that all receive modes fill the same words by the same
+//! rules.
 
 use crate::abi::{
-    Outcome, SLOTS, Skip, Slot, Word, outcome_key, ring_key, rtt_bucket, rtt_key, rtt_ns, word,
-    word_is,
+    CONSUME, Outcome, SLOTS, Skip, Slot, Word, outcome_key, ring_key, rtt_bucket, rtt_key, rtt_ns,
+    word, word_is,
 };
 use crate::wire::EchoReply;
 
@@ -18,15 +19,23 @@ pub trait Tables {
     fn rtt(&self, key: u32) -> Option<&Self::Word>;
 }
 
-/// Matches `reply`, which came in on `ifindex`, and enters it into the tables. `now_ns` gives the receive stamp
-/// (CLOCK_MONOTONIC) and is asked only for a reply that is ours.
+/// What an echo reply is, and whether it goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Match {
+    pub outcome: Outcome,
+    /// It is ours, and its slot says [`CONSUME`].
+    pub consume: bool,
+}
+
+/// Matches `reply`, which came in on `ifindex`, and enters it into the tables. `now_ns` gives the
+/// receive stamp (CLOCK_MONOTONIC) and is asked only for a reply that is ours.
 #[inline(always)]
 pub fn match_reply<T: Tables>(
     tables: &T,
     reply: &EchoReply,
     ifindex: u32,
     now_ns: impl FnOnce() -> u64,
-) -> Result<Outcome, Skip> {
+) -> Result<Match, Skip> {
     if reply.slot >= SLOTS {
         return Err(Skip::NoSlot);
     }
@@ -38,7 +47,31 @@ pub fn match_reply<T: Tables>(
     if let Some(count) = tables.outcome(outcome_key(reply.slot, outcome)) {
         count.add(1);
     }
-    Ok(outcome)
+    let ours = match outcome {
+        Outcome::Reply | Outcome::Late | Outcome::Duplicate => true,
+        Outcome::Forged
+        | Outcome::Stale
+        | Outcome::WrongSource
+        | Outcome::WrongDestination
+        | Outcome::WrongNic => false,
+    };
+    Ok(Match { outcome, consume: ours && slot.flags.get() & CONSUME != 0 })
+}
+
+/// Enters that a probe is about to leave; to be called right before it is sent. The reply word is
+/// cleared first, so that a reply can only ever stand beside its own probe.
+pub fn enter_probe<T: Tables>(tables: &T, slot: u32, seq: u16, now_ns: u64) {
+    let key = ring_key(slot, seq);
+    if let (Some(tx), Some(rx)) = (tables.tx(key), tables.rx(key)) {
+        rx.set(0);
+        tx.set(word(now_ns, seq));
+    }
+}
+
+/// The word of the reply to a probe, if it is in.
+pub fn reply_to<T: Tables>(tables: &T, slot: u32, seq: u16) -> Option<u64> {
+    let received = tables.rx(ring_key(slot, seq))?.get();
+    word_is(received, seq).then_some(received)
 }
 
 #[inline(always)]
@@ -50,7 +83,7 @@ fn mismatch<W: Word>(slot: &Slot<W>, reply: &EchoReply, ifindex: u32) -> Option<
     if slot.generation.get() != u64::from(reply.generation) {
         return Some(Outcome::Stale);
     }
-    if slot.family.get() != reply.family || differ(&slot.target, reply.source) {
+    if differ(&slot.target, reply.source) {
         return Some(Outcome::WrongSource);
     }
     if differ(&slot.test, reply.destination) {
@@ -67,8 +100,8 @@ fn differ<W: Word>(expected: &[W; 2], found: [u64; 2]) -> bool {
     expected[0].get() != found[0] || expected[1].get() != found[1]
 }
 
-/// Only where the probe's own word is still there, and only once: neither a replay nor a reply a whole ring late can
-/// overwrite what is known about another probe.
+/// Only where the probe's own word is still there, and only once: neither a replay nor a reply a
+/// whole ring late can overwrite what is known about another probe.
 #[inline(always)]
 fn enter<T: Tables>(tables: &T, reply: &EchoReply, now_ns: u64) -> Option<Outcome> {
     let key = ring_key(reply.slot, reply.seq);

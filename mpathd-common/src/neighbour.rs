@@ -1,6 +1,8 @@
-//! Builds and reads ARP and neighbour discovery: resolving targets, announcing moved addresses. For the daemon only.
+//! Builds and reads ARP and neighbour discovery: resolving targets, announcing moved addresses. For
+//! the daemon only.
 //!
-//! Every builder writes into the caller's buffer of [`NEIGHBOUR_MAX`] bytes and returns the frame in it.
+//! Every builder writes into the caller's buffer of [`NEIGHBOUR_MAX`] bytes and returns the frame
+//! in it.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -36,8 +38,8 @@ pub const NEIGHBOUR_MAX: usize = ETHERNET + IPV6 + ND + OPTION;
 /// A buffer for any of them.
 pub type Buffer = [u8; NEIGHBOUR_MAX];
 
-/// "Who has `target`?" from `sender_ip`; 0.0.0.0 asks without leaving a trace at others (RFC 5227 2.1.1). Goes to `to`
-/// alone where a MAC is known, else to all.
+/// "Who has `target`?" from `sender_ip`; 0.0.0.0 asks without leaving a trace at others (RFC 5227
+/// 2.1.1). Goes to `to` alone where a MAC is known, else to all.
 pub fn arp_request(
     buffer: &mut Buffer,
     sender_mac: Mac,
@@ -90,8 +92,8 @@ fn arp(
     &buffer[..len]
 }
 
-/// "Who has `target`?" from `sender_ip`, with our MAC as option. Goes to `to` alone where a MAC is known, else to the
-/// solicited-node group of the target.
+/// "Who has `target`?" from `sender_ip`, with our MAC as option. Goes to `to` alone where a MAC is
+/// known, else to the solicited-node group of the target.
 pub fn neighbour_solicitation(
     buffer: &mut Buffer,
     sender_mac: Mac,
@@ -110,8 +112,8 @@ pub fn neighbour_solicitation(
     neighbour_discovery(buffer, (mac, destination), (sender_mac, sender_ip), parts)
 }
 
-/// Tells all nodes that `ip` is here and to forget what they knew (override flag, RFC 4861 7.2.6). `router`: whether this
-/// host forwards IPv6; without the flag, hosts drop it as their router.
+/// Tells all nodes that `ip` is here and to forget what they knew (override flag, RFC 4861 7.2.6).
+/// `router`: whether this host forwards IPv6; without the flag, hosts drop it as their router.
 pub fn unsolicited_advertisement(
     buffer: &mut Buffer,
     mac: Mac,
@@ -170,8 +172,8 @@ pub struct NeighbourAnswer {
     pub mac: Mac,
 }
 
-/// The answer in a frame: an ARP reply, or a valid neighbour advertisement (hop limit 255, right checksum, RFC 4861
-/// 7.1.2). `None` for all else, and for a MAC that no host can have.
+/// The answer in a frame: an ARP reply, or a valid neighbour advertisement (hop limit 255, right
+/// checksum, RFC 4861 7.1.2). `None` for all else, and for a MAC that no host can have.
 pub fn parse_neighbour_answer(frame: &[u8]) -> Option<NeighbourAnswer> {
     let (ethertype, at) = match u16_at(frame, ETHERNET - 2).ok()? {
         ETHERTYPE_8021Q | ETHERTYPE_8021AD => {
@@ -215,7 +217,8 @@ fn parse_advertisement(frame: &[u8], packet: &[u8]) -> Option<NeighbourAnswer> {
     if target.is_multicast() {
         return None;
     }
-    // A solicited answer may leave the option out (RFC 4861 4.4): then the frame's source is the neighbour.
+    // A solicited answer may leave the option out (RFC 4861 4.4): then the frame's source is the
+    // neighbour.
     let mac = link_option(message.get(ND..)?)?.or_else(|| frame.bytes(6))?;
     Some(NeighbourAnswer { ip: target.into(), mac })
 }

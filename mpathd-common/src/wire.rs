@@ -1,10 +1,11 @@
 //! Reads a frame: Ethernet, at most one VLAN tag, IPv4 or IPv6, ICMP echo reply, our payload.
 //!
-//! One parser for the kernel program, the daemon's socket receive mode and the tests. All offsets become constants in the
-//! two calls of `network`, and headers of variable length are refused: without CAP_PERFMON the verifier takes no variable
-//! offset. Checksums are not verified: 64 random bits in the payload say more.
+//! One parser for the kernel program, the daemon's socket receive mode and the tests. All offsets
+//! become constants in the two calls of `network`, and headers of variable length are refused:
+//! without CAP_PERFMON the verifier takes no variable offset. Checksums are not verified: 64 random
+//! bits in the payload say more.
 
-use crate::abi::Skip;
+use crate::abi::{Skip, V4_MAPPED};
 
 /// First word of every payload of ours.
 pub const MAGIC: u32 = u32::from_be_bytes(*b"MPth");
@@ -62,8 +63,6 @@ fn u64_at<B: Bytes + ?Sized>(frame: &B, at: usize) -> Result<u64, Skip> {
 /// An echo reply with our magic number. Nothing in it has been checked against a slot yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EchoReply {
-    /// 4 or 6.
-    pub family: u64,
     /// As [`crate::abi::address_words`] makes them.
     pub source: [u64; 2],
     pub destination: [u64; 2],
@@ -75,7 +74,8 @@ pub struct EchoReply {
     pub cookie: u64,
 }
 
-/// The echo reply in a frame that starts at its Ethernet header, or why there is none. Bytes after it are padding.
+/// The echo reply in a frame that starts at its Ethernet header, or why there is none. Bytes after
+/// it are padding.
 #[inline(always)]
 pub fn parse<B: Bytes + ?Sized>(frame: &B) -> Result<EchoReply, Skip> {
     match u16_at(frame, ETHERNET - 2)? {
@@ -115,8 +115,8 @@ fn ipv4<B: Bytes + ?Sized>(frame: &B, at: usize) -> Result<EchoReply, Skip> {
         return Err(Skip::NotEchoReply);
     }
     let announced = usize::from(u16_at(frame, at + 2)?);
-    let addresses = [[0, u32_at(frame, at + 12)?.into()], [0, u32_at(frame, at + 16)?.into()]];
-    echo(frame, at + IPV4, announced, IPV4, 4, addresses)
+    let addresses = [mapped(u32_at(frame, at + 12)?), mapped(u32_at(frame, at + 16)?)];
+    echo(frame, at + IPV4, announced, IPV4, addresses)
 }
 
 #[inline(always)]
@@ -135,7 +135,12 @@ fn ipv6<B: Bytes + ?Sized>(frame: &B, at: usize) -> Result<EchoReply, Skip> {
         [u64_at(frame, at + 8)?, u64_at(frame, at + 16)?],
         [u64_at(frame, at + 24)?, u64_at(frame, at + 32)?],
     ];
-    echo(frame, at + IPV6, announced, 0, 6, addresses)
+    echo(frame, at + IPV6, announced, 0, addresses)
+}
+
+#[inline(always)]
+fn mapped(v4: u32) -> [u64; 2] {
+    [0, V4_MAPPED | u64::from(v4)]
 }
 
 /// `announced`: what the IP header gives as length, of which `header` bytes are its own.
@@ -145,7 +150,6 @@ fn echo<B: Bytes + ?Sized>(
     at: usize,
     announced: usize,
     header: usize,
-    family: u64,
     [source, destination]: [[u64; 2]; 2],
 ) -> Result<EchoReply, Skip> {
     if announced < header + ICMP + 4 {
@@ -158,7 +162,6 @@ fn echo<B: Bytes + ?Sized>(
         return Err(Skip::Truncated);
     }
     Ok(EchoReply {
-        family,
         source,
         destination,
         ident: u16_at(frame, at + 4)?,

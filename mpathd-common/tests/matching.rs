@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicU64;
 
 use mpathd_common::abi::*;
-use mpathd_common::matching::{Tables, match_reply};
+use mpathd_common::matching::{Match, Tables, enter_probe, match_reply, reply_to};
 use mpathd_common::wire::EchoReply;
 use proptest::prelude::*;
 
@@ -49,8 +49,7 @@ impl Memory {
     }
 
     fn send(&self, seq: u16, now_ns: u64) {
-        self.rx[ring_key(SLOT, seq) as usize].set(0);
-        self.tx[ring_key(SLOT, seq) as usize].set(word(now_ns, seq));
+        enter_probe(self, SLOT, seq, now_ns);
     }
 }
 
@@ -61,12 +60,12 @@ const KEY: SlotKey = SlotKey {
     cookie: 0xfeed,
     generation: 3,
     ifindex: 2,
+    consume: true,
     path: Path::V4 { test: TEST, target: TARGET },
 };
 
 fn reply(seq: u16) -> EchoReply {
     EchoReply {
-        family: 4,
         source: address_words(TARGET.into()),
         destination: address_words(TEST.into()),
         ident: 9,
@@ -82,7 +81,9 @@ fn every_outcome() {
     let memory = Memory::new();
     memory.slots[SLOT as usize].publish(&KEY);
     memory.send(7, 1000);
-    let run = |reply: EchoReply, ifindex| match_reply(&memory, &reply, ifindex, || 4000);
+    let run = |reply: EchoReply, ifindex| {
+        match_reply(&memory, &reply, ifindex, || 4000).map(|found| found.outcome)
+    };
     let good = reply(7);
     assert_eq!(run(EchoReply { slot: SLOTS, ..good }, 2), Err(Skip::NoSlot));
     assert_eq!(run(EchoReply { slot: 4, ..good }, 2), Ok(Outcome::Forged), "a slot never used");
@@ -97,7 +98,12 @@ fn every_outcome() {
         run(EchoReply { source: address_words(TEST.into()), ..good }, 2),
         Ok(Outcome::WrongSource)
     );
-    assert_eq!(run(EchoReply { family: 6, ..good }, 2), Ok(Outcome::WrongSource));
+    let compatible = [0, u64::from(TARGET.to_bits())];
+    assert_eq!(
+        run(EchoReply { source: compatible, ..good }, 2),
+        Ok(Outcome::WrongSource),
+        "::192.0.2.1"
+    );
     assert_eq!(
         run(EchoReply { destination: address_words(TARGET.into()), ..good }, 2),
         Ok(Outcome::WrongDestination)
@@ -106,9 +112,15 @@ fn every_outcome() {
     assert_eq!(run(reply(8), 2), Ok(Outcome::Late), "never sent");
     assert_eq!(run(reply(7 + 32), 2), Ok(Outcome::Late), "another seq in the same place");
     assert_eq!(memory.rx[ring_key(SLOT, 7) as usize].get(), 0, "none of these is a reply");
+    assert_eq!(reply_to(&memory, SLOT, 7), None);
     assert_eq!(run(good, 2), Ok(Outcome::Reply));
+    assert_eq!(reply_to(&memory, SLOT, 7), Some(word(4000, 7)));
+    assert_eq!(reply_to(&memory, SLOT, 7 + 32), None);
     assert_eq!(memory.rx[ring_key(SLOT, 7) as usize].get(), word(4000, 7));
-    assert_eq!(match_reply(&memory, &good, 2, || 9000), Ok(Outcome::Duplicate));
+    assert_eq!(
+        match_reply(&memory, &good, 2, || 9000),
+        Ok(Match { outcome: Outcome::Duplicate, consume: true })
+    );
     assert_eq!(memory.rx[ring_key(SLOT, 7) as usize].get(), word(4000, 7), "the first stamp stays");
     assert_eq!(memory.rtt[rtt_key(SLOT, 11) as usize].get(), 1, "3000 ns");
     for outcome in Outcome::ALL {
@@ -125,6 +137,26 @@ fn every_outcome() {
     }
     memory.slots[SLOT as usize].retire();
     assert_eq!(run(good, 2), Ok(Outcome::Forged));
+}
+
+#[test]
+fn only_what_is_ours_is_consumed_and_only_if_the_slot_says_so() {
+    for consume in [true, false] {
+        let memory = Memory::new();
+        memory.slots[SLOT as usize].publish(&SlotKey { consume, ..KEY });
+        memory.send(7, 1000);
+        let run =
+            |reply: EchoReply, ifindex| match_reply(&memory, &reply, ifindex, || 4000).unwrap();
+        for reply in [reply(7), reply(7), reply(8)] {
+            assert_eq!(run(reply, 2).consume, consume);
+        }
+        let forged = EchoReply { cookie: 1, ..reply(7) };
+        for (reply, ifindex) in
+            [(forged, 2), (EchoReply { generation: 2, ..reply(7) }, 2), (reply(7), 3)]
+        {
+            assert!(!run(reply, ifindex).consume);
+        }
+    }
 }
 
 proptest! {

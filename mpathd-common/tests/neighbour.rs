@@ -66,7 +66,8 @@ fn arp_frames_say_what_their_names_say() {
     );
 }
 
-/// Checks the headers and the checksum, and gives type, ICMPv6 destination and the message behind its checksum.
+/// Checks the headers and the checksum, and gives type, ICMPv6 destination and the message behind
+/// its checksum.
 fn read_nd(frame: &[u8], from: Ipv6Addr) -> (u8, Ipv6Addr, Vec<u8>) {
     let packet = SlicedPacket::from_ethernet(frame).unwrap();
     let Some(NetSlice::Ipv6(ip)) = &packet.net else { panic!("{packet:?}") };
@@ -118,13 +119,17 @@ proptest! {
     fn a_damaged_advertisement_is_no_answer(at in 18usize..86, bit in 0u8..8) {
         // From the payload length on: what stands before is under no checksum.
         let mut buffer = [0; NEIGHBOUR_MAX];
-        let mut frame = unsolicited_advertisement(&mut buffer, MAC, "2001:db8::1".parse().unwrap(), true).to_vec();
+        let ip = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        let mut frame = unsolicited_advertisement(&mut buffer, MAC, ip, true).to_vec();
         frame[at] ^= 1 << bit;
         prop_assert_eq!(parse_neighbour_answer(&frame), None);
     }
 
     #[test]
-    fn no_bytes_make_it_panic(mut frame in prop::collection::vec(any::<u8>(), 0..120), kind in 0usize..4) {
+    fn no_bytes_make_it_panic(
+        mut frame in prop::collection::vec(any::<u8>(), 0..120),
+        kind in 0usize..4,
+    ) {
         let ethertypes = [[0x08, 0x06], [0x86, 0xdd], [0x81, 0x00], [0x08, 0x00]];
         if frame.len() >= 14 {
             frame[12..14].copy_from_slice(&ethertypes[kind]);

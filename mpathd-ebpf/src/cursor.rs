@@ -22,8 +22,8 @@ impl Bytes for Frame {
         if self.start + at + N > self.end {
             return None;
         }
-        // SAFETY: start..end is packet memory for the whole run of the program, and at..at + N was just checked to be in
-        // it; the verifier checks the same again. `[u8; N]` has no alignment.
+        // SAFETY: start..end is packet memory for the whole run of the program, and at..at + N was
+        // just checked to be in it; the verifier checks the same again. `[u8; N]` has no alignment.
         Some(unsafe { ((self.start + at) as *const [u8; N]).read() })
     }
 }

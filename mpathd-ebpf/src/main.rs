@@ -1,9 +1,12 @@
-//! The kernel program of mpathd: stamps and matches ICMP echo replies. It decides nothing; the daemon does, from the maps.
+//! The kernel program of mpathd: stamps and matches ICMP echo replies. It decides nothing; the
+//! daemon does, from the maps.
 //!
-//! Entry points only. [`cursor`] reads the packet, [`maps`] declares the maps, [`reply`] joins them with the parser and
-//! matching of `mpathd-common`. Whatever is not a reply of ours goes on as if this program were not there.
+//! Entry points only. [`cursor`] reads the packet, [`maps`] declares the maps, [`reply`] joins them
+//! with the parser and matching of `mpathd-common`. Whatever is not a reply of ours goes on as if
+//! this program were not there.
 //!
-//! For any other target than BPF the crate is an empty program, so that commands over the whole workspace pass.
+//! For any other target than BPF the crate is an empty program, so that commands over the whole
+//! workspace pass.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
 #![cfg_attr(
     target_arch = "bpf",
@@ -41,14 +44,16 @@ mod entry {
         }
     }
 
-    /// tcx ingress, or clsact before Linux 6.6. `TC_ACT_UNSPEC` hands the frame to the next program, if there is one.
+    /// tcx ingress, or clsact before Linux 6.6. `TC_ACT_UNSPEC` hands the frame to the next
+    /// program, if there is one.
     #[classifier]
     fn mpathd_tcx(ctx: TcContext) -> i32 {
         // Drivers may leave all but the Ethernet header in pages, where a program can't read it.
         if is_cut_short(&Frame::new(ctx.data(), ctx.data_end())) {
             pull(&ctx);
         }
-        // SAFETY: the kernel passes a valid __sk_buff, and `ifindex` is a field of it that every tc program may read.
+        // SAFETY: the kernel passes a valid __sk_buff, and `ifindex` is a field of it that every tc
+        // program may read.
         let ifindex = unsafe { (*ctx.as_ptr().cast::<aya_ebpf::bindings::__sk_buff>()).ifindex };
         match handle(&Frame::new(ctx.data(), ctx.data_end()), ifindex) {
             Verdict::Consume => TC_ACT_SHOT,
@@ -66,7 +71,8 @@ mod entry {
 
     #[panic_handler]
     fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-        // Not reached: the verifier takes no program with an endless loop, so a panic in any path fails at load.
+        // Not reached: the verifier takes no program with an endless loop, so a panic in any path
+        // fails at load.
         loop {}
     }
 

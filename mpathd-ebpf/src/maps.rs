@@ -4,22 +4,23 @@ use core::cell::UnsafeCell;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, HashMap};
+use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
 use mpathd_common::abi::{
-    CPUS, NICS as NIC_COUNT, OUTCOME_ROW, RING, RTT_ROW, SKIP_ROW, SLOTS as SLOT_COUNT, Slot, Word,
+    CPUS, OUTCOME_ROW, RING, RTT_ROW, SKIP_ROW, SLOTS as SLOT_COUNT, Slot, Word,
 };
 use mpathd_common::matching::Tables;
 
-/// A word that user space reads or writes at the same time. A volatile access of an aligned u64 is one instruction;
-/// plain stores were emitted in reverse order (LLVM 22).
+/// A word that user space reads or writes at the same time. A volatile access of an aligned u64 is
+/// one instruction; plain stores were emitted in reverse order (LLVM 22).
 #[repr(transparent)]
 pub(crate) struct Shared(UnsafeCell<u64>);
 
 impl Word for Shared {
     #[inline(always)]
     fn get(&self) -> u64 {
-        // SAFETY: the cell is a valid, aligned u64 in a map value; concurrent writers write whole words.
+        // SAFETY: the cell is a valid, aligned u64 in a map value; concurrent writers write whole
+        // words.
         unsafe { self.0.get().read_volatile() }
     }
 
@@ -38,7 +39,7 @@ impl Word for Shared {
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
-/// `ROWS` rows of words, mapped by user space.
+/// Words that user space maps.
 type Words<const ENTRIES: usize> = Array<Shared, ENTRIES, MMAPABLE>;
 
 #[btf_map(name = "MPATHD_SLOTS")]
@@ -53,8 +54,6 @@ static OUTCOMES: Words<{ (SLOT_COUNT * OUTCOME_ROW) as usize }> = Array::new();
 static RTT: Words<{ (SLOT_COUNT * RTT_ROW) as usize }> = Array::new();
 #[btf_map(name = "MPATHD_SKIPS")]
 static SKIPS: Words<{ (CPUS * SKIP_ROW) as usize }> = Array::new();
-#[btf_map(name = "MPATHD_NICS")]
-static NICS: HashMap<u32, u32, { NIC_COUNT as usize }> = HashMap::new();
 
 /// The maps, as matching sees them.
 pub(crate) struct Maps;
@@ -93,13 +92,5 @@ impl Maps {
     #[inline(always)]
     pub(crate) fn skip(&self, key: u32) -> Option<&Shared> {
         SKIPS.get(key)
-    }
-
-    /// The flags of a NIC; none for one that the daemon never named.
-    #[inline(always)]
-    pub(crate) fn nic_flags(&self, ifindex: u32) -> u32 {
-        // SAFETY: the flags are one aligned u32 that the daemon writes whole. An entry removed and reused in this moment
-        // belongs to another NIC of ours: one reply is seen or not seen by the stack.
-        unsafe { NICS.get(&ifindex) }.map_or(0, |flags| *flags)
     }
 }

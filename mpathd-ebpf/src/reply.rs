@@ -1,7 +1,7 @@
 //! From frame to verdict: parse, match, count. Shared by both entry points.
 
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
-use mpathd_common::abi::{Outcome, Skip, Word, nic, served_by_key, skip_key};
+use mpathd_common::abi::{Outcome, Skip, Word, served_by_key, skip_key};
 use mpathd_common::matching::{Tables, match_reply};
 use mpathd_common::wire::parse;
 
@@ -29,7 +29,7 @@ pub(crate) fn handle(frame: &Frame, ifindex: u32) -> Verdict {
         Ok(verdict) => (Skip::Matched, verdict),
         Err(skip) => (skip, Verdict::Pass),
     };
-    // Own row, own CPU: nobody else writes it, so no atomic addition (2 instead of 7 ns for every frame of the NIC).
+    // Own row, own CPU: nobody else writes it, so no atomic addition.
     if let Some(count) = Maps.skip(skip_key(cpu, skip)) {
         count.set(count.get() + 1);
     }
@@ -40,24 +40,11 @@ pub(crate) fn handle(frame: &Frame, ifindex: u32) -> Verdict {
 fn judge(frame: &Frame, ifindex: u32, cpu: u32) -> Result<Verdict, Skip> {
     let reply = parse(frame)?;
     // SAFETY: takes no argument and has no condition. The same clock as CLOCK_MONOTONIC.
-    let outcome = match_reply(&Maps, &reply, ifindex, || unsafe { bpf_ktime_get_ns() })?;
-    Ok(match outcome {
-        Outcome::Reply => {
-            if let Some(served_by) = Maps.outcome(served_by_key(reply.slot)) {
-                served_by.set(u64::from(cpu) + 1);
-            }
-            consume(ifindex)
-        }
-        Outcome::Late | Outcome::Duplicate => consume(ifindex),
-        Outcome::Forged
-        | Outcome::Stale
-        | Outcome::WrongSource
-        | Outcome::WrongDestination
-        | Outcome::WrongNic => Verdict::Pass,
-    })
-}
-
-#[inline(always)]
-fn consume(ifindex: u32) -> Verdict {
-    if Maps.nic_flags(ifindex) & nic::CONSUME != 0 { Verdict::Consume } else { Verdict::Pass }
+    let found = match_reply(&Maps, &reply, ifindex, || unsafe { bpf_ktime_get_ns() })?;
+    if found.outcome == Outcome::Reply
+        && let Some(served_by) = Maps.outcome(served_by_key(reply.slot))
+    {
+        served_by.set(u64::from(cpu) + 1);
+    }
+    Ok(if found.consume { Verdict::Consume } else { Verdict::Pass })
 }

@@ -1,5 +1,5 @@
-//! The kernel program as tests see it: the object file, loaded, its maps mapped, frames sent through it by
-//! BPF_PROG_TEST_RUN. Deliberately apart from the daemon's own loader.
+//! The kernel program as tests see it: the object file, loaded, its maps mapped, frames sent
+//! through it by BPF_PROG_TEST_RUN. Deliberately apart from the daemon's own loader.
 
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd};
@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result, bail};
-use aya::maps::{HashMap, Map};
-use aya::programs::{SchedClassifier, Xdp};
+use aya::maps::Map;
+use aya::programs::xdp::XdpMode;
+use aya::programs::{SchedClassifier, TcAttachType, Xdp};
 use aya::{Ebpf, TestRun, TestRunOptions};
 use mpathd_common::abi::{self, Skip, Slot, Word};
 
@@ -87,10 +88,20 @@ impl Program {
         })
     }
 
-    /// Sets the flags of a NIC (`abi::nic`).
-    pub fn set_nic(&mut self, ifindex: u32, flags: u32) -> Result<()> {
-        let map = self.ebpf.map_mut(abi::maps::NICS).context("no NIC map")?;
-        HashMap::<_, u32, u32>::try_from(map)?.insert(ifindex, flags, 0)?;
+    /// Attaches to an interface of the calling thread's namespace until `self` is dropped.
+    pub fn attach(&mut self, hook: Hook, interface: &str, mode: XdpMode) -> Result<()> {
+        match hook {
+            Hook::Xdp => {
+                let program =
+                    self.ebpf.program_mut(abi::programs::XDP).context("no XDP program")?;
+                <&mut Xdp>::try_from(program)?.attach(interface, mode)?;
+            }
+            Hook::Tcx => {
+                let program = self.ebpf.program_mut(abi::programs::TCX).context("no tc program")?;
+                let program: &mut SchedClassifier = program.try_into()?;
+                program.attach(interface, TcAttachType::Ingress)?;
+            }
+        }
         Ok(())
     }
 
@@ -99,7 +110,8 @@ impl Program {
         (0..abi::CPUS).map(|cpu| self.skips.at(abi::skip_key(cpu, skip)).get()).sum()
     }
 
-    /// Sends one frame through a hook, as if it came in on the loopback of this namespace (ifindex 1).
+    /// Sends one frame through a hook, as if it came in on the loopback of this namespace (ifindex
+    /// 1).
     pub fn run(&self, hook: Hook, frame: &[u8]) -> Result<Verdict> {
         let (code, _) = self.repeat(hook, frame, 1)?;
         hook.verdict(code)
@@ -162,7 +174,8 @@ impl<T> Mapping<T> {
 
     pub fn at(&self, key: u32) -> &T {
         assert!((key as usize) < self.entries, "key {key} of {}", self.entries);
-        // SAFETY: within the mapping, which lives as long as self; T is made of atomics, so the kernel may write too.
+        // SAFETY: within the mapping, which lives as long as self; T is made of atomics, so the
+        // kernel may write too.
         unsafe { &*self.start.add(key as usize) }
     }
 }

@@ -1,9 +1,10 @@
-//! The real kernel program, frame by frame: verdict, ring word and counts of every outcome, through both hooks.
+//! The real kernel program, frame by frame: verdict, ring word and counts of every outcome, through
+//! both hooks.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use mpathd_common::abi::{
-    OUTCOME_ROW, Outcome, Path, RTT_ROW, SKIP_ROW, SLOTS, Skip, SlotKey, Word, nic, outcome_key,
+    OUTCOME_ROW, Outcome, Path, RTT_ROW, SKIP_ROW, SLOTS, Skip, SlotKey, Word, outcome_key,
     ring_key, rtt_bucket, rtt_key, rtt_ns, served_by_key, word, word_seq, word_stamp,
 };
 use mpathd_common::frame::{Echo, PROBE_MAX, Probe};
@@ -24,10 +25,11 @@ const V6: Path = Path::V6 {
 };
 
 fn key(path: Path) -> SlotKey {
-    SlotKey { cookie: 0xfeed_face_0123_4567, generation: 3, ifindex: IFINDEX, path }
+    SlotKey { cookie: 0xfeed_face_0123_4567, generation: 3, ifindex: IFINDEX, consume: true, path }
 }
 
-/// The answer that a target gives to the probe of `key`: a real probe with its addresses and type turned round.
+/// The answer that a target gives to the probe of `key`: a real probe with its addresses and type
+/// turned round.
 fn answer(key: &SlotKey, seq: u16) -> Vec<u8> {
     let echo = Echo {
         source_mac: MAC,
@@ -58,7 +60,7 @@ fn monotonic_ns() -> u64 {
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
-/// A program whose slot waits for the answer to `SEQ`, on a NIC that consumes replies.
+/// A program whose slot waits for the answer to `SEQ`, which it consumes.
 struct Bench {
     program: Program,
     hook: Hook,
@@ -73,8 +75,7 @@ impl Bench {
         Self::with(program, hook, path)
     }
 
-    fn with(mut program: Program, hook: Hook, path: Path) -> Self {
-        program.set_nic(IFINDEX, nic::CONSUME).expect("NIC flags");
+    fn with(program: Program, hook: Hook, path: Path) -> Self {
         program.slots.at(SLOT).publish(&key(path));
         let sent = word(monotonic_ns(), SEQ);
         program.tx.at(ring_key(SLOT, SEQ)).set(sent);
@@ -115,7 +116,8 @@ impl Bench {
         buckets.filter(|(_, count)| *count != 0).collect()
     }
 
-    /// One frame that names our slot but is no reply: it passes, is counted as `outcome`, and leaves no word.
+    /// One frame that names our slot but is no reply: it passes, is counted as `outcome`, and
+    /// leaves no word.
     fn expect_no_reply(&self, frame: &[u8], outcome: &'static str) {
         let context = format!("{:?} {:?} {outcome}", self.hook, self.path);
         assert_eq!(self.run(frame), Verdict::Passed, "{context}");
@@ -174,9 +176,9 @@ fn a_reply_may_be_followed_by_padding() {
 }
 
 #[test]
-fn a_nic_without_the_flag_consumes_nothing() {
-    Bench::each(|mut bench| {
-        bench.program.set_nic(IFINDEX, nic::NOMINEE).expect("NIC flags");
+fn a_slot_without_the_flag_consumes_nothing() {
+    Bench::each(|bench| {
+        bench.program.slots.at(SLOT).publish(&SlotKey { consume: false, ..key(bench.path) });
         assert_eq!(bench.run(&bench.answer()), Verdict::Passed);
         assert_eq!(bench.counts(), [("reply", 1), ("matched", 1)]);
         assert_eq!(word_seq(bench.rx()), SEQ);
@@ -277,7 +279,8 @@ fn a_frame_cut_anywhere_passes() {
     Bench::each(|bench| {
         for frame in [bench.answer(), tagged(&bench.answer(), 0x8100)] {
             assert!(frame.len() <= PROBE_MAX + 4);
-            // The kernel runs no frame without its Ethernet header; through tc, none without its IP header.
+            // The kernel runs no frame without its Ethernet header; through tc, none without its IP
+            // header.
             let shortest = match (bench.hook, bench.path) {
                 (Hook::Xdp, _) => 14,
                 (Hook::Tcx, Path::V4 { .. }) => 14 + 20,
@@ -358,8 +361,8 @@ fn become_nobody_with(capabilities: &[u32]) {
     let header = Header { version: VERSION_3, pid: 0 };
     // Effective, permitted, inheritable; low words first.
     let data = [low, low, 0, high, high, 0];
-    // SAFETY: system calls with scalars, or with pointers to live values of the kernel's layout. Made directly, they
-    // change the calling thread only.
+    // SAFETY: system calls with scalars, or with pointers to live values of the kernel's layout.
+    // Made directly, they change the calling thread only.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0), 0, "keepcaps");
         assert_eq!(libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY), 0, "setresuid");

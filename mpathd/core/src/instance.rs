@@ -301,7 +301,7 @@ impl Instance {
                 losses: w.losses.min(run.losses),
                 first: w.first.min(run.first),
                 fourth: w.fourth.max(run.fourth),
-                newest_due: w.newest_due.max(run.newest_due),
+                fifth_due: w.fifth_due.max(run.fifth_due),
             }));
         }
         let run = worst?;
@@ -310,7 +310,7 @@ impl Instance {
         }
         Some(Suspicion {
             fourth: run.fourth,
-            ready: run.newest_due,
+            ready: run.fifth_due,
             evidence: self.evidence(Reason::Probes, silent, run.first, now),
         })
     }

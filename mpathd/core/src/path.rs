@@ -51,8 +51,8 @@ pub struct Run {
     pub first: Instant,
     /// Stamp of the fourth; a witness must have been asked later (N11).
     pub fourth: Instant,
-    /// When the newest of the losses was due.
-    pub newest_due: Instant,
+    /// When the reply to the fifth was due: from then on there is a case.
+    pub fifth_due: Instant,
 }
 
 /// A probe that has come to its end, for `ipmpstat -p`.
@@ -210,15 +210,12 @@ impl Path {
     /// Walks from the newest probe to the last answer. What is open, waiting or was refused is
     /// passed over: only what left can be lost.
     pub fn run(&self, interval: Duration) -> Run {
-        let mut stamps = [Instant(0); RING];
+        let mut lost = [UNUSED; RING];
         let mut run = Run::default();
         for entry in self.newest_first() {
             match entry.mark {
                 Mark::Lost => {
-                    if run.losses == 0 {
-                        run.newest_due = self.due(entry, interval);
-                    }
-                    stamps[usize::from(run.losses)] = entry.at;
+                    lost[usize::from(run.losses)] = *entry;
                     run.losses += 1;
                 }
                 Mark::Waiting | Mark::Refused | Mark::Pending => {}
@@ -227,8 +224,9 @@ impl Path {
         }
         let losses = usize::from(run.losses);
         if losses > 0 {
-            run.first = stamps[losses - 1];
-            run.fourth = stamps[losses.saturating_sub(4)];
+            run.first = lost[losses - 1].at;
+            run.fourth = lost[losses.saturating_sub(4)].at;
+            run.fifth_due = self.due(&lost[losses.saturating_sub(5)], interval);
         }
         run
     }

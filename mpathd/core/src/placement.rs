@@ -65,7 +65,7 @@ pub fn place(items: &mut [Item], places: &Places<'_>) {
 /// Moves the last address of the most loaded member to the least loaded, if that evens them out.
 fn rebalance_one(items: &mut [Item], places: &Places<'_>, load: &mut [u16; MAX_MEMBERS]) -> bool {
     let gain = |item: &Item| {
-        let (from, to) = (item.holder?, places.best(item.family, load)?);
+        let (from, to) = (item.holder?, places.best_of_both(load)?);
         let same = places.rank(from, item.family) == places.rank(to, item.family);
         (!item.held && same && load[from] > load[to] + 1).then_some((load[from], from, to))
     };
@@ -91,6 +91,15 @@ impl Places<'_> {
     fn may_stay(&self, member: usize, family: usize) -> bool {
         let rank = self.rank(member, family);
         rank != Rank::Absent && (rank == self.best_rank(family) || self.sticky[member])
+    }
+
+    /// The least loaded of those that are among the best in both families: a member where one
+    /// family is dead is given nothing for the sake of balance.
+    fn best_of_both(&self, load: &[u16; MAX_MEMBERS]) -> Option<usize> {
+        let best = [self.best_rank(0), self.best_rank(1)];
+        let candidates = (0..self.sticky.len())
+            .filter(|m| best == [self.rank(*m, 0), self.rank(*m, 1)] && best[0] != Rank::Absent);
+        candidates.min_by_key(|m| load[*m])
     }
 
     /// The least loaded of the best; the first of equals.

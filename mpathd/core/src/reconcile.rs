@@ -8,6 +8,7 @@ use crate::config::TestAddress;
 use crate::engine::Engine;
 use crate::event::{Hops, ObservedRoute};
 use crate::ids::{Family, IpNet};
+use crate::member::Member;
 use crate::placement::Rank;
 use crate::request::{Peers, Request, Role, WantedRoute};
 use crate::resource::{DataAddress, Resource};
@@ -183,7 +184,8 @@ impl Engine {
         }
     }
 
-    /// `None` while no source address of the family stands anywhere.
+    /// `None` while no source address of the family stands anywhere, or no link is up: the kernel
+    /// refuses a route over dead hops.
     fn wanted_route(&self, r: usize, now: Instant) -> Option<WantedRoute> {
         let route = &self.routes[r];
         let g = self.groups.iter().position(|g| g.routes.contains(&r))?;
@@ -198,7 +200,7 @@ impl Engine {
         if source.on.is_empty() {
             return None;
         }
-        let hops = self.hops(g, family, near, source, now);
+        let hops = self.hops(g, r, near, source, now);
         (!hops.as_slice().is_empty()).then_some(WantedRoute {
             key: route.key,
             via: route.via,
@@ -212,29 +214,41 @@ impl Engine {
     fn hops(
         &self,
         g: usize,
-        family: Family,
+        r: usize,
         near: core::net::IpAddr,
         source: &DataAddress,
         now: Instant,
     ) -> Hops {
         let group = &self.groups[g];
+        let family = Family::of(near);
+        let present = self.routes[r].observed.map(|o| o.hops).unwrap_or_default();
         let spread: Hops = group
             .members
             .clone()
-            .filter(|m| {
-                let member = &self.members[*m];
-                group.rank(member, family, now) == Rank::Active
-                    && (family == Family::Inet6 || self.has_own_address(*m, near))
+            .filter(|m| family == Family::Inet6 || self.has_own_address(*m, near))
+            .map(|m| &self.members[m])
+            .filter(|member| {
+                let stays = member.ifindex().is_some_and(|i| present.as_slice().contains(&i));
+                match group.rank(member, family, now) {
+                    Rank::Active => true,
+                    // Just outrun by another member's first reply: it stays for a moment.
+                    Rank::Spare => stays && member.active && group.is_sticky(member, now),
+                    Rank::Answering
+                    | Rank::Silent
+                    | Rank::LinkDown
+                    | Rank::Offline
+                    | Rank::Absent => false,
+                }
             })
-            .filter_map(|m| self.members[m].ifindex())
+            .filter_map(Member::ifindex)
             .collect();
         if !spread.as_slice().is_empty() {
             return spread;
         }
         let owner = source.holder.filter(|h| source.on.contains(*h));
         let anywhere = || (0..group.members.len()).find(|p| source.on.contains(*p));
-        let owner = owner.or_else(anywhere).map(|p| group.members.start + p);
-        owner.and_then(|m| self.members[m].ifindex()).into_iter().collect()
+        let owner = owner.or_else(anywhere).map(|p| &self.members[group.members.start + p]);
+        owner.filter(|m| m.link_up()).and_then(Member::ifindex).into_iter().collect()
     }
 
     fn has_own_address(&self, m: usize, near: core::net::IpAddr) -> bool {

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
+use mpathd_core::engine::Engine;
 use mpathd_core::event::Event;
 use mpathd_core::ids::{IfName, PathId, Seq};
 use mpathd_core::request::Action;
@@ -46,6 +47,36 @@ pub trait Brain {
     fn fill(&self, view: &mut View, now: Instant);
     /// Whether outcomes of single probes are wanted as notices.
     fn stream_probes(&mut self, on: bool);
+}
+
+impl Brain for Engine {
+    fn handle(&mut self, now: Instant, event: Event) {
+        self.handle(now, event);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.handle_timeout(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.poll_timeout()
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.poll_action()
+    }
+
+    fn pending(&self) -> impl Iterator<Item = (PathId, Seq)> {
+        self.pending()
+    }
+
+    fn fill(&self, view: &mut View, now: Instant) {
+        self.fill(view, now);
+    }
+
+    fn stream_probes(&mut self, on: bool) {
+        self.stream_probes(on);
+    }
 }
 
 /// What the thread is made of.

@@ -1,0 +1,271 @@
+//! Detection and repair in virtual time (design 2).
+
+mod lan;
+
+use std::time::Duration;
+
+use lan::*;
+use mpathd_core::message::{Message, Reason};
+
+const FAILED: &str = "IP interface failure detected on eth0 of group g";
+const REPAIRED: &str = "IP interface repair detected on eth0 of group g";
+const UNUSABLE: &str = "All IP interfaces in group g are now unusable";
+
+/// A silent cut of eth0 at 40 phases of the round: when was the verdict, after the cut?
+fn verdicts(
+    fdt: Duration,
+    families: fn(mpathd_core::config::Group) -> mpathd_core::config::Group,
+) -> Vec<Duration> {
+    let mut all = Vec::new();
+    for phase in 0..40 {
+        let mut lan = Lan::settled(families(group(2, 2, fdt)));
+        lan.run(fdt / 240 * phase);
+        lan.wire(0, Wire::Cut);
+        all.push(lan.until(2 * fdt, |l| l.told(FAILED) == 1));
+        assert_eq!(lan.told(UNUSABLE), 0);
+    }
+    all
+}
+
+#[test]
+fn a_silent_cut_is_found_within_the_fdt_and_not_before_four_intervals() {
+    for fdt in [5 * MS, 100 * MS, 1 * S, 10 * S] {
+        for took in verdicts(fdt, |g| g) {
+            assert!(took <= fdt, "FDT {fdt:?}: {took:?}");
+            assert!(took >= fdt / 6 * 4, "FDT {fdt:?}: {took:?}");
+        }
+    }
+}
+
+#[test]
+fn both_families_must_fail() {
+    for took in verdicts(100 * MS, dual_stack) {
+        assert!((66 * MS..=101 * MS).contains(&took), "{took:?}");
+    }
+}
+
+#[test]
+fn addresses_and_routes_move_and_come_back() {
+    let mut lan = Lan::settled(group(2, 4, 100 * MS));
+    lan.assert_at_rest();
+    let on_eth0 =
+        |l: &Lan| (0..4).filter(|i| l.holders(&format!("192.0.2.{}", 50 + i)) == [0]).count();
+    assert_eq!(on_eth0(&lan), 2);
+    lan.wire(0, Wire::Cut);
+    lan.until(110 * MS, |l| on_eth0(l) == 0 && l.view().settled);
+    lan.assert_at_rest();
+    assert!(lan.routes.values().all(|r| r.hops.as_slice().len() == 1));
+    let moves = lan.messages.iter().filter(|(_, m)| matches!(m, Message::Moved { .. })).count();
+    assert_eq!(moves, 2);
+    lan.wire(0, Wire::Works);
+    let took = lan.until(S, |l| l.told(REPAIRED) == 1);
+    assert!((200 * MS..=240 * MS).contains(&took), "repair after 2 x FDT, not {took:?}");
+    lan.run(S);
+    lan.assert_at_rest();
+    assert_eq!(on_eth0(&lan), 2);
+    assert!(lan.routes.values().all(|r| r.hops.as_slice().len() == 2));
+}
+
+#[test]
+fn behaviour_60_one_dead_target_fails_nothing() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    lan.target("192.0.2.2").alive = false;
+    lan.run(10 * S);
+    assert_eq!(
+        lan.told(
+            "Target 192.0.2.2 is silent on eth0 while others answer; it no longer counts there"
+        ),
+        1
+    );
+    assert_eq!((lan.told(FAILED), lan.told(UNUSABLE)), (0, 0));
+    lan.target("192.0.2.2").alive = true;
+    lan.run(S);
+    assert_eq!(lan.told("Target 192.0.2.2 answers on eth0 again"), 1);
+    // The other two still find a cut.
+    lan.target("192.0.2.2").alive = false;
+    lan.run(S);
+    lan.wire(0, Wire::Cut);
+    let took = lan.until(S, |l| l.told(FAILED) == 1);
+    assert!(took <= 100 * MS, "{took:?}");
+}
+
+#[test]
+fn behaviour_68_all_targets_dead_is_a_group_failure_that_moves_nothing() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    for target in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+        lan.target(target).alive = false;
+    }
+    lan.until(130 * MS, |l| l.told(UNUSABLE) == 1);
+    lan.run(10 * S);
+    assert_eq!((lan.told(FAILED), lan.told(UNUSABLE)), (0, 1));
+    assert!(
+        lan.requests.iter().all(|(_, r)| !format!("{r:?}").contains("etAddress")),
+        "{:#?}",
+        lan.requests
+    );
+    for target in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+        lan.target(target).alive = true;
+    }
+    lan.until(S, |l| l.texts().iter().any(|t| t.starts_with("At least 1 IP interface")));
+    lan.run(10 * S);
+    lan.assert_at_rest();
+    assert!(
+        lan.requests.iter().all(|(_, r)| !format!("{r:?}").contains("etAddress")),
+        "nothing moved"
+    );
+}
+
+#[test]
+fn a_target_that_never_answers_fails_nothing() {
+    let mut lan = Lan::new(group(2, 2, 100 * MS), Default::default());
+    lan.targets.values_mut().for_each(|t| t.alive = false);
+    lan.survey();
+    lan.run(120 * S);
+    assert_eq!((lan.told(FAILED), lan.told(UNUSABLE)), (0, 0));
+    lan.assert_at_rest();
+    assert!(lan.view().interfaces.iter().all(|i| i.reason.is_none()));
+}
+
+#[test]
+fn a_member_that_is_dead_from_the_start_carries_nothing_and_fails_after_the_quiet_period() {
+    let mut lan = Lan::new(group(2, 2, 100 * MS), Default::default());
+    lan.wire(0, Wire::Cut);
+    lan.survey();
+    lan.run(2 * S);
+    assert_eq!(lan.holders("192.0.2.50"), [1], "{:#?}", lan.texts());
+    assert_eq!(lan.told(FAILED), 0);
+    lan.run(40 * S);
+    assert_eq!(lan.told(FAILED), 1);
+    lan.assert_at_rest();
+}
+
+#[test]
+fn behaviour_71_carrier_loss_is_judged_at_once() {
+    let mut lan = Lan::settled(group(2, 2, 10 * S));
+    lan.carrier(0, false);
+    lan.run(2 * MS);
+    assert_eq!(lan.told("The link has gone down on eth0"), 1);
+    assert_eq!(lan.told(FAILED), 1);
+    assert_eq!(lan.holders("192.0.2.50"), [1]);
+    // Behaviour 72: the link alone repairs nothing where probes decide.
+    lan.carrier(0, true);
+    lan.run(19 * S);
+    assert_eq!(lan.told(REPAIRED), 0);
+    lan.run(5 * S);
+    assert_eq!(lan.told(REPAIRED), 1);
+    lan.assert_at_rest();
+}
+
+#[test]
+fn behaviours_73_and_74_the_flap_guard() {
+    let mut lan = Lan::settled(link_only(group(2, 2, S)));
+    for _ in 0..2 {
+        lan.carrier(0, false);
+        lan.run(S);
+        lan.carrier(0, true);
+        lan.run(S);
+    }
+    assert_eq!(lan.told(REPAIRED), 2);
+    lan.carrier(0, false);
+    lan.run(S);
+    lan.carrier(0, true);
+    lan.run(10 * S);
+    let held = "The link has come up on eth0 more than 2 times in the last minute; disabling repair until it stabilizes";
+    assert_eq!((lan.told(REPAIRED), lan.told(held)), (2, 1));
+    lan.run(60 * S);
+    assert_eq!((lan.told(REPAIRED), lan.told(held)), (3, 1));
+}
+
+#[test]
+fn behaviour_76_both_links_down_is_one_line() {
+    let mut lan = Lan::settled(group(2, 2, S));
+    lan.carrier(0, false);
+    lan.carrier(1, false);
+    lan.run(S);
+    assert_eq!((lan.told(UNUSABLE), lan.told(FAILED)), (1, 0));
+    lan.assert_at_rest();
+}
+
+#[test]
+fn behaviour_40_a_stopped_daemon_fails_nothing() {
+    for fdt in [10 * MS, 100 * MS, S] {
+        let mut lan = Lan::settled(group(2, 2, fdt));
+        for stop in [2 * S, 100 * MS, 30 * MS] {
+            lan.stop_daemon(stop);
+            lan.run(2 * S);
+        }
+        assert_eq!((lan.told(FAILED), lan.told(UNUSABLE)), (0, 0), "{:#?}", lan.texts());
+    }
+}
+
+#[test]
+fn a_full_queue_is_late_and_a_stuck_one_is_failed() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    lan.wire(0, Wire::Congested);
+    lan.run(5 * S);
+    assert_eq!((lan.told(FAILED), lan.told(UNUSABLE)), (0, 0));
+    lan.wire(0, Wire::Stuck);
+    lan.until(S, |l| l.told(FAILED) == 1);
+    let reason = lan.messages.iter().find_map(|(_, m)| match m {
+        Message::InterfaceFailed { evidence, .. } => Some(evidence.reason),
+        _ => None,
+    });
+    assert_eq!(reason, Some(Reason::TransmitStuck));
+}
+
+#[test]
+fn one_dead_family_moves_that_family_alone() {
+    let mut lan = Lan::settled(dual_stack(group(2, 1, 100 * MS)));
+    assert_eq!((lan.holders("192.0.2.50"), lan.holders("2001:db8::50")), (vec![0], vec![1]));
+    // eth1 hears no IPv6 any more: as if a filter had been set on its port.
+    lan.deaf = Some((name(1), true));
+    lan.run(S);
+    assert_eq!(lan.told("inet6 failure detected on eth1 of group g"), 1, "{:#?}", lan.texts());
+    assert_eq!((lan.holders("192.0.2.50"), lan.holders("2001:db8::50")), (vec![0], vec![0]));
+    assert!(lan.view().interfaces.iter().all(|i| i.reason.is_none()));
+    assert_eq!(lan.view().interfaces[1].degraded, [false, true]);
+    lan.deaf = None;
+    lan.run(S);
+    assert_eq!(lan.told("inet6 repair detected on eth1 of group g"), 1);
+    lan.assert_at_rest();
+}
+
+#[test]
+fn random_loss_below_what_five_in_a_row_needs_fails_nothing() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    lan.targets.values_mut().for_each(|t| t.lose_one_in = 5);
+    lan.run(600 * S);
+    assert_eq!((lan.told(FAILED), lan.told(UNUSABLE)), (0, 0), "{:#?}", lan.texts());
+}
+
+#[test]
+fn a_slow_path_raises_the_achieved_fdt() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    assert_eq!(lan.view().groups[0].fdt, Some(100 * MS));
+    lan.targets.values_mut().for_each(|t| t.rtt = 60 * MS);
+    lan.run(20 * S);
+    let fdt = lan.view().groups[0].fdt.unwrap();
+    assert!((140 * MS..150 * MS).contains(&fdt), "5T + L: {fdt:?}");
+    assert_eq!(lan.told(FAILED), 0);
+}
+
+#[test]
+fn the_second_return_within_a_minute_waits_ten_seconds() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    let on_eth0 =
+        |l: &Lan| (0..2).filter(|i| l.holders(&format!("192.0.2.{}", 50 + i)) == [0]).count();
+    for failures in 1..=2 {
+        lan.wire(0, Wire::Cut);
+        lan.until(S, |l| l.told(FAILED) == failures);
+        lan.wire(0, Wire::Works);
+        lan.until(S, |l| l.told(REPAIRED) == failures);
+        lan.run(MS);
+    }
+    assert_eq!(lan.told("eth0 has failed repeatedly; addresses return to it in 10 s"), 1);
+    assert_eq!(on_eth0(&lan), 0);
+    lan.run(9 * S);
+    assert_eq!(on_eth0(&lan), 0);
+    lan.run(2 * S);
+    assert_eq!(on_eth0(&lan), 1);
+    lan.assert_at_rest();
+}

@@ -1,0 +1,278 @@
+//! Placement, standby, failback, restart and refusal in virtual time (design 2.8 to 2.11, 5).
+
+mod lan;
+
+use lan::*;
+use mpathd_core::config::{Group, TestAddress};
+use mpathd_core::event::Command;
+use mpathd_core::message::Message;
+use mpathd_core::request::Request;
+use mpathd_core::state::Saved;
+
+fn with_standby(members: usize) -> Group {
+    let mut group = group(members, members - 1, 100 * MS);
+    group.members[members - 1].standby = true;
+    group
+}
+
+fn active(lan: &Lan) -> Vec<usize> {
+    let interfaces = lan.view().interfaces;
+    (0..interfaces.len()).filter(|i| interfaces[*i].active).collect()
+}
+
+/// NIC of each data address.
+fn places(lan: &Lan) -> Vec<Vec<usize>> {
+    lan.view().addresses.iter().map(|a| lan.holders(&a.address.address.to_string())).collect()
+}
+
+#[test]
+fn behaviours_86_to_88_a_standby_stands_in_and_steps_back() {
+    let mut lan = Lan::settled(with_standby(3));
+    assert_eq!((active(&lan), places(&lan)), (vec![0, 1], vec![vec![0], vec![1]]));
+    lan.wire(0, Wire::Cut);
+    lan.run(150 * MS);
+    assert_eq!((active(&lan), places(&lan)), (vec![1, 2], vec![vec![2], vec![1]]));
+    lan.wire(0, Wire::Works);
+    lan.run(S);
+    assert_eq!((active(&lan), places(&lan)), (vec![0, 1], vec![vec![0], vec![1]]));
+    lan.assert_at_rest();
+}
+
+#[test]
+fn behaviours_93_and_94_without_failback() {
+    let mut group = with_standby(3);
+    group.failback = false;
+    let mut lan = Lan::settled(group);
+    lan.wire(0, Wire::Cut);
+    lan.run(150 * MS);
+    assert_eq!(active(&lan), [1, 2]);
+    lan.wire(0, Wire::Works);
+    lan.run(S);
+    assert_eq!((active(&lan), places(&lan)), (vec![1, 2], vec![vec![2], vec![1]]));
+    lan.wire(1, Wire::Cut);
+    lan.run(150 * MS);
+    assert_eq!(active(&lan), [0, 2]);
+    lan.assert_at_rest();
+}
+
+#[test]
+fn behaviour_95_without_failback_a_repaired_nic_is_used_where_capacity_lacks() {
+    let mut group = group(2, 2, 100 * MS);
+    group.failback = false;
+    let mut lan = Lan::settled(group);
+    lan.wire(0, Wire::Cut);
+    lan.run(150 * MS);
+    lan.wire(0, Wire::Works);
+    lan.run(S);
+    assert_eq!(active(&lan), [0, 1]);
+    assert_eq!(places(&lan), [[1], [1]], "an address that is well stays");
+    assert!(lan.routes.values().all(|r| r.hops.as_slice().len() == 2), "but it carries traffic");
+}
+
+#[test]
+fn behaviour_99_a_group_of_standbys_keeps_one_active() {
+    let mut group = group(3, 1, 100 * MS);
+    group.members.iter_mut().for_each(|m| m.standby = true);
+    let mut lan = Lan::settled(group);
+    assert_eq!(active(&lan), [0]);
+    (0..3).for_each(|i| lan.wire(i, Wire::Cut));
+    lan.run(S);
+    (0..3).for_each(|i| lan.wire(i, Wire::Works));
+    lan.run(100 * S);
+    assert_eq!(active(&lan).len(), 1);
+    lan.assert_at_rest();
+}
+
+#[test]
+fn a_restart_adopts_what_is_there_without_a_request() {
+    let mut lan = Lan::settled(group(2, 4, 100 * MS));
+    lan.run(S);
+    lan.restart();
+    lan.run(10 * S);
+    let changed: Vec<_> = lan
+        .requests
+        .iter()
+        .filter(|(_, r)| !matches!(r, Request::Prepare { .. } | Request::Attach { .. }))
+        .collect();
+    assert!(changed.is_empty(), "{changed:#?}");
+    lan.assert_at_rest();
+}
+
+#[test]
+fn behaviour_12_a_failed_member_stays_failed_over_a_restart() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    lan.wire(0, Wire::Cut);
+    lan.run(S);
+    lan.restart();
+    lan.run(5 * S);
+    assert_eq!(places(&lan), [[1], [1]]);
+    assert_eq!(lan.told("IP interface repair detected on eth0 of group g"), 0);
+    lan.wire(0, Wire::Works);
+    lan.run(S);
+    assert_eq!(lan.told("IP interface repair detected on eth0 of group g"), 1);
+    lan.run(20 * S);
+    lan.assert_at_rest();
+}
+
+#[test]
+fn killed_at_any_moment_of_a_move_it_ends_in_the_same_state() {
+    for step in 0..40 {
+        let mut lan = Lan::settled(group(2, 4, 100 * MS));
+        lan.kernel = 5 * MS;
+        lan.wire(0, Wire::Cut);
+        lan.until(200 * MS, |l| l.told("IP interface failure detected on eth0 of group g") == 1);
+        lan.run(MS * step);
+        lan.restart();
+        lan.run(S);
+        lan.assert_at_rest();
+        assert_eq!(places(&lan), [[1], [1], [1], [1]], "killed after {step} ms");
+    }
+}
+
+#[test]
+fn what_the_kernel_refuses_is_tried_again_and_loses_nothing() {
+    let mut lan = Lan::settled(group(2, 4, 100 * MS));
+    lan.refuse = |r| matches!(r, Request::SetAddress { .. }).then_some(12);
+    lan.wire(0, Wire::Cut);
+    lan.run(5 * S);
+    assert_eq!(places(&lan).iter().filter(|p| **p == [0]).count(), 2, "nothing was taken away");
+    assert!(
+        lan.texts().iter().any(|t| t.contains("adding 192.0.2.50/24 to eth1 failed: errno 12"))
+    );
+    lan.refuse = |_| None;
+    lan.run(11 * S);
+    lan.assert_at_rest();
+    assert_eq!(places(&lan), [[1], [1], [1], [1]]);
+}
+
+#[test]
+fn a_foreign_route_in_the_way_does_not_hold_up_the_addresses() {
+    let mut lan = Lan::new(group(2, 2, 100 * MS), Saved::default());
+    lan.refuse = |r| matches!(r, Request::SetRoute(r) if r.via.is_some()).then_some(17);
+    lan.survey();
+    lan.run(3 * S);
+    lan.wire(0, Wire::Cut);
+    lan.run(3 * S);
+    assert_eq!(places(&lan), [[1], [1]]);
+}
+
+#[test]
+fn drift_is_put_back_at_once_three_times_then_once_in_ten_seconds() {
+    let mut lan = Lan::settled(group(2, 2, S));
+    for _ in 0..3 {
+        lan.steal("192.0.2.50");
+        lan.run(20 * MS);
+        lan.assert_at_rest();
+    }
+    lan.steal("192.0.2.50");
+    lan.run(5 * S);
+    assert!(lan.holders("192.0.2.50").is_empty());
+    lan.run(6 * S);
+    lan.assert_at_rest();
+    assert_eq!(lan.told("192.0.2.50 on eth0 was changed by somebody else; it is put back"), 4);
+}
+
+#[test]
+fn behaviours_138_to_140_missing_removed_and_returning() {
+    let mut lan = Lan::new(group(2, 2, 100 * MS), Saved::default());
+    lan.run(MS);
+    lan.unplug(name(0));
+    lan.survey();
+    lan.run(3 * S);
+    assert_eq!(places(&lan), [[1], [1]], "data of the missing NIC is up on the other");
+    lan.plug(name(0), 77);
+    lan.run(3 * S);
+    lan.assert_at_rest();
+    assert_eq!(places(&lan), [[1], [0]]);
+    lan.unplug(name(0));
+    lan.run(S);
+    assert_eq!(places(&lan), [[1], [1]]);
+    lan.assert_at_rest();
+}
+
+#[test]
+fn behaviours_122_to_127_offline_and_undo() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    assert!(lan.command(Command::Offline { interface: name(0) }));
+    lan.run(S);
+    assert_eq!(places(&lan), [[1], [1]]);
+    assert!(!lan.command(Command::Offline { interface: name(0) }), "already offline");
+    assert!(!lan.command(Command::Offline { interface: name(1) }), "no redundancy");
+    assert!(!lan.command(Command::Offline { interface: name(7) }), "not a member");
+    assert_eq!(lan.holders("192.0.2.11"), [] as [usize; 0], "the test address is gone");
+    assert!(lan.command(Command::Online { interface: name(0) }));
+    assert!(!lan.command(Command::Online { interface: name(0) }));
+    lan.run(3 * S);
+    lan.assert_at_rest();
+    assert_eq!(active(&lan), [0, 1]);
+}
+
+#[test]
+fn a_link_only_group_routes_by_the_owner_alone() {
+    let lan = Lan::settled(link_only(group(2, 1, S)));
+    assert!(lan.routes.values().all(|r| r.hops.as_slice().len() == 1), "{:#?}", lan.routes);
+    lan.assert_at_rest();
+}
+
+#[test]
+fn neighbours_are_told_of_every_change_of_binding() {
+    let mut lan = Lan::settled(group(2, 4, 100 * MS));
+    lan.wire(0, Wire::Cut);
+    lan.run(S);
+    let told = |address: &str| {
+        lan.requests
+            .iter()
+            .filter(|(_, r)| match r {
+                Request::Announce { address: a, .. } => a.to_string() == address,
+                Request::SetAddress { address: a, announce, .. } => {
+                    announce.is_some() && a.address.to_string() == address
+                }
+                _ => false,
+            })
+            .count()
+    };
+    // Moved: with the address, and after it left the old NIC. Not moved: once.
+    assert_eq!((told("192.0.2.50"), told("192.0.2.51")), (2, 1));
+}
+
+#[test]
+fn an_all_silent_group_uses_the_first_member_that_answers() {
+    let mut lan = Lan::settled(group(2, 1, S));
+    lan.wire(0, Wire::Cut);
+    lan.wire(1, Wire::Cut);
+    lan.run(3 * S);
+    let holder = lan.holders("192.0.2.50")[0];
+    lan.wire(1 - holder, Wire::Works);
+    lan.run(S);
+    assert_eq!(lan.holders("192.0.2.50"), [1 - holder], "{:#?}", lan.texts());
+}
+
+#[test]
+fn moves_carry_their_time_from_the_verdict() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    lan.kernel = 3 * MS;
+    lan.wire(0, Wire::Cut);
+    lan.run(S);
+    let took = lan.messages.iter().find_map(|(_, m)| match m {
+        Message::Moved { took, from: Some(_), .. } => Some(*took),
+        _ => None,
+    });
+    assert_eq!(took, Some(3 * MS));
+}
+
+#[test]
+fn link_local_test_addresses_cost_no_address() {
+    let mut group = group(2, 1, 100 * MS);
+    group.data.push("2001:db8::50/64".parse().unwrap());
+    group.targets = ip(&["2001:db8::1"]);
+    group.members.iter_mut().for_each(|m| m.test = [None, Some(TestAddress::LinkLocal)]);
+    let mut lan = Lan::new(group, Saved::default());
+    lan.link_local(0, "fe80::1:1");
+    lan.link_local(1, "fe80::1:2");
+    lan.survey();
+    lan.run(6 * S);
+    lan.assert_at_rest();
+    lan.wire(0, Wire::Cut);
+    lan.run(S);
+    assert_eq!(places(&lan), [[1], [1]], "{:#?}", lan.texts());
+}

@@ -1,0 +1,322 @@
+//! The fast thread against real kernels: a scripted brain probes the lab's targets, and what the
+//! thread tells it is compared with what the lab does. How replies are received must make no
+//! difference. This is the one root test that runs a part of the daemon instead of all of it: what
+//! the thread tells its engine can't be seen from outside.
+
+#[path = "fast_thread/rig.rs"]
+mod rig;
+#[path = "fast_thread/script.rs"]
+mod script;
+
+use std::collections::HashMap;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mpathd::fast::alloc::{Watched, violations};
+use mpathd::messages::ToSlow;
+use mpathd_common::abi::{Outcome, Word};
+use mpathd_common::matching::Tables;
+use mpathd_common::wire::MAGIC;
+use mpathd_core::event::{Event, Fate, ReceiveMode};
+use mpathd_core::ids::{PathId, Seq};
+use mpathd_core::time::Instant;
+use mpathd_tests::lab::nic_mac;
+use mpathd_tests::observe::link;
+use mpathd_tests::{Lab, NetNs, clock, isolated, wait_for};
+
+use rig::{LIMIT, Plan, Rig, mac, packet_socket, replies};
+use script::{FREEZE, LOST_AFTER};
+
+#[global_allocator]
+static ALLOCATOR: Watched = Watched;
+
+/// No reply of the lab takes longer, however busy the machine.
+const SANE: Duration = Duration::from_secs(1);
+/// The path to target 1 over IPv4.
+const FIRST: PathId = PathId(3);
+
+fn lab() -> Lab {
+    Lab::builder().targets(2).build()
+}
+
+fn fates(events: &[Event]) -> HashMap<(PathId, Seq), (Instant, Fate)> {
+    let sent = events.iter().filter_map(|event| match *event {
+        Event::Sent { path, seq, at, fate } => Some(((path, seq), (at, fate))),
+        _ => None,
+    });
+    sent.collect()
+}
+
+#[test]
+fn answers_come_in_through_sockets() {
+    isolated(|| macs_then_answers(ReceiveMode::Socket));
+}
+
+#[test]
+fn answers_come_in_through_the_kernel_program() {
+    isolated(|| macs_then_answers(ReceiveMode::Xdp));
+}
+
+/// MACs are asked for first; then every probe leaves and is answered, without an allocation.
+fn macs_then_answers(mode: ReceiveMode) {
+    let lab = lab();
+    let mut rig = Rig::start(&lab, Plan { priority: 51, ..Plan::new(mode) });
+    rig.wait_for_replies(50);
+    let fates = fates(&rig.seen);
+    let mut round_trips = Vec::new();
+    for event in &rig.seen {
+        let Event::Reply { path, seq, at } = *event else { continue };
+        let (sent, fate) = fates[&(path, seq)];
+        assert_eq!(fate, Fate::Left, "{path:?} {seq:?}");
+        assert!(at > sent && at.since(sent) < SANE, "{path:?} {seq:?}: {sent:?} to {at:?}");
+        round_trips.push(at.since(sent));
+    }
+    round_trips.sort();
+    println!(
+        "RTT {:?} to {:?}, median {:?}",
+        round_trips[0],
+        round_trips[round_trips.len() - 1],
+        round_trips[round_trips.len() / 2]
+    );
+    for (path, _) in rig.paths.clone() {
+        let asked =
+            fates.iter().any(|((of, _), (_, fate))| *of == path && *fate == Fate::Resolving);
+        let told = |e: &Event| matches!(e, Event::Resolved { path: of, .. } if *of == path);
+        assert!(asked && rig.seen.iter().any(told), "the MAC of {path:?} was not asked for");
+        assert!(rig.slots.count(path, Outcome::Reply) >= 50);
+        assert_eq!(rig.slots.count(path, Outcome::Forged), 0);
+    }
+    assert_eq!(violations(), 0, "the armed thread allocated");
+    rig.control.allocate.store(true, Ordering::Relaxed);
+    wait_for("counted allocation", LIMIT, || if violations() == 1 { Ok(()) } else { Err(()) });
+    rig.stop();
+}
+
+#[test]
+fn forged_answers_are_none_through_sockets() {
+    isolated(|| forged_answers(ReceiveMode::Socket));
+}
+
+#[test]
+fn forged_answers_are_none_through_the_kernel_program() {
+    isolated(|| forged_answers(ReceiveMode::Xdp));
+}
+
+/// With target 1 silent, somebody else answers in its place.
+fn forged_answers(mode: ReceiveMode) {
+    let lab = lab();
+    let mut rig = Rig::start(&lab, Plan::new(mode));
+    rig.wait_for_replies(5);
+    lab.kill_target(1);
+    // Answers that were on their way are in once the losses have begun.
+    let before = rig.control.lost();
+    wait_for("lost probes", LIMIT, || if rig.control.lost() > before { Ok(()) } else { Err(()) });
+    rig.look();
+    let answered = replies(&rig.seen, FIRST);
+
+    let slot = rig.slots.slot(FIRST.0.into()).expect("it is used");
+    let right = Forged {
+        to: mac(&nic_mac(0)),
+        source: [192, 0, 2, 1],
+        cookie: slot.cookie.get(),
+        generation: slot.generation.get() as u32,
+    };
+    let cases = [
+        (Outcome::Forged, Forged { cookie: right.cookie ^ 1, ..right }),
+        (Outcome::WrongSource, Forged { source: [192, 0, 2, 2], ..right }),
+        (Outcome::Stale, Forged { generation: right.generation.wrapping_add(1), ..right }),
+        (Outcome::WrongNic, Forged { to: mac(&nic_mac(1)), ..right }),
+    ];
+    for (outcome, forged) in cases {
+        let count = rig.slots.count(FIRST, outcome);
+        wait_for(outcome.label(), LIMIT, || {
+            let newest = newest(rig.look(), FIRST);
+            forged.send(lab.target(2), newest);
+            if rig.slots.count(FIRST, outcome) > count { Ok(()) } else { Err(()) }
+        });
+    }
+    rig.look();
+    assert_eq!(replies(&rig.seen, FIRST), answered, "a forged reply was taken for one");
+    // All that is missing from them is the right contents: with it, the answer counts.
+    wait_for("the right answer", LIMIT, || {
+        let newest = newest(rig.look(), FIRST);
+        right.send(lab.target(2), newest);
+        if replies(&rig.seen, FIRST) > answered { Ok(()) } else { Err(()) }
+    });
+    rig.stop();
+}
+
+fn newest(events: &[Event], of: PathId) -> Seq {
+    let newest = events.iter().rev().find_map(|event| match *event {
+        Event::Sent { path, seq, .. } if path == of => Some(seq),
+        _ => None,
+    });
+    newest.expect("something was sent")
+}
+
+/// An echo reply to path `FIRST`, made by hand.
+#[derive(Clone, Copy)]
+struct Forged {
+    to: [u8; 6],
+    source: [u8; 4],
+    cookie: u64,
+    generation: u32,
+}
+
+impl Forged {
+    fn send(&self, from: &NetNs, seq: Seq) {
+        // The switch may look at the checksum of IPv4, nobody at that of ICMP before the cookie.
+        let mut frame = Vec::new();
+        frame.extend_from_slice(&self.to);
+        frame.extend_from_slice(&[2, 0, 0, 0, 9, 9, 0x08, 0x00]);
+        let mut header = [0x45, 0, 0, 48, 0, 0, 0x40, 0, 1, 1, 0, 0, 0, 0, 0, 0, 192, 0, 2, 11];
+        header[12..16].copy_from_slice(&self.source);
+        let words = header.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+        let sum: u32 = words.sum();
+        header[10..12].copy_from_slice(&(!((sum + (sum >> 16)) as u16)).to_be_bytes());
+        frame.extend_from_slice(&header);
+        frame.extend_from_slice(&[0, 0, 0, 0, 0, 1]);
+        frame.extend_from_slice(&seq.0.to_be_bytes());
+        frame.extend_from_slice(&MAGIC.to_be_bytes());
+        frame.extend_from_slice(&u32::from(FIRST.0).to_be_bytes());
+        frame.extend_from_slice(&self.generation.to_be_bytes());
+        frame.extend_from_slice(&self.cookie.to_be_bytes());
+        let ifindex = link(from, "eth0").ifindex;
+        let socket = from.run(|| packet_socket(0, ifindex));
+        nix::sys::socket::send(socket.as_raw_fd(), &frame, nix::sys::socket::MsgFlags::empty())
+            .expect("the target sends");
+    }
+}
+
+#[test]
+fn a_thread_that_stood_still_hears_the_answers_first_through_sockets() {
+    isolated(|| standstill(ReceiveMode::Socket));
+}
+
+#[test]
+fn a_thread_that_stood_still_hears_the_answers_first_through_the_kernel_program() {
+    isolated(|| standstill(ReceiveMode::Xdp));
+}
+
+/// Our own lateness is no evidence: the probes of the last round before the standstill are overdue
+/// when it ends, and all of them have been answered meanwhile.
+fn standstill(mode: ReceiveMode) {
+    let lab = lab();
+    let mut rig = Rig::start(&lab, Plan::new(mode));
+    rig.wait_for_replies(5);
+    let lost = rig.control.lost();
+    for _ in 0..5 {
+        rig.control.freeze.store(true, Ordering::Relaxed);
+        wait_for("standstill", LIMIT, || {
+            if rig.control.freeze.load(Ordering::Relaxed) { Err(()) } else { Ok(()) }
+        });
+        rig.wait_for_replies(3);
+    }
+    assert!(FREEZE > LOST_AFTER);
+    assert_eq!(rig.control.lost(), lost, "a probe was lost that had been answered in time");
+    let late = rig.told.iter().filter_map(|message| match message {
+        ToSlow::Alive { late } => Some(*late),
+        _ => None,
+    });
+    wait_for("confessed lateness", LIMIT, || {
+        if late.clone().max() >= Some(FREEZE / 2) { Ok(()) } else { Err(late.clone().max()) }
+    });
+    rig.stop();
+}
+
+#[test]
+fn carrier_loss_is_seen_and_probes_are_refused_while_others_hold_rtnl() {
+    isolated(|| {
+        let lab = lab();
+        let mut rig = Rig::start(&lab, Plan { priority: 51, ..Plan::new(ReceiveMode::Socket) });
+        rig.wait_for_replies(5);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for n in 0..2 {
+                let stop = &stop;
+                scope.spawn(move || churn(n, stop));
+            }
+            for _ in 0..5 {
+                rig.look();
+                let begin = rig.seen.len();
+                let cut = lab.carrier(0, false);
+                let done = clock::now();
+                rig.wait("link down", |seen| running(&seen[begin..]) == Some(false));
+                println!(
+                    "cut {:.1} ms, seen by {:.1} ms",
+                    clock::ms_between(cut, done),
+                    clock::ms_between(cut, clock::now())
+                );
+                let begin = rig.seen.len();
+                rig.wait("refused probe", |seen| {
+                    fates(&seen[begin..]).values().any(|(_, fate)| *fate == Fate::Refused)
+                });
+                lab.carrier(0, true);
+                rig.wait("link up", |seen| running(&seen[begin..]) == Some(true));
+                rig.wait_for_replies(1);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(violations(), 0, "the armed thread allocated");
+        rig.stop();
+    });
+}
+
+/// What the newest word about eth0 says.
+fn running(events: &[Event]) -> Option<bool> {
+    events.iter().rev().find_map(|event| match event {
+        Event::Link(link) if link.name.as_str() == "eth0" => Some(link.running),
+        _ => None,
+    })
+}
+
+/// Makes and deletes namespaces with a link in them, as container hosts do.
+fn churn(n: usize, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let shell = format!(
+            "ip netns add c{n} && ip link add v{n} type veth peer name w{n} netns c{n}; ip netns delete c{n}"
+        );
+        let status = std::process::Command::new("sh").args(["-c", &shell]).status();
+        assert!(status.expect("a shell").success());
+    }
+}
+
+#[test]
+fn behind_a_queue_a_probe_waits_until_the_driver_has_it() {
+    isolated(|| {
+        let lab = lab();
+        // macvlan has no queue of its own: bypass ends at the lower device's.
+        let host = lab.host();
+        host.expect("ip", &["link", "add", "mv0", "link", "eth0", "type", "macvlan"]);
+        host.expect("ip", &["link", "set", "mv0", "up"]);
+        let plan = Plan { nic: "mv0", stamped: true, ..Plan::new(ReceiveMode::Socket) };
+        let mut rig = Rig::start(&lab, plan);
+        rig.wait_for_replies(20);
+        let told = fates(&rig.seen);
+        assert!(told.values().all(|(_, fate)| *fate != Fate::Left), "none has left by acceptance");
+        assert!(delays(&rig.seen).len() >= 20);
+
+        // 4 probes each 10 ms need 230 kbit/s.
+        let begin = rig.seen.len();
+        let shape = [
+            "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "80kbit", "burst", "1540",
+            "latency", "1s",
+        ];
+        host.expect("tc", &shape);
+        rig.wait("probe that left late", |seen| {
+            delays(&seen[begin..]).iter().any(|delay| *delay > Duration::from_millis(20))
+        });
+        rig.stop();
+    });
+}
+
+/// From being handed to the kernel until leaving.
+fn delays(events: &[Event]) -> Vec<Duration> {
+    let sent = fates(events);
+    let delay = |event: &Event| match *event {
+        Event::Left { path, seq, at } => Some(at.since(sent.get(&(path, seq))?.0)),
+        _ => None,
+    };
+    events.iter().filter_map(delay).collect()
+}
