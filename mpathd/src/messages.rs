@@ -46,6 +46,8 @@ pub struct Channel {
     /// then SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE, without OPT_TSONLY: the frame
     /// that comes back with the stamp names the probe, where a counter would slip at a refusal.
     pub stamped: bool,
+    /// `consume_replies` of `Request::Attach`: for the slots of this NIC's paths.
+    pub consume: bool,
 }
 
 /// To the host thread.
@@ -56,6 +58,8 @@ pub enum ToHost {
     /// At start, and after the fast thread's own link notices overran: tell all links of the
     /// configuration as `Event::Link`, then `ToFast::LinksDumped`. A dump waits for RTNL.
     DumpLinks,
+    /// After a reload, before the first request that comes of it.
+    Settings(Box<crate::host::Settings>),
     Stop,
 }
 

@@ -70,6 +70,10 @@ impl Channels {
         self.all.iter()
     }
 
+    pub(super) fn get(&self, ifindex: Ifindex) -> Option<&Channel> {
+        self.all.iter().find(|c| c.ifindex == ifindex)
+    }
+
     /// The NIC has another MAC now.
     pub(super) fn set_mac(&mut self, ifindex: Ifindex, mac: Mac) {
         if let Some(channel) = self.all.iter_mut().find(|c| c.ifindex == ifindex) {
@@ -85,7 +89,7 @@ impl Channels {
         probing: &mut Probing,
         mut tell: impl FnMut(Instant, Event),
     ) {
-        let Some(channel) = self.all.iter().find(|c| c.ifindex == round.ifindex) else {
+        let Some(channel) = self.get(round.ifindex) else {
             let at = clock::now();
             for probe in round.probes() {
                 tell(at, sent(probe.path, probe.seq, at, Fate::Refused));

@@ -7,7 +7,7 @@ use mpathd_common::abi::{Path as Ends, SlotKey};
 use mpathd_common::frame::{Echo, Mac, PROBE_MAX, Probe};
 use mpathd_common::neighbour::{Buffer, NEIGHBOUR_MAX, arp_request, neighbour_solicitation};
 use mpathd_common::wire::MAGIC;
-use mpathd_core::ids::{PathId, Seq};
+use mpathd_core::ids::{Ifindex, PathId, Seq};
 use mpathd_core::request::PathKey;
 
 use super::neighbours::Ask;
@@ -102,8 +102,9 @@ impl Paths {
         Self { all: std::iter::repeat_with(|| None).take(count).collect(), random, generation: 0 }
     }
 
-    /// Opens a path with a cookie of its own. `None` if its ends are not of one family.
-    pub(super) fn open(&mut self, path: PathId, key: PathKey) -> Option<&Path> {
+    /// Opens a path with a cookie of its own. `None` if its ends are not of one family. `consume`:
+    /// replies end at the hook.
+    pub(super) fn open(&mut self, path: PathId, key: PathKey, consume: bool) -> Option<&Path> {
         let index = usize::from(path.0);
         if index >= self.all.len() {
             self.all.resize_with(index + 1, || None);
@@ -113,6 +114,7 @@ impl Paths {
             cookie: self.random.draw(),
             generation: self.generation,
             ifindex: key.ifindex.0,
+            consume,
             path: Ends::new(key.test, key.target)?,
         };
         let ident = self.random.draw() as u16;
@@ -127,6 +129,13 @@ impl Paths {
 
     pub(super) fn get_mut(&mut self, path: PathId) -> Option<&mut Path> {
         self.all.get_mut(usize::from(path.0))?.as_mut()
+    }
+
+    /// Those of one NIC.
+    pub(super) fn of_nic(&mut self, ifindex: Ifindex) -> impl Iterator<Item = (PathId, &mut Path)> {
+        let all = (0..).map(PathId).zip(&mut self.all);
+        all.filter_map(|(id, path)| Some((id, path.as_mut()?)))
+            .filter(move |(_, path)| path.key.ifindex == ifindex)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (PathId, &Path)> {
@@ -181,7 +190,7 @@ fn array<const N: usize>(frame: &[u8], at: usize) -> Option<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mpathd_core::ids::{IfName, Ifindex, MemberId};
+    use mpathd_core::ids::{IfName, MemberId};
 
     const HERE: Mac = [2, 0, 0, 0, 0, 1];
     const THERE: Mac = [2, 0, 0, 0, 0, 2];
@@ -201,7 +210,7 @@ mod tests {
         for (test, target) in [("192.0.2.11", "192.0.2.1"), ("2001:db8::11", "2001:db8::1")] {
             let mut paths = Paths::new(8, Random::new().unwrap());
             let key = key(test, target);
-            paths.open(PathId(5), key).unwrap();
+            paths.open(PathId(5), key, true).unwrap();
             let path = paths.get_mut(PathId(5)).unwrap();
             let mut frame = Frame::EMPTY;
             path.probe(PathId(5), Seq(700), HERE, THERE, &mut frame);
@@ -221,7 +230,7 @@ mod tests {
     #[test]
     fn a_changed_mac_is_used_at_once_and_the_cookie_stays() {
         let mut paths = Paths::new(1, Random::new().unwrap());
-        paths.open(PathId(0), key("192.0.2.11", "192.0.2.1")).unwrap();
+        paths.open(PathId(0), key("192.0.2.11", "192.0.2.1"), true).unwrap();
         let path = paths.get_mut(PathId(0)).unwrap();
         let (mut first, mut second) = (Frame::EMPTY, Frame::EMPTY);
         path.probe(PathId(0), Seq(1), HERE, THERE, &mut first);
@@ -234,10 +243,10 @@ mod tests {
     #[test]
     fn every_use_of_a_slot_has_another_cookie() {
         let mut paths = Paths::new(1, Random::new().unwrap());
-        let one = paths.open(PathId(0), key("192.0.2.11", "192.0.2.1")).unwrap().slot;
-        let two = paths.open(PathId(0), key("192.0.2.11", "192.0.2.1")).unwrap().slot;
+        let one = paths.open(PathId(0), key("192.0.2.11", "192.0.2.1"), true).unwrap().slot;
+        let two = paths.open(PathId(0), key("192.0.2.11", "192.0.2.1"), true).unwrap().slot;
         assert_ne!(one.cookie, two.cookie);
         assert_ne!(one.generation, two.generation);
-        assert!(paths.open(PathId(0), key("192.0.2.11", "2001:db8::1")).is_none());
+        assert!(paths.open(PathId(0), key("192.0.2.11", "2001:db8::1"), true).is_none());
     }
 }

@@ -28,6 +28,7 @@ use super::socket::Buffer;
 use super::{Brain, Setup, alloc, clock, memory, priority, receive};
 use crate::messages::{Channel, Queues, ToFast, ToHost, ToSlow};
 use crate::shared::Shared;
+use crate::slow::state;
 
 /// Between two pictures, when a state has changed or only counters have.
 const PUBLISH_CHANGE: Duration = Duration::from_millis(20);
@@ -220,9 +221,19 @@ impl<B: Brain> Fast<B> {
                 }
                 self.probing.slots = slots;
             }
-            ToFast::Channel(channel) => retired.extend(channels.open(channel)),
+            ToFast::Channel(channel) => self.open_channel(channel),
             ToFast::Stop => self.stopping = true,
         }
+    }
+
+    fn open_channel(&mut self, channel: Channel) {
+        for (path, open) in self.probing.paths.of_nic(channel.ifindex) {
+            if open.slot.consume != channel.consume {
+                open.slot.consume = channel.consume;
+                self.probing.slots.set(path, &open.slot);
+            }
+        }
+        self.retired.extend(self.channels.open(channel));
     }
 
     /// `false` if more is there than one turn takes.
@@ -288,7 +299,8 @@ impl<B: Brain> Fast<B> {
         paths.close(path);
         let Some(key) = key else { return };
         neighbours.watch(key.ifindex, key.target, now);
-        if let Some(open) = paths.open(path, key) {
+        let consume = self.channels.get(key.ifindex).is_none_or(|channel| channel.consume);
+        if let Some(open) = paths.open(path, key, consume) {
             slots.set(path, &open.slot);
         }
     }
@@ -394,4 +406,5 @@ fn reserve(view: &mut View, members: usize, paths: usize) {
     view.groups.reserve(members);
     view.instances.reserve(members * Family::ALL.len());
     view.targets.reserve(paths);
+    view.proven.reserve(paths + state::MAX_PROVEN);
 }

@@ -16,7 +16,7 @@ use crate::messages::SysctlKey;
 /// Of the file's format; another one is not read.
 pub const VERSION: u32 = 1;
 /// A host that has seen more targets forgets the oldest.
-const MAX_PROVEN: usize = 256;
+pub const MAX_PROVEN: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {

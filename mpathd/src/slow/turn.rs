@@ -110,6 +110,10 @@ impl Turn {
                 self.save();
             }
             ToSlow::Log { severity, text } => self.log.line(severity, text),
+            ToSlow::Overrun(lost) => {
+                let text = format!("{lost} notices of the engine were lost: this thread was starved");
+                self.log.line(Severity::Warning, text);
+            }
             ToSlow::Alive { late } => {
                 let now = now();
                 self.systemd.alive(now);

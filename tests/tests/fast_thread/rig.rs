@@ -129,6 +129,7 @@ impl Rig {
             send,
             receive,
             stamped: plan.stamped,
+            consume: true,
         }
     }
 

@@ -16,10 +16,14 @@ use mpathd_core::event::Event;
 use mpathd_core::ids::{IfName, Ifindex};
 use mpathd_core::time::Instant;
 use mpathd_core::view::View;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use rounds::Rounds;
 use writer::Writer;
+
+/// Of the file. Readers ignore kinds and fields that they don't know, so it seldom changes.
+const FORMAT: u32 = 1;
 
 /// What to record, and into what.
 #[derive(Clone, Debug)]
@@ -29,6 +33,15 @@ pub struct Recording {
     pub config: String,
     /// Of the engine's random phases.
     pub seed: u64,
+}
+
+/// The first line.
+#[derive(Serialize)]
+struct Header<'a> {
+    mpathd_replay: u32,
+    config: &'a str,
+    seed: u64,
+    kernel: &'a str,
 }
 
 pub(super) struct Recorder {
@@ -59,15 +72,16 @@ impl Recorder {
     pub(super) fn start(recording: &Recording, start: Instant) -> io::Result<Self> {
         let out = Writer::create(&recording.file)?;
         let kernel = nix::sys::utsname::uname().map_err(io::Error::from)?;
-        let header = json!({
-            "mpathd_replay": 1,
-            "config": recording.config,
-            "seed": recording.seed,
-            "kernel": kernel.release().to_string_lossy(),
-        });
+        let header = Header {
+            mpathd_replay: FORMAT,
+            config: &recording.config,
+            seed: recording.seed,
+            kernel: &kernel.release().to_string_lossy(),
+        };
+        let header = serde_json::to_string(&header)?;
         let mut recorder =
             Self { start, names: Names::default(), rounds: Rounds::default(), late: None, out };
-        recorder.out.line(header.to_string());
+        recorder.out.line(header);
         Ok(recorder)
     }
 
