@@ -1,9 +1,10 @@
 //! The maps between kernel program and daemon: names, sizes, and what each word means.
 //!
-//! What decides lies in plain arrays of `u64` words with `BPF_F_MMAPABLE`, and every word is complete
-//! in itself. So nothing is locked or ordered, the daemon reads a word for 0.3 ns through its mapping
-//! instead of 3.2 us by system call, and a read can never mix two probes. What is only shown lies in
-//! per-CPU arrays: each CPU adds to a word of its own, and the daemon sums them when asked.
+//! What decides (slots, rings, receive witness) lies in plain arrays of `u64` words with
+//! `BPF_F_MMAPABLE`, and every word is complete in itself. So nothing is locked or ordered, the
+//! daemon reads a word for 0.3 ns through its mapping instead of 3.2 us by system call, and a read
+//! can never mix two probes. What is only shown lies in per-CPU arrays: each CPU adds to a word of
+//! its own, and the daemon sums them when asked. Either costs the same per reply (76 and 77 ns).
 //!
 //! | map | kind | key | value | written by |
 //! |---|---|---|---|---|
