@@ -9,7 +9,6 @@ use aya::include_bytes_aligned;
 use mpathd_core::engine::Engine;
 use mpathd_core::ids::IfName;
 use mpathd_core::message::Severity;
-use mpathd_core::time::Instant;
 
 use crate::cli::check::host as facts;
 use crate::config::{self, Realtime, Settings};
@@ -191,8 +190,4 @@ fn seed() -> Result<u64, std::io::Error> {
     // SAFETY: the buffer is ours and as long as told.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     if got == 8 { Ok(u64::from_ne_bytes(bytes)) } else { Err(std::io::Error::last_os_error()) }
-}
-
-fn now() -> Instant {
-    slow::now()
 }

@@ -111,7 +111,8 @@ impl Turn {
             }
             ToSlow::Log { severity, text } => self.log.line(severity, text),
             ToSlow::Overrun(lost) => {
-                let text = format!("{lost} notices of the engine were lost: this thread was starved");
+                let text =
+                    format!("{lost} notices of the engine were lost: this thread was starved");
                 self.log.line(Severity::Warning, text);
             }
             ToSlow::Alive { late } => {
