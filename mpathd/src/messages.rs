@@ -59,6 +59,8 @@ pub enum ToHost {
     /// running link refuses probes: tell all links of the configuration as `Event::Link`, then
     /// `ToFast::LinksDumped`. A dump waits for RTNL.
     DumpLinks,
+    /// After a reload, before the first request that comes of it.
+    Settings(Box<crate::host::Settings>),
     Stop,
 }
 

@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::build;
 use crate::process::{cargo, need_root, root};
-use crate::{build, ebpf};
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 struct Tally {
@@ -38,7 +38,8 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
         let mut command = cargo();
         command.args(["test", "--no-fail-fast", "--package", "mpathd-tests"]);
         command.args(names.iter().flat_map(|name| ["--test", name.as_str()]));
-        command.env("MPATHD_BIN_DIR", &binaries).env("MPATHD_BPF_OBJECT", ebpf::object());
+        // The object of these binaries, not one that the environment names.
+        command.env("MPATHD_BIN_DIR", &binaries).env_remove("MPATHD_EBPF");
         command.args(["--"]).args(filter).arg(format!("--test-threads={threads}"));
         tally(&mut command)
     };

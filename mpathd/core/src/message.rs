@@ -372,7 +372,7 @@ impl fmt::Display for Message {
 }
 
 /// A request in the words of an administrator.
-struct Wish<'a>(&'a Request);
+pub struct Wish<'a>(pub &'a Request);
 
 impl fmt::Display for Wish<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,13 +24,13 @@ const ARPHRD_ETHER: u16 = 1;
 
 /// What a message says of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Is(Link),
     Gone(Ifindex),
 }
 
 /// Tells what the messages of a datagram say; `false` if it can't be read to its end.
-pub(super) fn parse(mut datagram: &[u8], mut tell: impl FnMut(Change)) -> bool {
+pub(crate) fn parse(mut datagram: &[u8], mut tell: impl FnMut(Change)) -> bool {
     while !datagram.is_empty() {
         let Some(len) = u32_at(datagram, 0).map(|len| len as usize) else { return false };
         let Some(message) = datagram.get(..len).filter(|m| m.len() >= HEADER) else { return false };

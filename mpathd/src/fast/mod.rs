@@ -21,7 +21,7 @@ pub mod alloc;
 mod channels;
 pub mod clock;
 mod frames;
-mod link_message;
+pub(crate) mod link_message;
 mod links;
 pub mod memory;
 mod neighbours;

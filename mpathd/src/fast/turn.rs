@@ -28,6 +28,7 @@ use super::socket::Buffer;
 use super::{Brain, Setup, alloc, clock, memory, priority, receive};
 use crate::messages::{Channel, Queues, ToFast, ToHost, ToSlow};
 use crate::shared::Shared;
+use crate::slow::state;
 
 /// Between two pictures, when a state has changed or only counters have.
 const PUBLISH_CHANGE: Duration = Duration::from_millis(20);
@@ -416,4 +417,5 @@ fn reserve(view: &mut View, members: usize, paths: usize) {
     view.groups.reserve(members);
     view.instances.reserve(members * Family::ALL.len());
     view.targets.reserve(paths);
+    view.proven.reserve(paths + state::MAX_PROVEN);
 }

@@ -1,1 +1,190 @@
-//! host
+//! The host thread: every request to the kernel that may wait for RTNL, what is observed of addresses
+//! and routes, sysctls, BPF attach, sockets, announcements. Carries out the engine's requests in
+//! order and answers each; decides nothing. May block and allocate; may not touch the engine.
+
+mod address;
+mod announce;
+mod attach;
+mod bpf;
+mod facts;
+mod filter;
+mod mirror;
+mod monitor;
+mod netlink;
+mod nexthop;
+mod operations;
+mod outbox;
+mod route;
+mod settings;
+mod sockets;
+mod sysctl;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mpathd_core::message::Severity;
+use mpathd_core::time::Instant;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+use crate::fast::{clock, priority};
+use crate::messages::{Queues, ToFast, ToHost, ToSlow};
+pub use bpf::netns_cookie;
+use monitor::Monitor;
+use netlink::Requests;
+use outbox::{Fast, Slow};
+pub use settings::Settings;
+
+/// Marks what is ours: IFA_PROTO of addresses, protocol of routes and next hops.
+pub const PROTOCOL: u8 = 109;
+/// The end of the label of IPv4 addresses.
+const LABEL: &str = "mpathd";
+/// A full queue is offered what did not fit after this pause.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// What the thread starts from.
+pub struct Setup {
+    pub queues: Queues,
+    pub settings: Settings,
+    /// SCHED_FIFO priority, 0 = ordinary.
+    pub priority: u8,
+    /// Directory for pins; must lie on a BPF file system.
+    pub bpffs: PathBuf,
+    /// The BPF object; empty = probing through sockets.
+    pub object: &'static [u8],
+    /// Bytes of notices that may wait unread; see [`Setup::NOTICES`].
+    pub notices: usize,
+}
+
+impl Setup {
+    /// Enough for some 10 000 changes while the thread hangs in RTNL.
+    pub const NOTICES: usize = 4 << 20;
+}
+
+/// Starts the thread in the caller's network namespace. It ends at `ToHost::Stop`; addresses,
+/// routes and hooks stay.
+///
+/// # Errors
+/// Where no netlink socket or no thread is to be had.
+pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
+    let Setup { queues, settings, priority, bpffs, object, notices } = setup;
+    let requests = Requests::open()?;
+    let monitor = Monitor::open(settings.clone(), notices)?;
+    let mut host = Host {
+        settings,
+        requests,
+        monitor,
+        sysctls: sysctl::Sysctls::default(),
+        announcer: announce::Announcer::default(),
+        hooks: attach::Hooks::new(object, bpffs),
+        fast: Fast::new(queues.fast.clone()),
+        slow: Slow::new(queues.slow.clone()),
+        queues,
+    };
+    std::thread::Builder::new().name("host".to_owned()).spawn(move || {
+        let outcome = priority::apply(priority);
+        if outcome.is_short() {
+            host.slow.log(Severity::Warning, format!("host thread: {outcome}"));
+        }
+        host.run();
+        host.slow.push(ToSlow::Stopped("host"));
+    })
+}
+
+struct Host {
+    queues: Queues,
+    settings: Settings,
+    requests: Requests,
+    monitor: Monitor,
+    sysctls: sysctl::Sysctls,
+    announcer: announce::Announcer,
+    hooks: attach::Hooks,
+    fast: Fast,
+    slow: Slow,
+}
+
+impl Host {
+    fn run(&mut self) {
+        // Before the first request: what stands already is not to be made again.
+        self.survey();
+        loop {
+            self.observe();
+            if !self.serve() {
+                return;
+            }
+            self.announcer.run(clock::now(), &self.monitor.mirror, &mut self.slow);
+            if self.monitor.due() <= clock::now() {
+                self.survey();
+            }
+            self.wait();
+        }
+    }
+
+    /// Takes in what the kernel has said, and passes on what changed by it.
+    fn observe(&mut self) {
+        self.monitor.drain();
+        self.pass_on();
+    }
+
+    fn pass_on(&mut self) {
+        for event in self.monitor.mirror.take_events() {
+            self.fast.push(ToFast::Event(event));
+        }
+        for (ifindex, name) in self.monitor.mirror.take_gone() {
+            self.announcer.forget(ifindex);
+            self.hooks.forget(ifindex);
+            self.sysctls.forget(name);
+        }
+    }
+
+    /// Carries out what is in the queue; `false` at the end.
+    fn serve(&mut self) -> bool {
+        self.queues.host.clear_wake();
+        while let Some(message) = self.queues.host.pop() {
+            match message {
+                ToHost::Op(op) => self.operate(op),
+                ToHost::Close(channel) => drop(channel),
+                ToHost::DumpLinks => self.tell_links(),
+                ToHost::Settings(settings) => {
+                    self.settings = *settings;
+                    self.monitor.set_settings(self.settings.clone());
+                    self.pass_on();
+                }
+                ToHost::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn survey(&mut self) {
+        if let Err(refused) = self.monitor.survey(&mut self.requests) {
+            self.slow
+                .log(Severity::Error, format!("reading the kernel's tables failed: {refused}"));
+        }
+        self.pass_on();
+        if let Err(refused) = nexthop::sweep(&mut self.requests, &self.monitor.mirror) {
+            self.slow
+                .log(Severity::Warning, format!("removing unused next hops failed: {refused}"));
+        }
+        self.compare_sysctls();
+    }
+
+    fn wait(&mut self) {
+        let mut until = self.monitor.due().min(self.announcer.due().unwrap_or(Instant(u64::MAX)));
+        if !(self.fast.flush() & self.slow.flush()) {
+            until = until.min(clock::now() + RETRY);
+        }
+        let pause = TimeSpec::from_duration(until.since(clock::now()));
+        let mut fds = [
+            PollFd::new(self.queues.host.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN),
+        ];
+        match ppoll(&mut fds, Some(pause), None) {
+            // A signal is for the slow thread; whatever woke us, all sources are looked at.
+            Ok(_) | Err(_) => {}
+        }
+    }
+}

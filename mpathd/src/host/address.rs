@@ -1,0 +1,150 @@
+//! Addresses in the form of design 5: IPv4 as /32 with the subnet's broadcast address and our label,
+//! test addresses at scope link; IPv6 as /128 without duplicate detection, test addresses with
+//! preferred lifetime 0; all with our IFA_PROTO. Somebody else's address is never touched.
+
+use std::net::IpAddr;
+
+use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
+use mpathd_core::request::Role;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeader, AddressHeaderFlags, AddressMessage,
+    AddressProtocol, AddressScope, CacheInfo,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::facts::AddressFact;
+use super::mirror::Mirror;
+use super::netlink::{Refused, Requests};
+use super::{LABEL, PROTOCOL};
+
+const FOREVER: u32 = u32::MAX;
+
+/// Adds an address, or puts its form right where it carries our mark.
+///
+/// # Errors
+/// EEXIST where the address stands there without our mark; else the kernel's.
+pub(super) fn set(
+    requests: &mut Requests,
+    mirror: &Mirror,
+    ifindex: Ifindex,
+    name: IfName,
+    address: IpNet,
+    role: Role,
+) -> Result<(), Refused> {
+    let ip = address.address;
+    let flags = match mirror.addresses(ifindex, ip).max_by_key(|fact| fact.ours()) {
+        None => NLM_F_CREATE | NLM_F_EXCL,
+        Some(fact) if !fact.ours() => {
+            return Err(Refused::with(
+                libc::EEXIST,
+                format!("{} is there already, and is not mpathd's", fact.address),
+            ));
+        }
+        Some(fact) if in_form(fact, role) => return Ok(()),
+        Some(_) => NLM_F_CREATE | NLM_F_REPLACE,
+    };
+    requests.request(RouteNetlinkMessage::NewAddress(message(ifindex, name, address, role)), flags)
+}
+
+/// Removes an address of ours; one that is not there is no error.
+///
+/// # Errors
+/// EPERM where the address stands there without our mark; else the kernel's.
+pub(super) fn unset(
+    requests: &mut Requests,
+    mirror: &Mirror,
+    ifindex: Ifindex,
+    ip: IpAddr,
+) -> Result<(), Refused> {
+    let all: Vec<_> = mirror.addresses(ifindex, ip).copied().collect();
+    if !all.is_empty() && !all.iter().any(AddressFact::ours) {
+        return Err(Refused::with(libc::EPERM, format!("{ip} is not mpathd's to remove")));
+    }
+    for fact in all.iter().filter(|fact| fact.ours()) {
+        match requests.request(RouteNetlinkMessage::DelAddress(named(ifindex, fact.address)), 0) {
+            Err(refused) if !already_gone(refused.errno) => return Err(refused),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn already_gone(errno: i32) -> bool {
+    [libc::EADDRNOTAVAIL, libc::ENODEV].contains(&errno)
+}
+
+/// What can be put right afterwards is put right; the prefix length and scope of an address that
+/// stands cannot, and a wrong one is somebody's doing that `ours` has survived.
+fn in_form(fact: &AddressFact, role: Role) -> bool {
+    let scope = match fact.address.family() {
+        Family::Inet => fact.link_scope == (role == Role::Test),
+        Family::Inet6 => true,
+    };
+    scope
+        && fact.protocol == PROTOCOL
+        && fact.noprefixroute
+        && fact.address.len == fact.address.family().host_bits()
+}
+
+/// `IF:mpathd`, cut to the 15 bytes that fit (O2).
+pub(super) fn label(name: IfName) -> String {
+    let mut label = format!("{name}:{LABEL}");
+    while label.len() > 15 {
+        label.pop();
+    }
+    label
+}
+
+fn named(ifindex: Ifindex, address: IpNet) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header = AddressHeader {
+        family: match address.family() {
+            Family::Inet => AddressFamily::Inet,
+            Family::Inet6 => AddressFamily::Inet6,
+        },
+        prefix_len: address.len,
+        index: ifindex.0,
+        ..AddressHeader::default()
+    };
+    message.attributes =
+        vec![AddressAttribute::Local(address.address), AddressAttribute::Address(address.address)];
+    message
+}
+
+fn message(ifindex: Ifindex, name: IfName, address: IpNet, role: Role) -> AddressMessage {
+    let mut message = named(ifindex, IpNet::host(address.address));
+    let mut flags = AddressFlags::Noprefixroute;
+    match address.family() {
+        Family::Inet => {
+            if role == Role::Test {
+                message.header.scope = AddressScope::Link;
+            }
+            message.attributes.extend(address.broadcast().map(AddressAttribute::Broadcast));
+            message.attributes.push(AddressAttribute::Label(label(name)));
+        }
+        Family::Inet6 => {
+            flags |= AddressFlags::Nodad;
+            message.header.flags = AddressHeaderFlags::Nodad;
+            let mut lifetime = CacheInfo::default();
+            lifetime.ifa_valid = FOREVER;
+            lifetime.ifa_preferred = if role == Role::Test { 0 } else { FOREVER };
+            message.attributes.push(AddressAttribute::CacheInfo(lifetime));
+        }
+    }
+    message.attributes.push(AddressAttribute::Flags(flags));
+    message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_keeps_the_name_and_fits() {
+        assert_eq!(label(IfName::new("eth0").unwrap()), "eth0:mpathd");
+        assert_eq!(label(IfName::new("enp129s0f0np0").unwrap()), "enp129s0f0np0:m");
+        assert_eq!(label(IfName::new("a23456789012345").unwrap()), "a23456789012345");
+    }
+}

@@ -1,0 +1,186 @@
+//! Tells the neighbours where an address is: ARP in request and reply form, neighbour advertisements
+//! with override, and to gateways and configured targets an ordinary request with the moved address
+//! as sender (N20). A repeat that comes after the address has moved on would steal it back, so a
+//! repeat goes out only while the address is observed where it says.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use mpathd_common::neighbour::{
+    Buffer, NEIGHBOUR_MAX, arp_request, gratuitous_reply, gratuitous_request,
+    neighbour_solicitation, unsolicited_advertisement,
+};
+use mpathd_core::ids::Ifindex;
+use mpathd_core::message::Severity;
+use mpathd_core::request::Peers;
+use mpathd_core::time::Instant;
+
+use super::facts::LinkFact;
+use super::mirror::Mirror;
+use super::outbox::Slow;
+use super::{sockets, sysctl};
+
+/// When each is sent, counted from the first.
+const AT: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5)];
+/// An address whose notice has not come by then has been removed again.
+const NOTICE_LIMIT: Duration = Duration::from_secs(2);
+
+#[derive(Default)]
+pub(super) struct Announcer {
+    pending: Vec<Announcement>,
+    /// Kept open: closing one takes milliseconds (datapath F).
+    sockets: BTreeMap<Ifindex, OwnedFd>,
+}
+
+struct Announcement {
+    address: IpAddr,
+    ifindex: Ifindex,
+    peers: Peers,
+    asked: Instant,
+    /// When the first went out; `None` while the kernel's notice of the address is awaited.
+    first: Option<Instant>,
+    sent: usize,
+}
+
+impl Announcement {
+    fn due(&self) -> Instant {
+        match self.first {
+            None => self.asked + NOTICE_LIMIT,
+            Some(first) => first + AT[self.sent.min(AT.len() - 1)],
+        }
+    }
+}
+
+impl Announcer {
+    /// The address is bound to this NIC from now on: what was pending elsewhere ends.
+    pub(super) fn bind(&mut self, address: IpAddr, ifindex: Ifindex) {
+        self.pending.retain(|p| p.address != address || p.ifindex == ifindex);
+    }
+
+    /// Begins anew; the first goes out as soon as the address is observed.
+    pub(super) fn begin(&mut self, address: IpAddr, ifindex: Ifindex, peers: Peers, now: Instant) {
+        self.pending.retain(|p| p.address != address);
+        self.pending.push(Announcement {
+            address,
+            ifindex,
+            peers,
+            asked: now,
+            first: None,
+            sent: 0,
+        });
+    }
+
+    /// The address is no longer bound to this NIC. Neighbours may have had a last answer from there,
+    /// so the new owner, if there is one, speaks once more.
+    pub(super) fn unbound(
+        &mut self,
+        address: IpAddr,
+        ifindex: Ifindex,
+        mirror: &Mirror,
+        slow: &mut Slow,
+    ) {
+        self.pending.retain(|p| p.address != address || p.ifindex != ifindex);
+        let Self { pending, sockets } = self;
+        for owner in pending.iter().filter(|p| p.address == address && p.first.is_some()) {
+            send(sockets, owner, mirror, slow);
+        }
+    }
+
+    /// The link has gone, and its socket with it.
+    pub(super) fn forget(&mut self, ifindex: Ifindex) {
+        self.pending.retain(|p| p.ifindex != ifindex);
+        self.sockets.remove(&ifindex);
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.pending.iter().map(Announcement::due).min()
+    }
+
+    /// Opens the NIC's socket ahead of need.
+    pub(super) fn open(&mut self, link: &LinkFact) -> io::Result<()> {
+        socket(&mut self.sockets, link).map(|_| ())
+    }
+
+    /// Sends what is due, and what was waiting for a notice that has come.
+    pub(super) fn run(&mut self, now: Instant, mirror: &Mirror, slow: &mut Slow) {
+        let Self { pending, sockets } = self;
+        pending.retain_mut(|p| {
+            let here = mirror.addresses(p.ifindex, p.address).any(|fact| !fact.tentative);
+            if !here {
+                return p.first.is_none() && now < p.due();
+            }
+            if p.first.is_some() && now < p.due() {
+                return true;
+            }
+            p.first.get_or_insert(now);
+            send(sockets, p, mirror, slow);
+            p.sent += 1;
+            p.sent < AT.len()
+        });
+    }
+}
+
+fn send(
+    sockets: &mut BTreeMap<Ifindex, OwnedFd>,
+    what: &Announcement,
+    mirror: &Mirror,
+    slow: &mut Slow,
+) {
+    let Some(link) = mirror.link(what.ifindex) else { return };
+    let result = socket(sockets, link)
+        .and_then(|socket| frames(what, link, |frame| sockets::send(socket, frame)));
+    if let Err(error) = result {
+        let name = link.link.name;
+        slow.log(
+            Severity::Warning,
+            format!("announcing {} on {name} failed: {error}", what.address),
+        );
+    }
+}
+
+fn socket<'a>(
+    sockets: &'a mut BTreeMap<Ifindex, OwnedFd>,
+    link: &LinkFact,
+) -> io::Result<&'a OwnedFd> {
+    use std::collections::btree_map::Entry;
+    match sockets.entry(link.link.ifindex) {
+        Entry::Occupied(entry) => Ok(entry.into_mut()),
+        Entry::Vacant(entry) => Ok(entry.insert(sockets::announcing(link)?)),
+    }
+}
+
+/// Makes each frame of one announcement.
+fn frames(
+    what: &Announcement,
+    link: &LinkFact,
+    mut send: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer: Buffer = [0; NEIGHBOUR_MAX];
+    let mac = link.link.mac;
+    match what.address {
+        IpAddr::V4(ip) => {
+            send(gratuitous_request(&mut buffer, mac, ip))?;
+            send(gratuitous_reply(&mut buffer, mac, ip))?;
+        }
+        IpAddr::V6(ip) => {
+            let router = sysctl::forwards_v6(link.link.name);
+            send(unsolicited_advertisement(&mut buffer, mac, ip, router))?;
+        }
+    }
+    for peer in what.peers.iter() {
+        match (what.address, peer) {
+            (IpAddr::V4(ip), IpAddr::V4(peer)) => {
+                send(arp_request(&mut buffer, mac, ip, peer, None))?;
+            }
+            (IpAddr::V6(ip), IpAddr::V6(peer)) => {
+                send(neighbour_solicitation(&mut buffer, mac, ip, peer, None))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

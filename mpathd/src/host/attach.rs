@@ -1,0 +1,296 @@
+//! The receive hook of each NIC: which kind it gets, adoption of what an earlier daemon left in
+//! place, and its sockets. Nothing here is fatal: what can't be had lowers the mode and is said
+//! (N13). Somebody else's XDP program is never touched. Nothing is detached at stop.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::{LinkOrder, TcAttachType};
+use mpathd_core::config::Datapath;
+use mpathd_core::event::ReceiveMode;
+use mpathd_core::ids::Ifindex;
+use mpathd_core::message::Severity;
+
+use super::bpf::{self, Bpf, LinkInfo, in_words};
+use super::facts::LinkFact;
+use super::netlink::Refused;
+use super::outbox::{Fast, Slow};
+use super::sockets;
+use crate::fast::slots::SlotMap;
+use crate::messages::ToFast;
+
+pub(super) struct Hooks {
+    object: &'static [u8],
+    bpffs: PathBuf,
+    kernel: Kernel,
+    attached: BTreeMap<Ifindex, Attached>,
+}
+
+enum Kernel {
+    Untried,
+    Ready {
+        bpf: Box<Bpf>,
+        /// `None`: everything ends with this process.
+        pins: Option<PathBuf>,
+    },
+    /// Probing through sockets only.
+    Without,
+}
+
+struct Attached {
+    mode: ReceiveMode,
+    /// Keeps a link that is not pinned.
+    _link: Option<Link>,
+}
+
+enum Link {
+    Xdp { _link: XdpLink },
+    Tcx { _link: SchedClassifierLink },
+}
+
+impl Hooks {
+    pub(super) fn new(object: &'static [u8], bpffs: PathBuf) -> Self {
+        Self { object, bpffs, kernel: Kernel::Untried, attached: BTreeMap::new() }
+    }
+
+    /// Attaches the hook and hands over the sockets; a hook of the right kind that stands is left.
+    ///
+    /// # Errors
+    /// Where not even the sockets can be opened (EPERM without CAP_NET_RAW).
+    pub(super) fn attach(
+        &mut self,
+        link: &LinkFact,
+        datapath: Datapath,
+        consume: bool,
+        fast: &mut Fast,
+        slow: &mut Slow,
+    ) -> Result<ReceiveMode, Refused> {
+        let ifindex = link.link.ifindex;
+        self.load_once(fast, slow)?;
+        if let Kernel::Ready { bpf, .. } = &mut self.kernel
+            && let Err(error) = bpf.set_consume(ifindex, consume)
+        {
+            slow.log(
+                Severity::Warning,
+                format!("{}: replies are not consumed: {error}", link.link.name),
+            );
+        }
+        let stands = self.attached.get(&ifindex).map(|a| a.mode);
+        if let Some(mode) = stands.filter(|mode| wanted(link, datapath).contains(mode)) {
+            return Ok(mode);
+        }
+        self.detach(ifindex);
+        let attached = self.choose(link, datapath, slow);
+        let mode = attached.mode;
+        fast.push(ToFast::Channel(sockets::channel(link, mode)?));
+        self.attached.insert(ifindex, attached);
+        Ok(mode)
+    }
+
+    /// The device has gone, and what was attached to it.
+    pub(super) fn forget(&mut self, ifindex: Ifindex) {
+        self.detach(ifindex);
+        if let Kernel::Ready { bpf, .. } = &mut self.kernel {
+            bpf.forget(ifindex);
+        }
+    }
+
+    fn detach(&mut self, ifindex: Ifindex) {
+        let Some(attached) = self.attached.remove(&ifindex) else { return };
+        if let Kernel::Ready { pins: Some(pins), .. } = &self.kernel {
+            unpin(&pins.join(pin_name(attached.mode, ifindex)));
+        }
+    }
+
+    /// The slots come before the first channel that uses them.
+    fn load_once(&mut self, fast: &mut Fast, slow: &mut Slow) -> Result<(), Refused> {
+        if !matches!(self.kernel, Kernel::Untried) {
+            return Ok(());
+        }
+        let pins = bpf::pin_directory(&self.bpffs)
+            .inspect_err(|reason| {
+                slow.log(
+                    Severity::Warning,
+                    format!(
+                        "nothing is pinned ({reason}): while mpathd restarts, replies are not \
+                         received and the hooks are attached anew"
+                    ),
+                );
+            })
+            .ok();
+        let loaded = Bpf::load(self.object, pins.as_deref())
+            .and_then(|bpf| bpf.slots().map(|slots| (bpf, slots)));
+        match loaded {
+            Ok((bpf, slots)) => {
+                pins.iter().for_each(|pins| clear_defunct(pins));
+                self.kernel = Kernel::Ready { bpf: Box::new(bpf), pins };
+                fast.push(ToFast::Slots(slots));
+            }
+            Err(reason) => {
+                slow.log(
+                    Severity::Warning,
+                    format!("no kernel program ({reason}): replies are received through sockets"),
+                );
+                self.kernel = Kernel::Without;
+                fast.push(ToFast::Slots(SlotMap::plain()?));
+            }
+        }
+        Ok(())
+    }
+
+    /// The best kind that can be had.
+    fn choose(&mut self, link: &LinkFact, datapath: Datapath, slow: &mut Slow) -> Attached {
+        let Kernel::Ready { bpf, pins } = &mut self.kernel else {
+            return Attached { mode: ReceiveMode::Socket, _link: None };
+        };
+        let name = link.link.name;
+        for mode in wanted(link, datapath) {
+            let result = match mode {
+                ReceiveMode::Xdp => xdp(bpf, pins.as_deref(), link, XdpMode::Driver),
+                ReceiveMode::XdpGeneric => xdp(bpf, pins.as_deref(), link, XdpMode::Skb),
+                ReceiveMode::Tcx => tcx(bpf, pins.as_deref(), link),
+                ReceiveMode::Socket => break,
+            };
+            match result {
+                Ok(link) => return Attached { mode, _link: Some(link) },
+                Err(reason) => {
+                    let severity =
+                        if datapath == Datapath::Auto { Severity::Info } else { Severity::Error };
+                    slow.log(severity, format!("{name}: no {}: {reason}", kind(mode)));
+                }
+            }
+        }
+        Attached { mode: ReceiveMode::Socket, _link: None }
+    }
+}
+
+/// The kinds to try, best first. Native XDP only on a device without a lower one (N14): on others it
+/// is partial or missing.
+fn wanted(link: &LinkFact, datapath: Datapath) -> Vec<ReceiveMode> {
+    use ReceiveMode::{Socket, Tcx, Xdp, XdpGeneric};
+    match datapath {
+        Datapath::Auto if link.lower => vec![Tcx, XdpGeneric, Socket],
+        Datapath::Auto => vec![Xdp, Tcx, XdpGeneric, Socket],
+        Datapath::Xdp => vec![Xdp, Socket],
+        Datapath::XdpGeneric => vec![XdpGeneric, Socket],
+        Datapath::Tcx => vec![Tcx, Socket],
+        Datapath::Socket => vec![Socket],
+    }
+}
+
+fn kind(mode: ReceiveMode) -> &'static str {
+    match mode {
+        ReceiveMode::Xdp => "native XDP",
+        ReceiveMode::XdpGeneric => "generic XDP",
+        ReceiveMode::Tcx => "tcx ingress",
+        ReceiveMode::Socket => "socket",
+    }
+}
+
+fn pin_name(mode: ReceiveMode, ifindex: Ifindex) -> String {
+    let kind = match mode {
+        ReceiveMode::Xdp => "xdp",
+        ReceiveMode::XdpGeneric => "xdp-generic",
+        ReceiveMode::Tcx => "tcx",
+        ReceiveMode::Socket => "socket",
+    };
+    format!("{kind}-{}", ifindex.0)
+}
+
+fn unpin(path: &Path) {
+    match fs::remove_file(path) {
+        // It may never have been pinned.
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// Unlinks links whose device has gone: they hold nothing, but block their name (N25).
+fn clear_defunct(pins: &Path) {
+    let Ok(entries) = fs::read_dir(pins) else { return };
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        if matches!(bpf::link_info(&path), Ok(LinkInfo { ifindex: Ifindex(0), .. })) {
+            unpin(&path);
+        }
+    }
+}
+
+/// A link that an earlier daemon pinned and that is still on this device, so it can be given our
+/// program without a moment of deafness. `in_place`: whether the device shows that program.
+fn adoptable(
+    path: &Path,
+    ifindex: Ifindex,
+    in_place: impl FnOnce(LinkInfo) -> bool,
+) -> Option<FdLink> {
+    let info = bpf::link_info(path).ok()?;
+    if info.ifindex != ifindex || !in_place(info) {
+        unpin(path);
+        return None;
+    }
+    PinnedLink::from_pin(path).ok().map(FdLink::from)
+}
+
+fn xdp(bpf: &mut Bpf, pins: Option<&Path>, link: &LinkFact, mode: XdpMode) -> Result<Link, String> {
+    let ifindex = link.link.ifindex;
+    let native = mode == XdpMode::Driver;
+    let kind = if native { ReceiveMode::Xdp } else { ReceiveMode::XdpGeneric };
+    let pin = pins.map(|pins| pins.join(pin_name(kind, ifindex)));
+    let slot = link.xdp;
+    let program = bpf.xdp()?;
+    let old = pin.as_deref().and_then(|path| {
+        adoptable(path, ifindex, |info| info.program == slot.program && slot.native == native)
+    });
+    if let Some(old) = old {
+        let old = XdpLink::try_from(old).map_err(|e| in_words(&e))?;
+        let id = program.attach_to_link(old).map_err(|e| in_words(&e))?;
+        let link = program.take_link(id).map_err(|e| in_words(&e))?;
+        return Ok(Link::Xdp { _link: link });
+    }
+    if slot.program != 0 {
+        return Err(format!(
+            "the slot holds program {} of somebody else; it is left alone",
+            slot.program
+        ));
+    }
+    let id = program.attach_to_if_index(ifindex.0, mode).map_err(|e| in_words(&e))?;
+    let attached = program.take_link(id).map_err(|e| in_words(&e))?;
+    // Only a BPF link can be pinned and adopted. aya falls back to the older way, whose program would
+    // outlive us without an owner; dropping what is no BPF link takes it off again.
+    let fd = FdLink::try_from(attached).map_err(|_| "this kernel has no BPF links".to_owned())?;
+    let fd = match pin {
+        Some(path) => FdLink::from(fd.pin(path).map_err(|e| in_words(&e))?),
+        None => fd,
+    };
+    Ok(Link::Xdp { _link: XdpLink::try_from(fd).map_err(|e| in_words(&e))? })
+}
+
+fn tcx(bpf: &mut Bpf, pins: Option<&Path>, link: &LinkFact) -> Result<Link, String> {
+    let ifindex = link.link.ifindex;
+    let name = link.link.name;
+    let pin = pins.map(|pins| pins.join(pin_name(ReceiveMode::Tcx, ifindex)));
+    let program = bpf.tcx()?;
+    if let Some(old) = pin.as_deref().and_then(|path| adoptable(path, ifindex, |_| true)) {
+        let old = SchedClassifierLink::try_from(old).map_err(|e| in_words(&e))?;
+        let id = program.attach_to_link(old).map_err(|e| in_words(&e))?;
+        let link = program.take_link(id).map_err(|e| in_words(&e))?;
+        return Ok(Link::Tcx { _link: link });
+    }
+    // aya takes a name here, and names change hands.
+    if nix::net::if_::if_nametoindex(name.as_str()) != Ok(ifindex.0) {
+        return Err("the device has been renamed".to_owned());
+    }
+    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let id = program
+        .attach_with_options(name.as_str(), TcAttachType::Ingress, options)
+        .map_err(|e| in_words(&e))?;
+    let attached = program.take_link(id).map_err(|e| in_words(&e))?;
+    let fd = FdLink::try_from(attached).map_err(|e| in_words(&e))?;
+    let fd = match pin {
+        Some(path) => FdLink::from(fd.pin(path).map_err(|e| in_words(&e))?),
+        None => fd,
+    };
+    Ok(Link::Tcx { _link: SchedClassifierLink::try_from(fd).map_err(|e| in_words(&e))? })
+}

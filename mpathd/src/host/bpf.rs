@@ -1,0 +1,247 @@
+//! The BPF object in the kernel: loading, pins, and what the kernel says of a link. Pins lie in a
+//! directory named by layout version and the network namespace's cookie, so that neither another
+//! version nor a daemon of another namespace is ever adopted (N25).
+
+use std::error::Error;
+use std::ffi::CString;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{HashMap, Map, MapData};
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use mpathd_common::abi::{LAYOUT, layout_of, maps, nic, programs};
+use mpathd_core::ids::Ifindex;
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use crate::fast::slots::{MapFds, SlotMap};
+
+pub(super) struct Bpf {
+    ebpf: Ebpf,
+    nics: HashMap<MapData, u32, u32>,
+}
+
+impl Bpf {
+    /// Creates the maps, or takes over those that are pinned in `pins`. The system's BTF is not read
+    /// (85 ms): no program of ours needs it.
+    ///
+    /// # Errors
+    /// In words: no object, an object of another layout, or what kernel or verifier say.
+    pub(super) fn load(object: &[u8], pins: Option<&Path>) -> Result<Self, String> {
+        match layout_of(object) {
+            Some(LAYOUT) => {}
+            None => return Err("this binary was built without the kernel program".to_owned()),
+            Some(other) => {
+                return Err(format!("the kernel program has layout {other}, not {LAYOUT}"));
+            }
+        }
+        let mut loader = EbpfLoader::new();
+        loader.btf(None);
+        if let Some(pins) = pins {
+            for name in maps::ALL {
+                loader.map_pin_path(name, pins.join(name));
+            }
+        }
+        let mut ebpf = loader.load(object).map_err(|error| in_words(&error))?;
+        let nics = ebpf.take_map(maps::NICS).ok_or_else(|| missing(maps::NICS))?;
+        let nics = HashMap::try_from(nics).map_err(|error| in_words(&error))?;
+        Ok(Self { ebpf, nics })
+    }
+
+    /// # Errors
+    /// Where a map is missing or can't be mapped.
+    pub(super) fn slots(&self) -> Result<SlotMap, String> {
+        let fds = MapFds {
+            slots: self.fd(maps::SLOTS)?,
+            tx: self.fd(maps::TX)?,
+            rx: self.fd(maps::RX)?,
+            outcomes: self.fd(maps::OUTCOMES)?,
+            rtt: self.fd(maps::RTT)?,
+        };
+        SlotMap::from_fds(&fds).map_err(|error| format!("mapping the slots failed: {error}"))
+    }
+
+    fn fd(&self, name: &str) -> Result<BorrowedFd<'_>, String> {
+        match self.ebpf.map(name) {
+            Some(Map::Array(data)) => Ok(data.fd().as_fd()),
+            Some(_) | None => Err(missing(name)),
+        }
+    }
+
+    /// # Errors
+    /// Where the map is full.
+    pub(super) fn set_consume(&mut self, ifindex: Ifindex, consume: bool) -> Result<(), String> {
+        let flags = if consume { nic::CONSUME } else { 0 };
+        self.nics.insert(ifindex.0, flags, 0).map_err(|error| in_words(&error))
+    }
+
+    pub(super) fn forget(&mut self, ifindex: Ifindex) {
+        match self.nics.remove(&ifindex.0) {
+            // Never attached there.
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// The program for the XDP slot, loaded at first use.
+    ///
+    /// # Errors
+    /// What the verifier says.
+    pub(super) fn xdp(&mut self) -> Result<&mut Xdp, String> {
+        let program = self.ebpf.program_mut(programs::XDP).ok_or_else(|| missing(programs::XDP))?;
+        let program: &mut Xdp = program.try_into().map_err(|e: ProgramError| in_words(&e))?;
+        loaded(program.load()).map(|()| program)
+    }
+
+    /// The program for tcx ingress, loaded at first use.
+    ///
+    /// # Errors
+    /// What the verifier says.
+    pub(super) fn tcx(&mut self) -> Result<&mut SchedClassifier, String> {
+        let program = self.ebpf.program_mut(programs::TCX).ok_or_else(|| missing(programs::TCX))?;
+        let program: &mut SchedClassifier =
+            program.try_into().map_err(|e: ProgramError| in_words(&e))?;
+        loaded(program.load()).map(|()| program)
+    }
+}
+
+fn loaded(result: Result<(), ProgramError>) -> Result<(), String> {
+    match result {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+        Err(error) => Err(in_words(&error)),
+    }
+}
+
+fn missing(name: &str) -> String {
+    format!("the kernel program has no {name}")
+}
+
+/// An error with its causes; the verifier's protocol is cut to its end.
+pub(super) fn in_words(error: &dyn Error) -> String {
+    const LONGEST: usize = 600;
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            match write!(text, ": {words}") {
+                Ok(()) | Err(_) => {}
+            }
+        }
+        cause = error.source();
+    }
+    match text.char_indices().rev().nth(LONGEST) {
+        Some((at, _)) => format!("... {}", &text[at..]),
+        None => text,
+    }
+}
+
+/// Makes the directory for pins below `bpffs`.
+///
+/// # Errors
+/// In words, where there is no BPF file system or it is closed to us (systemd mounts it 0700, O8).
+pub(super) fn pin_directory(bpffs: &Path) -> Result<PathBuf, String> {
+    let cookie = netns_cookie().map_err(|e| format!("no cookie of this network namespace: {e}"))?;
+    let directory = bpffs.join(format!("{LAYOUT}-{cookie}"));
+    let failed = |error: &dyn Error| format!("{}: {error}", directory.display());
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|e| failed(&e))?;
+    let system = statfs(&directory).map_err(|e| failed(&e))?;
+    if system.filesystem_type() != BPF_FS_MAGIC {
+        match fs::remove_dir(&directory) {
+            Ok(()) | Err(_) => {}
+        }
+        return Err(format!("{} is not on a BPF file system", directory.display()));
+    }
+    Ok(directory)
+}
+
+/// Unlike the number of its inode, the cookie of a namespace is never used again (Linux 5.14).
+///
+/// # Errors
+/// ENOPROTOOPT on older kernels.
+pub fn netns_cookie() -> io::Result<u64> {
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+    let mut cookie = 0u64;
+    let mut size = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes into the u64, and both outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut size,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
+}
+
+/// What the kernel says of a pinned link. aya gives the program's id only, not the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LinkInfo {
+    pub(super) program: u32,
+    /// 0: the device has gone, the link holds nothing.
+    pub(super) ifindex: Ifindex,
+}
+
+/// # Errors
+/// ENOENT where nothing is pinned at `path`.
+pub(super) fn link_info(path: &Path) -> io::Result<LinkInfo> {
+    const BPF_OBJ_GET: libc::c_long = 7;
+    const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let get = ObjGet { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    let fd = bpf(BPF_OBJ_GET, &get)?;
+    // SAFETY: a descriptor that the kernel just made for us.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut info = RawLinkInfo::default();
+    let ask = ObjInfo {
+        fd: fd.as_raw_fd().cast_unsigned(),
+        length: size_of::<RawLinkInfo>() as u32,
+        info: &raw mut info as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &ask)?;
+    Ok(LinkInfo { program: info.program, ifindex: Ifindex(info.ifindex) })
+}
+
+/// The parts of `union bpf_attr` that are used here (linux/bpf.h).
+#[repr(C)]
+struct ObjGet {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct ObjInfo {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+/// The beginning of `struct bpf_link_info`; XDP and tcx links have the device first in the union.
+#[repr(C)]
+#[derive(Default)]
+struct RawLinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    ifindex: u32,
+    attach_type: u32,
+}
+
+fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
+    // SAFETY: `attributes` is a prefix of union bpf_attr of the size given, and what it points to
+    // outlives the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}

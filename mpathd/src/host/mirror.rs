@@ -1,0 +1,374 @@
+//! What is observed of the host: links, addresses, the routes that concern us, next-hop objects,
+//! gateways. Notices and dumps go in, and only differences come out, as the engine's events. Knows
+//! no socket; [`super::monitor`] feeds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use mpathd_core::event::{Address, Event, Gateway, Gateways, Hops, ObservedRoute, RouteKey};
+use mpathd_core::ids::{IfName, Ifindex, IpNet};
+
+use super::facts::{AddressFact, Fact, Hop, LinkFact, NexthopFact, NexthopKind, RouteFact};
+use super::{PROTOCOL, Settings};
+
+#[derive(Default)]
+pub(super) struct Mirror {
+    settings: Settings,
+    links: BTreeMap<Ifindex, LinkFact>,
+    /// By prefix length too: IPv4 lets one address stand twice on a link, as /24 and as /32.
+    addresses: BTreeMap<(Ifindex, IpAddr, u8), AddressFact>,
+    routes: BTreeMap<RouteKey, RouteFact>,
+    nexthops: BTreeMap<u32, NexthopFact>,
+    gateways: BTreeSet<(IpAddr, Ifindex)>,
+    told: Told,
+    events: Vec<Event>,
+    gone: Vec<(Ifindex, IfName)>,
+}
+
+/// What the engine believes.
+#[derive(Default)]
+struct Told {
+    addresses: BTreeMap<(Ifindex, IpAddr), Address>,
+    routes: BTreeMap<RouteKey, ObservedRoute>,
+    gateways: Gateways,
+}
+
+impl Mirror {
+    /// Other interfaces, addresses or routes matter from now on. A full dump is to follow.
+    pub(super) fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.routes
+            .retain(|key, fact| fact.protocol == PROTOCOL || self.settings.routes.contains(key));
+        self.retell();
+    }
+
+    /// The differences since the last call.
+    pub(super) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// An event of the host thread's own, in its place among the differences.
+    pub(super) fn tell(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Takes in a notice. `true`: routes are in doubt, for it goes with losses that come without
+    /// notice (N17).
+    pub(super) fn apply(&mut self, fact: Fact) -> bool {
+        match fact {
+            Fact::Link(link) => self.set_link(link),
+            Fact::LinkGone(ifindex) => {
+                self.drop_link(ifindex);
+                true
+            }
+            Fact::Address(address) => {
+                self.set_address(address);
+                false
+            }
+            Fact::AddressGone(address) => {
+                self.drop_address(address.ifindex, address.address);
+                true
+            }
+            Fact::Route(route) => {
+                self.set_route(route);
+                false
+            }
+            Fact::RouteGone(route) => self.drop_route(&route),
+            Fact::Nexthop(nexthop) => {
+                self.nexthops.insert(nexthop.id, nexthop);
+                self.retell_routes();
+                false
+            }
+            Fact::NexthopGone(id) => {
+                self.nexthops.remove(&id);
+                self.retell_routes();
+                false
+            }
+        }
+    }
+
+    pub(super) fn link(&self, ifindex: Ifindex) -> Option<&LinkFact> {
+        self.links.get(&ifindex)
+    }
+
+    /// Links that bear a configured name.
+    pub(super) fn members(&self) -> impl Iterator<Item = &LinkFact> {
+        self.links.values().filter(|l| self.settings.interfaces.contains(&l.link.name))
+    }
+
+    fn name(&self, ifindex: Ifindex) -> Option<IfName> {
+        self.links.get(&ifindex).map(|l| l.link.name)
+    }
+
+    /// Every form in which an address stands on an interface.
+    pub(super) fn addresses(
+        &self,
+        ifindex: Ifindex,
+        ip: IpAddr,
+    ) -> impl Iterator<Item = &AddressFact> {
+        self.addresses.range((ifindex, ip, 0)..=(ifindex, ip, u8::MAX)).map(|(_, fact)| fact)
+    }
+
+    pub(super) fn route(&self, key: &RouteKey) -> Option<&RouteFact> {
+        self.routes.get(key)
+    }
+
+    pub(super) fn routes(&self) -> impl Iterator<Item = &RouteFact> {
+        self.routes.values()
+    }
+
+    pub(super) fn nexthops(&self) -> impl Iterator<Item = &NexthopFact> {
+        self.nexthops.values()
+    }
+
+    // Links
+
+    /// Whether routes may have changed with it: they come and go with up and carrier, unsaid.
+    fn set_link(&mut self, fact: LinkFact) -> bool {
+        let ifindex = fact.link.ifindex;
+        let old = self.links.insert(ifindex, fact);
+        if old.is_none_or(|o| o.link.name != fact.link.name) {
+            self.retell_addresses_of(ifindex);
+        }
+        old.is_some_and(|o| (o.link.up, o.link.running) != (fact.link.up, fact.link.running))
+    }
+
+    fn drop_link(&mut self, ifindex: Ifindex) {
+        let gone: Vec<_> = self.addresses_of(ifindex).map(|fact| fact.address).collect();
+        for address in gone {
+            self.drop_address(ifindex, address);
+        }
+        if let Some(fact) = self.links.remove(&ifindex) {
+            self.gone.push((ifindex, fact.link.name));
+        }
+    }
+
+    /// Links that have gone since the last call.
+    pub(super) fn take_gone(&mut self) -> Vec<(Ifindex, IfName)> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Replaces all that is known of links by a dump.
+    pub(super) fn sweep_links(&mut self, dump: Vec<LinkFact>) {
+        let seen: BTreeSet<_> = dump.iter().map(|fact| fact.link.ifindex).collect();
+        let gone: Vec<_> = self.links.keys().filter(|i| !seen.contains(i)).copied().collect();
+        for ifindex in gone {
+            self.drop_link(ifindex);
+        }
+        for fact in dump {
+            self.set_link(fact);
+        }
+    }
+
+    // Addresses
+
+    fn addresses_of(&self, ifindex: Ifindex) -> impl Iterator<Item = &AddressFact> {
+        let first = (ifindex, IpAddr::from([0; 4]), 0);
+        let next = (Ifindex(ifindex.0.saturating_add(1)), IpAddr::from([0; 4]), 0);
+        self.addresses.range(first..next).map(|(_, fact)| fact)
+    }
+
+    fn set_address(&mut self, fact: AddressFact) {
+        let ip = fact.address.address;
+        self.addresses.insert((fact.ifindex, ip, fact.address.len), fact);
+        self.retell_address(fact.ifindex, ip);
+    }
+
+    fn drop_address(&mut self, ifindex: Ifindex, address: IpNet) {
+        self.addresses.remove(&(ifindex, address.address, address.len));
+        self.retell_address(ifindex, address.address);
+    }
+
+    pub(super) fn sweep_addresses(&mut self, dump: Vec<AddressFact>) {
+        let seen: BTreeSet<_> = dump.iter().map(|f| (f.ifindex, f.address)).collect();
+        let gone: Vec<_> = self
+            .addresses
+            .values()
+            .map(|f| (f.ifindex, f.address))
+            .filter(|key| !seen.contains(key))
+            .collect();
+        for (ifindex, address) in gone {
+            self.drop_address(ifindex, address);
+        }
+        for fact in dump {
+            self.set_address(fact);
+        }
+    }
+
+    /// On members all; elsewhere those that are to be ours.
+    fn concerns(&self, ifindex: Ifindex, ip: IpAddr) -> bool {
+        self.settings.addresses.contains(&ip)
+            || self.name(ifindex).is_some_and(|name| self.settings.interfaces.contains(&name))
+    }
+
+    fn retell_address(&mut self, ifindex: Ifindex, ip: IpAddr) {
+        let fact = self
+            .concerns(ifindex, ip)
+            .then(|| self.addresses(ifindex, ip).max_by_key(|fact| fact.ours()).copied())
+            .flatten();
+        let Some(fact) = fact else {
+            if self.told.addresses.remove(&(ifindex, ip)).is_some() {
+                self.events.push(Event::AddressGone { ifindex, address: ip });
+            }
+            return;
+        };
+        let address = Address {
+            ifindex,
+            address: fact.address,
+            ours: fact.ours(),
+            tentative: fact.tentative,
+            link_scope: fact.link_scope,
+        };
+        if self.told.addresses.insert((ifindex, ip), address) != Some(address) {
+            self.events.push(Event::Address(address));
+        }
+    }
+
+    fn retell_addresses_of(&mut self, ifindex: Ifindex) {
+        let all: BTreeSet<_> =
+            self.addresses_of(ifindex).map(|fact| fact.address.address).collect();
+        for ip in all {
+            self.retell_address(ifindex, ip);
+        }
+    }
+
+    // Routes and next hops
+
+    fn set_route(&mut self, fact: RouteFact) {
+        self.add_gateways(&fact);
+        self.tell_gateways();
+        if fact.protocol == PROTOCOL || self.settings.routes.contains(&fact.key) {
+            let key = fact.key;
+            self.routes.insert(key, fact);
+            self.retell_route(key);
+        }
+    }
+
+    /// Whether it needs a dump: another route may stand at the same key, and what a gateway's last
+    /// route was only the tables know.
+    fn drop_route(&mut self, fact: &RouteFact) -> bool {
+        let gateway = fact.unicast
+            && (fact.nexthop.is_some() || fact.hops.iter().any(|hop| hop.via.is_some()));
+        if self.routes.get(&fact.key).is_none_or(|known| known.protocol != fact.protocol) {
+            return gateway;
+        }
+        self.routes.remove(&fact.key);
+        self.retell_route(fact.key);
+        true
+    }
+
+    /// Replaces what is known by a dump of all tables. Of several routes at one key the first counts:
+    /// it is the one the kernel uses.
+    pub(super) fn sweep_routes(&mut self, dump: Vec<RouteFact>) {
+        self.gateways.clear();
+        let mut routes = BTreeMap::new();
+        for fact in dump {
+            self.add_gateways(&fact);
+            if fact.protocol == PROTOCOL || self.settings.routes.contains(&fact.key) {
+                routes.entry(fact.key).or_insert(fact);
+            }
+        }
+        self.routes = routes;
+        self.retell_routes();
+        self.tell_gateways();
+    }
+
+    /// Replaces what is known of routes with our protocol by a dump of these alone.
+    pub(super) fn sweep_own_routes(&mut self, dump: Vec<RouteFact>) {
+        self.routes.retain(|_, fact| fact.protocol != PROTOCOL);
+        for fact in dump {
+            self.routes.entry(fact.key).or_insert(fact);
+        }
+        self.retell_routes();
+    }
+
+    pub(super) fn sweep_nexthops(&mut self, dump: Vec<NexthopFact>) {
+        self.nexthops = dump.into_iter().map(|fact| (fact.id, fact)).collect();
+        self.retell_routes();
+    }
+
+    /// The hops of a route: of its next-hop object where it has one, else its own.
+    pub(super) fn hops(&self, fact: &RouteFact) -> Vec<Hop> {
+        let Some(id) = fact.nexthop else { return fact.hops.clone() };
+        let single = |id: u32| match self.nexthops.get(&id).map(|n| &n.kind) {
+            Some(NexthopKind::Hop(hop)) => Some(*hop),
+            _ => None,
+        };
+        match self.nexthops.get(&id).map(|n| &n.kind) {
+            Some(NexthopKind::Hop(hop)) => vec![*hop],
+            Some(NexthopKind::Group(members)) => {
+                members.iter().copied().filter_map(single).collect()
+            }
+            Some(NexthopKind::Other) | None => Vec::new(),
+        }
+    }
+
+    fn retell_route(&mut self, key: RouteKey) {
+        let Some(fact) = self.routes.get(&key) else {
+            if self.told.routes.remove(&key).is_some() {
+                self.events.push(Event::RouteGone(key));
+            }
+            return;
+        };
+        let hops = self.hops(fact);
+        let route = ObservedRoute {
+            key,
+            via: hops.iter().find_map(|hop| hop.via),
+            src: fact.src,
+            hops: hops.iter().filter(|h| h.alive).map(|h| h.ifindex).collect::<Hops>(),
+            ours: fact.protocol == PROTOCOL,
+        };
+        if self.told.routes.insert(key, route) != Some(route) {
+            self.events.push(Event::Route(route));
+        }
+    }
+
+    fn retell_routes(&mut self) {
+        let keys: BTreeSet<_> =
+            self.routes.keys().chain(self.told.routes.keys()).copied().collect();
+        for key in keys {
+            self.retell_route(key);
+        }
+    }
+
+    fn add_gateways(&mut self, fact: &RouteFact) {
+        if fact.unicast {
+            let hops = self.hops(fact);
+            self.gateways
+                .extend(hops.iter().filter_map(Hop::gateway).map(|g| (g.address, g.ifindex)));
+        }
+    }
+
+    /// Those on members come first, for there is room for few.
+    fn tell_gateways(&mut self) {
+        let member = |ifindex: Ifindex| {
+            self.name(ifindex).is_some_and(|name| self.settings.interfaces.contains(&name))
+        };
+        let mut gateways = Gateways::default();
+        for wanted in [true, false] {
+            for &(address, ifindex) in &self.gateways {
+                if member(ifindex) == wanted {
+                    gateways.push(Gateway { address, ifindex });
+                }
+            }
+        }
+        if self.told.gateways != gateways {
+            self.told.gateways = gateways;
+            self.events.push(Event::Gateways(gateways));
+        }
+    }
+
+    fn retell(&mut self) {
+        let all: BTreeSet<_> = self
+            .addresses
+            .keys()
+            .map(|(i, ip, _)| (*i, *ip))
+            .chain(self.told.addresses.keys().copied())
+            .collect();
+        for (ifindex, ip) in all {
+            self.retell_address(ifindex, ip);
+        }
+        self.retell_routes();
+        self.tell_gateways();
+    }
+}

@@ -1,0 +1,182 @@
+//! Each request of the engine: what is done, in which order, and what its answer is. The kernel's
+//! notices are taken in before a request, so that nothing of somebody else's is overwritten, and
+//! after it, so that the engine has seen its effect when the answer comes.
+
+use mpathd_core::event::{Done, Errno, Event};
+use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
+use mpathd_core::message::{Severity, Wish};
+use mpathd_core::request::{Op, Request, Role, WantedRoute};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
+
+use super::facts::LinkFact;
+use super::netlink::Refused;
+use super::{Host, address, monitor, route};
+use crate::config::Sysctls;
+use crate::fast::clock;
+use crate::messages::ToFast;
+
+impl Host {
+    pub(super) fn operate(&mut self, op: Op) {
+        self.observe();
+        let begun = clock::now();
+        let result = self.carry_out(&op.request);
+        let ran = clock::now().since(begun);
+        self.monitor.drain();
+        self.announcer.run(clock::now(), &self.monitor.mirror, &mut self.slow);
+        self.pass_on();
+        if let Err(refused) = &result {
+            self.explain(&op.request, refused);
+        }
+        self.fast.push(ToFast::Event(Event::Done(Done {
+            op: op.id,
+            result: result.map_err(|refused| Errno(refused.errno)),
+            waited: begun.since(op.decided),
+            ran,
+        })));
+    }
+
+    fn carry_out(&mut self, request: &Request) -> Result<(), Refused> {
+        let Self { requests, monitor, announcer, .. } = self;
+        let mirror = &monitor.mirror;
+        match *request {
+            Request::Prepare { ifindex, name, set_up } => self.prepare(ifindex, name, set_up),
+            Request::SetAddress { ifindex, name, address, role, announce } => {
+                self.set_address(ifindex, name, address, role)?;
+                let announcer = &mut self.announcer;
+                announcer.bind(address.address, ifindex);
+                if let Some(peers) = announce {
+                    announcer.begin(address.address, ifindex, peers, clock::now());
+                }
+                Ok(())
+            }
+            Request::UnsetAddress { ifindex, address, .. } => {
+                if mirror.addresses(ifindex, address.address).next().is_none() {
+                    monitor.refresh_addresses(requests)?;
+                }
+                address::unset(requests, &monitor.mirror, ifindex, address.address)?;
+                announcer.unbound(address.address, ifindex, &monitor.mirror, &mut self.slow);
+                Ok(())
+            }
+            Request::SetRoute(wanted) => self.set_route(&wanted),
+            Request::UnsetRoute(key) => {
+                route::unset(requests, &key)?;
+                monitor.doubt_routes();
+                Ok(())
+            }
+            Request::Attach { ifindex, datapath, consume_replies, .. } => {
+                // Anew: the XDP slot is not told by every notice.
+                let link = monitor::link(requests, ifindex)?;
+                let (fast, slow) = (&mut self.fast, &mut self.slow);
+                let mode = self.hooks.attach(&link, datapath, consume_replies, fast, slow)?;
+                self.warm(&link);
+                self.monitor.mirror.tell(Event::Attached { ifindex, mode });
+                Ok(())
+            }
+            Request::Announce { ifindex, address, peers } => {
+                announcer.begin(address, ifindex, peers, clock::now());
+                Ok(())
+            }
+            Request::CountTransmits { ifindex, .. } => {
+                let frames = monitor::link(requests, ifindex)?.transmitted;
+                self.monitor.mirror.tell(Event::Transmits { ifindex, frames });
+                Ok(())
+            }
+        }
+    }
+
+    fn prepare(&mut self, ifindex: Ifindex, name: IfName, set_up: bool) -> Result<(), Refused> {
+        let link = monitor::link(&mut self.requests, ifindex)?;
+        self.sysctls.prepare(name, self.sysctl_mode(), &mut self.slow)?;
+        if set_up && !link.link.up {
+            let mut message = LinkMessage::default();
+            message.header.index = ifindex.0;
+            message.header.flags = LinkFlags::Up;
+            message.header.change_mask = LinkFlags::Up;
+            self.requests.request(RouteNetlinkMessage::SetLink(message), 0)?;
+        }
+        self.warm(&link);
+        Ok(())
+    }
+
+    fn sysctl_mode(&self) -> Sysctls {
+        if self.settings.only_check_sysctls { Sysctls::Check } else { Sysctls::Set }
+    }
+
+    /// Opens the socket for announcements ahead of need. Without it only they fail, and say so then.
+    fn warm(&mut self, link: &LinkFact) {
+        if let Err(error) = self.announcer.open(link) {
+            let name = link.link.name;
+            self.slow.log(Severity::Error, format!("{name}: no socket for announcements: {error}"));
+        }
+    }
+
+    /// The notice of an IPv6 address comes 30 to 250 us after the answer to its request (A 1.5), so one
+    /// that is there may not have been seen yet.
+    fn set_address(
+        &mut self,
+        ifindex: Ifindex,
+        name: IfName,
+        address: IpNet,
+        role: Role,
+    ) -> Result<(), Refused> {
+        let Self { requests, monitor, .. } = self;
+        match address::set(requests, &monitor.mirror, ifindex, name, address, role) {
+            Err(refused) if refused.errno == libc::EEXIST => {
+                monitor.refresh_addresses(requests)?;
+                address::set(requests, &monitor.mirror, ifindex, name, address, role)
+            }
+            result => result,
+        }
+    }
+
+    /// What was seen of routes may be out of date, for some losses come without notice: a refusal is
+    /// believed only after a look at the tables (N17).
+    fn set_route(&mut self, wanted: &WantedRoute) -> Result<(), Refused> {
+        if route::set(&mut self.requests, &self.monitor.mirror, wanted).is_err() {
+            self.monitor.refresh_routes(&mut self.requests)?;
+            route::set(&mut self.requests, &self.monitor.mirror, wanted)?;
+        }
+        if wanted.key.to.family() == Family::Inet6 {
+            // Next-hop objects that it no longer uses are swept after a look at the tables.
+            self.monitor.doubt_routes();
+        }
+        Ok(())
+    }
+
+    /// Values are compared at every survey (O16); the outcome was reported when they were set.
+    pub(super) fn compare_sysctls(&mut self) {
+        let mode = self.sysctl_mode();
+        let prepared: Vec<_> = self.sysctls.prepared().collect();
+        for name in prepared {
+            match self.sysctls.prepare(name, mode, &mut self.slow) {
+                // Said already where it was found.
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Tells the links of the configuration anew, see `ToHost::DumpLinks`.
+    pub(super) fn tell_links(&mut self) {
+        match monitor::link_dump(&mut self.requests) {
+            Ok(links) => self.monitor.mirror.sweep_links(links),
+            Err(refused) => {
+                self.slow.log(Severity::Error, format!("reading the links failed: {refused}"));
+            }
+        }
+        let links: Vec<_> = self.monitor.mirror.members().map(|l| l.link).collect();
+        for link in links {
+            self.monitor.mirror.tell(Event::Link(link));
+        }
+        self.pass_on();
+        self.fast.push(ToFast::LinksDumped);
+    }
+
+    /// The kernel's words, which an errno does not carry.
+    fn explain(&mut self, request: &Request, refused: &Refused) {
+        if refused.text.is_some() {
+            let text = format!("{}: {refused}", Wish(request));
+            self.slow.log(Severity::Info, text);
+        }
+    }
+}

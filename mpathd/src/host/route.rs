@@ -1,0 +1,131 @@
+//! Routes of ours: protocol 109 at a metric of our own. The kernel replaces by prefix, TOS and metric
+//! whoever made the route (N12), so nothing is replaced that was not seen to be ours, and where
+//! nothing was seen the request is exclusive.
+
+use std::net::IpAddr;
+
+use mpathd_core::event::{Hops, RouteKey};
+use mpathd_core::ids::{Family, Ifindex};
+use mpathd_core::request::WantedRoute;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop,
+    RouteNextHopFlags, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::PROTOCOL;
+use super::mirror::Mirror;
+use super::netlink::{Refused, Requests};
+use super::nexthop;
+
+/// Adds a route or replaces ours in one step.
+///
+/// # Errors
+/// EEXIST where somebody else's route stands at the key; else the kernel's, EINVAL where `src` is not
+/// on this host or a hop's device is down (ENETDOWN).
+pub(super) fn set(
+    requests: &mut Requests,
+    mirror: &Mirror,
+    wanted: &WantedRoute,
+) -> Result<(), Refused> {
+    if wanted.hops.as_slice().is_empty() {
+        return Err(Refused::with(libc::EINVAL, "a route needs one hop at the least"));
+    }
+    let key = normal(&wanted.key);
+    let flags = match mirror.route(&key) {
+        None => NLM_F_CREATE | NLM_F_EXCL,
+        Some(fact) if fact.protocol == PROTOCOL => NLM_F_CREATE | NLM_F_REPLACE,
+        Some(fact) => {
+            return Err(Refused::with(
+                libc::EEXIST,
+                format!("a route of protocol {} stands there already", fact.protocol),
+            ));
+        }
+    };
+    let wanted = WantedRoute { key, ..*wanted };
+    match key.to.family() {
+        Family::Inet => requests.request(RouteNetlinkMessage::NewRoute(multipath(&wanted)), flags),
+        Family::Inet6 => nexthop::set_route(requests, mirror, &wanted, flags),
+    }
+}
+
+/// Removes a route of ours; one that is not there, or not ours, is no error. What it leaves of
+/// next-hop objects goes at the next survey.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn unset(requests: &mut Requests, key: &RouteKey) -> Result<(), Refused> {
+    match requests.request(RouteNetlinkMessage::DelRoute(base(&normal(key))), 0) {
+        Err(refused) if refused.errno != libc::ESRCH => Err(refused),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The kernel knows prefixes without host bits only.
+fn normal(key: &RouteKey) -> RouteKey {
+    RouteKey { to: key.to.network(), ..*key }
+}
+
+/// Header, destination, table and metric. The protocol makes a deletion pass by what is not ours.
+pub(super) fn base(key: &RouteKey) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: match key.to.family() {
+            Family::Inet => AddressFamily::Inet,
+            Family::Inet6 => AddressFamily::Inet6,
+        },
+        destination_prefix_length: key.to.len,
+        // Tables beyond 255 are named by the attribute alone.
+        table: u8::try_from(key.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC),
+        protocol: RouteProtocol::from(PROTOCOL),
+        scope: RouteScope::NoWhere,
+        kind: RouteType::Unicast,
+        ..RouteHeader::default()
+    };
+    if key.to.len > 0 {
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::from(key.to.address)));
+    }
+    message.attributes.push(RouteAttribute::Table(key.table));
+    message.attributes.push(RouteAttribute::Priority(key.metric));
+    message
+}
+
+fn multipath(wanted: &WantedRoute) -> RouteMessage {
+    let mut message = base(&wanted.key);
+    message.header.scope =
+        if wanted.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
+    message.attributes.push(RouteAttribute::PrefSource(RouteAddress::from(wanted.src)));
+    match single(&wanted.hops) {
+        Some(hop) => {
+            if let Some(via) = wanted.via {
+                message.header.flags |= RouteFlags::Onlink;
+                message.attributes.push(RouteAttribute::Gateway(RouteAddress::from(via)));
+            }
+            message.attributes.push(RouteAttribute::Oif(hop.0));
+        }
+        None => message.attributes.push(RouteAttribute::MultiPath(
+            wanted.hops.as_slice().iter().map(|hop| next_hop(*hop, wanted.via)).collect(),
+        )),
+    }
+    message
+}
+
+fn single(hops: &Hops) -> Option<Ifindex> {
+    match hops.as_slice() {
+        [hop] => Some(*hop),
+        _ => None,
+    }
+}
+
+/// Onlink: the gateway is a neighbour on every member, also on one that the subnet's own route
+/// passes by for want of an address (N8).
+fn next_hop(hop: Ifindex, via: Option<IpAddr>) -> RouteNextHop {
+    let mut next = RouteNextHop::default();
+    next.interface_index = hop.0;
+    if let Some(via) = via {
+        next.flags = RouteNextHopFlags::Onlink;
+        next.attributes = vec![RouteAttribute::Gateway(RouteAddress::from(via))];
+    }
+    next
+}

@@ -1,0 +1,155 @@
+//! The sysctls of members (design 5): set before the first address, compared at every survey, for a
+//! change of theirs makes no notice and udev sets them anew at hotplug (O16). Only values of one
+//! interface are written, never `all` or `default`. Where `all` has a say, the kernel takes the
+//! larger of both, or either for the switches; so `all` can only forbid what we need by too large
+//! a value, and that is refused with the reason (N7).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+
+use mpathd_core::ids::IfName;
+use mpathd_core::message::Severity;
+
+use super::netlink::Refused;
+use super::outbox::Slow;
+use crate::config::Sysctls as Mode;
+use crate::messages::{SysctlKey, ToSlow};
+
+const ROOT: &str = "/proc/sys";
+
+#[derive(Default)]
+pub(super) struct Sysctls {
+    prepared: BTreeSet<IfName>,
+    /// Per value: how often it was found changed, or could not be set.
+    seen: BTreeMap<(IfName, SysctlKey), u32>,
+    refused: Option<String>,
+}
+
+impl Sysctls {
+    /// Sets or checks the values of a member.
+    ///
+    /// # Errors
+    /// EINVAL where `all` holds a value that makes our addresses unreachable.
+    pub(super) fn prepare(
+        &mut self,
+        name: IfName,
+        mode: Mode,
+        slow: &mut Slow,
+    ) -> Result<(), Refused> {
+        self.prepared.insert(name);
+        self.refuse_global(slow)?;
+        for key in SysctlKey::ALL {
+            self.apply(name, key, mode, slow);
+        }
+        Ok(())
+    }
+
+    fn refuse_global(&mut self, slow: &mut Slow) -> Result<(), Refused> {
+        let Some(reason) = global_obstacle() else {
+            self.refused = None;
+            return Ok(());
+        };
+        if self.refused.as_ref() != Some(&reason) {
+            slow.log(Severity::Error, reason.clone());
+            self.refused = Some(reason.clone());
+        }
+        Err(Refused::with(libc::EINVAL, reason))
+    }
+
+    fn apply(&mut self, name: IfName, key: SysctlKey, mode: Mode, slow: &mut Slow) {
+        let path = key.path(name);
+        let wanted = key.wanted();
+        let old = match read(&path) {
+            Ok(old) => old,
+            // No IPv6 in this kernel or on this device: nothing to set, and no harm to IPv4.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                return self.complain(name, key, slow, &format!("reading failed: {error}"));
+            }
+        };
+        if old == wanted {
+            return;
+        }
+        if mode == Mode::Check {
+            return self.complain(
+                name,
+                key,
+                slow,
+                &format!("it is {old}, and mpathd may only check"),
+            );
+        }
+        match std::fs::write(Path::new(ROOT).join(&path), wanted.to_string()) {
+            Ok(()) => self.report(name, key, old, slow),
+            Err(error) => {
+                self.complain(name, key, slow, &format!("it is {old}; writing failed: {error}"))
+            }
+        }
+    }
+
+    /// The first change is ours and is remembered for `release`; a later one puts right what somebody
+    /// else did.
+    fn report(&mut self, name: IfName, key: SysctlKey, old: i32, slow: &mut Slow) {
+        let new = key.wanted();
+        let times = self.seen.entry((name, key)).or_insert(0);
+        *times += 1;
+        match *times {
+            1 => slow.push(ToSlow::Sysctl { interface: name, key, old, new }),
+            2..=4 => slow.log(
+                Severity::Warning,
+                format!("{} was set to {old} by somebody else; it is {new} again", key.path(name)),
+            ),
+            _ => {}
+        }
+    }
+
+    fn complain(&mut self, name: IfName, key: SysctlKey, slow: &mut Slow, why: &str) {
+        let times = self.seen.entry((name, key)).or_insert(0);
+        *times += 1;
+        if *times == 1 {
+            let path = key.path(name).replace('/', ".");
+            slow.log(Severity::Error, format!("sysctl {path} should be {}: {why}", key.wanted()));
+        }
+    }
+
+    /// Members whose values are set.
+    pub(super) fn prepared(&self) -> impl Iterator<Item = IfName> + '_ {
+        self.prepared.iter().copied()
+    }
+
+    /// The device has gone: its successor starts with the system's defaults.
+    pub(super) fn forget(&mut self, name: IfName) {
+        self.prepared.remove(&name);
+        self.seen.retain(|(known, _), _| *known != name);
+    }
+}
+
+/// What makes a /32 unreachable whatever the member's own values are.
+fn global_obstacle() -> Option<String> {
+    let ignore = read("net/ipv4/conf/all/arp_ignore").unwrap_or(0);
+    if ignore >= 2 {
+        return Some(format!(
+            "net.ipv4.conf.all.arp_ignore is {ignore}: the kernel then answers no ARP request for an \
+             address of mpathd's; set it to 0 or 1"
+        ));
+    }
+    let filter = read("net/ipv4/conf/all/arp_filter").unwrap_or(0);
+    if filter != 0 {
+        return Some(
+            "net.ipv4.conf.all.arp_filter is 1: the kernel then answers ARP requests by route, not by \
+             interface, so members would fall silent; set it to 0"
+                .to_owned(),
+        );
+    }
+    None
+}
+
+fn read(path: &str) -> io::Result<i32> {
+    let text = std::fs::read_to_string(Path::new(ROOT).join(path))?;
+    text.trim().parse().map_err(|_| io::Error::other(format!("not a number: {text:?}")))
+}
+
+/// Whether this host forwards IPv6 on an interface: the router flag of its advertisements.
+pub(super) fn forwards_v6(name: IfName) -> bool {
+    read(&format!("net/ipv6/conf/{name}/forwarding")).is_ok_and(|value| value != 0)
+}
