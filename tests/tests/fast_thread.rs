@@ -256,7 +256,6 @@ fn carrier_loss_is_seen_and_probes_are_refused_while_others_hold_rtnl() {
             assert!(delays[2] < 500.0, "{delays:?}");
             stop.store(true, Ordering::Relaxed);
         });
-        println!("the thread was late by {:?} at most", lateness(&rig.told).max());
         assert_eq!(violations(), 0, "the armed thread allocated");
         rig.stop();
     });
