@@ -10,20 +10,27 @@ mod script;
 
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mpathd::fast::alloc::{Watched, violations};
-use mpathd::messages::ToSlow;
+use mpathd::messages::{Queues, ToFast, ToHost, ToSlow};
+use mpathd::shared::Shared;
+use mpathd::{fast, host};
 use mpathd_common::abi::{Outcome, Word};
 use mpathd_common::matching::Tables;
 use mpathd_common::wire::MAGIC;
+use mpathd_core::engine::Engine;
 use mpathd_core::event::{Event, Fate, ReceiveMode};
-use mpathd_core::ids::{PathId, Seq};
+use mpathd_core::ids::{IfName, PathId, Seq};
+use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
+use mpathd_core::view::{InterfaceState, View};
 use mpathd_tests::lab::nic_mac;
 use mpathd_tests::observe::link;
-use mpathd_tests::{Lab, NetNs, clock, isolated, wait_for};
+use mpathd_tests::{Lab, NetNs, clock, isolated, object, wait_for};
 
 use rig::{LIMIT, Plan, Rig, mac, packet_socket, replies};
 use script::{FREEZE, LOST_AFTER};
@@ -324,4 +331,71 @@ fn delays(events: &[Event]) -> Vec<Duration> {
         _ => None,
     };
     events.iter().filter_map(delay).collect()
+}
+
+const CONFIG: &str = r#"
+[groups.ipmp0]
+failure_detection_time = "300ms"
+data_addresses = ["192.0.2.50/24", "2001:db8::50/64"]
+targets = ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
+[groups.ipmp0.interfaces.eth0]
+test_addresses = ["192.0.2.11/24", "2001:db8::11/64"]
+[groups.ipmp0.interfaces.eth1]
+test_addresses = ["192.0.2.12/24", "2001:db8::12/64"]
+"#;
+
+/// The real engine on the thread, and the real host thread beside it.
+#[test]
+fn failure_and_repair_are_decided_without_an_allocation() {
+    isolated(|| {
+        let lab = lab();
+        std::fs::write("/run/mpathd.toml", CONFIG).expect("/run is the lab's own");
+        let settings = mpathd::config::load(Path::new("/run/mpathd.toml")).expect("it is right");
+        let object = object::read().expect("the kernel object");
+        let queues = Queues::new().expect("eventfds");
+        let shared = Arc::new(Shared::new().expect("an eventfd"));
+        let (fast, host) = lab.host().run(|| {
+            let fast = fast::spawn(fast::Setup {
+                brain: Engine::new(settings.engine.clone(), Saved::default(), 7),
+                names: ["eth0", "eth1"].map(|nic| IfName::new(nic).expect("a name")).to_vec(),
+                queues: queues.clone(),
+                shared: Arc::clone(&shared),
+                priority: 51,
+            });
+            let host = host::spawn(host::Setup {
+                queues: queues.clone(),
+                settings: host::Settings::new(&settings.engine, settings.sysctls),
+                priority: 50,
+                bpffs: "/sys/fs/bpf/mpathd".into(),
+                object: object.leak(),
+                notices: host::Setup::NOTICES,
+            });
+            (fast.expect("it starts"), host.expect("it starts"))
+        });
+        let reach = |what: &str, reached: fn(&View) -> bool| {
+            wait_for(what, LIMIT, || {
+                while queues.slow.pop().is_some() {}
+                let (_, view) = shared.view();
+                if reached(&view) { Ok(()) } else { Err(view) }
+            });
+        };
+        reach("answers of all targets", |view| {
+            view.settled && view.targets.len() == 6 && view.targets.iter().all(|t| t.acked >= 20)
+        });
+        // Whatever the start took has been allowed; the picture that settles it arms the thread.
+        let before = violations();
+        lab.cut(0);
+        reach("failure", |view| {
+            view.interfaces.first().is_some_and(|i| i.state == InterfaceState::Failed)
+        });
+        lab.mend(0);
+        reach("repair", |view| view.interfaces.iter().all(|i| i.state == InterfaceState::Ok));
+        assert_eq!((before, violations()), (0, 0), "the armed thread allocated");
+        for stop in [queues.fast.push(ToFast::Stop).is_ok(), queues.host.push(ToHost::Stop).is_ok()]
+        {
+            assert!(stop);
+        }
+        fast.join().expect("it ends without panic");
+        host.join().expect("it ends without panic");
+    });
 }
