@@ -9,7 +9,7 @@ mod rig;
 mod script;
 
 use std::collections::HashMap;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,8 +30,9 @@ use mpathd_core::time::Instant;
 use mpathd_core::view::{InterfaceState, View};
 use mpathd_tests::lab::nic_mac;
 use mpathd_tests::observe::link;
-use mpathd_tests::{Lab, NetNs, clock, isolated, object, wait_for};
+use mpathd_tests::{Lab, clock, isolated, object, wait_for};
 
+use nix::sys::socket::{MsgFlags, send};
 use rig::{LIMIT, Plan, Rig, mac, packet_socket, replies};
 use script::{FREEZE, LOST_AFTER};
 
@@ -117,18 +118,10 @@ fn forged_answers(mode: ReceiveMode) {
     rig.wait_for_replies(5);
     lab.kill_target(1);
     // Answers that were on their way are in once the losses have begun.
-    let before = rig.control.lost();
-    wait_for("lost probes", LIMIT, || if rig.control.lost() > before { Ok(()) } else { Err(()) });
+    wait_for("lost probes", LIMIT, || rig.control.lost.pop().ok_or(()));
     rig.look();
     let answered = replies(&rig.seen, FIRST);
-
-    let slot = rig.slots.slot(FIRST.0.into()).expect("it is used");
-    let right = Forged {
-        to: mac(&nic_mac(0)),
-        source: [192, 0, 2, 1],
-        cookie: slot.cookie.get(),
-        generation: slot.generation.get() as u32,
-    };
+    let (right, stranger) = (Forged::right(&rig), stranger(&lab));
     let cases = [
         (Outcome::Forged, Forged { cookie: right.cookie ^ 1, ..right }),
         (Outcome::WrongSource, Forged { source: [192, 0, 2, 2], ..right }),
@@ -139,7 +132,7 @@ fn forged_answers(mode: ReceiveMode) {
         let count = rig.slots.count(FIRST, outcome);
         wait_for(outcome.label(), LIMIT, || {
             let newest = newest(rig.look(), FIRST);
-            forged.send(lab.target(2), newest);
+            forged.send(&stranger, newest);
             if rig.slots.count(FIRST, outcome) > count { Ok(()) } else { Err(()) }
         });
     }
@@ -148,7 +141,7 @@ fn forged_answers(mode: ReceiveMode) {
     // All that is missing from them is the right contents: with it, the answer counts.
     wait_for("the right answer", LIMIT, || {
         let newest = newest(rig.look(), FIRST);
-        right.send(lab.target(2), newest);
+        right.send(&stranger, newest);
         if replies(&rig.seen, FIRST) > answered { Ok(()) } else { Err(()) }
     });
     rig.stop();
@@ -162,6 +155,12 @@ fn newest(events: &[Event], of: PathId) -> Seq {
     newest.expect("something was sent")
 }
 
+/// Where forged answers are sent from: target 2.
+fn stranger(lab: &Lab) -> OwnedFd {
+    let ifindex = link(lab.target(2), "eth0").ifindex;
+    lab.target(2).run(|| packet_socket(0, ifindex))
+}
+
 /// An echo reply to path `FIRST`, made by hand.
 #[derive(Clone, Copy)]
 struct Forged {
@@ -172,7 +171,18 @@ struct Forged {
 }
 
 impl Forged {
-    fn send(&self, from: &NetNs, seq: Seq) {
+    /// What a right answer says.
+    fn right(rig: &Rig) -> Self {
+        let slot = rig.slots.slot(FIRST.0.into()).expect("it is used");
+        Self {
+            to: mac(&nic_mac(0)),
+            source: [192, 0, 2, 1],
+            cookie: slot.cookie.get(),
+            generation: slot.generation.get() as u32,
+        }
+    }
+
+    fn send(&self, from: &OwnedFd, seq: Seq) {
         // The switch may look at the checksum of IPv4, nobody at that of ICMP before the cookie.
         let mut frame = Vec::new();
         frame.extend_from_slice(&self.to);
@@ -189,10 +199,7 @@ impl Forged {
         frame.extend_from_slice(&u32::from(FIRST.0).to_be_bytes());
         frame.extend_from_slice(&self.generation.to_be_bytes());
         frame.extend_from_slice(&self.cookie.to_be_bytes());
-        let ifindex = link(from, "eth0").ifindex;
-        let socket = from.run(|| packet_socket(0, ifindex));
-        nix::sys::socket::send(socket.as_raw_fd(), &frame, nix::sys::socket::MsgFlags::empty())
-            .expect("the target sends");
+        send(from.as_raw_fd(), &frame, MsgFlags::empty()).expect("the target sends");
     }
 }
 
@@ -206,22 +213,32 @@ fn a_thread_that_stood_still_hears_the_answers_first_through_the_kernel_program(
     isolated(|| standstill(ReceiveMode::Xdp));
 }
 
-/// Our own lateness is no evidence: the probes of the last round before the standstill are overdue
-/// when it ends, and all of them have been answered meanwhile.
+/// Our own lateness is no evidence: when the standstill ends, the newest probe is overdue, and its
+/// answer has come meanwhile.
 fn standstill(mode: ReceiveMode) {
+    assert!(FREEZE > LOST_AFTER);
     let lab = lab();
     let mut rig = Rig::start(&lab, Plan::new(mode));
     rig.wait_for_replies(5);
-    let lost = rig.control.lost();
+    // The answers are ours to give.
+    lab.kill_target(1);
+    let (right, stranger) = (Forged::right(&rig), stranger(&lab));
     for _ in 0..5 {
         rig.control.freeze.store(true, Ordering::Relaxed);
         wait_for("standstill", LIMIT, || {
             if rig.control.freeze.load(Ordering::Relaxed) { Err(()) } else { Ok(()) }
         });
-        rig.wait_for_replies(3);
+        let newest = newest(rig.look(), FIRST);
+        right.send(&stranger, newest);
+        rig.wait("the answer", |seen| {
+            let answer =
+                |e: &Event| matches!(e, Event::Reply { path: FIRST, seq, .. } if *seq == newest);
+            seen.iter().any(answer)
+        });
+        let lost = std::iter::from_fn(|| rig.control.lost.pop());
+        let lost: Vec<_> = lost.filter(|lost| *lost == (FIRST, newest)).collect();
+        assert_eq!(lost, [], "lost although its answer was there");
     }
-    assert!(FREEZE > LOST_AFTER);
-    assert_eq!(rig.control.lost(), lost, "a probe was lost that had been answered in time");
     wait_for("confessed lateness", LIMIT, || {
         rig.look();
         let latest = lateness(&rig.told).max();
@@ -376,7 +393,7 @@ fn failure_and_repair_are_decided_without_an_allocation() {
             wait_for(what, LIMIT, || {
                 while queues.slow.pop().is_some() {}
                 let (_, view) = shared.view();
-                if reached(&view) { Ok(()) } else { Err(view) }
+                if reached(&view) { Ok(()) } else { Err(Box::new(view)) }
             });
         };
         reach("answers of all targets", |view| {
