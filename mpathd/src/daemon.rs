@@ -9,7 +9,6 @@ use aya::include_bytes_aligned;
 use mpathd_core::engine::Engine;
 use mpathd_core::ids::IfName;
 use mpathd_core::message::Severity;
-use mpathd_core::time::Instant;
 
 use crate::cli::check::host as facts;
 use crate::config::{self, Realtime, Settings};
@@ -41,6 +40,8 @@ pub enum StartError {
     Config(#[from] config::Errors),
     #[error(transparent)]
     Lock(#[from] lock::LockError),
+    #[error(transparent)]
+    Bind(#[from] slow::BindError),
     #[error("{0}")]
     Host(String),
     #[error("cannot make {}: {source}", path.display())]
@@ -74,6 +75,7 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     let lock = lock::acquire()?;
     std::fs::create_dir_all(&options.run_dir)
         .map_err(|source| StartError::RunDir { path: options.run_dir.clone(), source })?;
+    let listener = slow::listen(&options.run_dir)?;
     let loaded = state::load(&options.run_dir);
     if let Some(damage) = &loaded.damage {
         log.line(Severity::Warning, damage);
@@ -89,6 +91,8 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     let shared = Arc::new(Shared::new()?);
     let seed = seed()?;
     let record = options.record.map(|file| Recording { file, config: text, seed });
+    // Before the first fact: a replay needs all of them.
+    shared.set_recording(record.is_some());
     let priority = fast_priority(&settings);
     let names: Vec<IfName> =
         settings.engine.groups.iter().flat_map(|g| &g.members).map(|m| m.name).collect();
@@ -112,6 +116,7 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
         queues,
         shared,
         lock,
+        listener,
         run_dir: options.run_dir,
         log,
         state: loaded.state,
@@ -191,8 +196,4 @@ fn seed() -> Result<u64, std::io::Error> {
     // SAFETY: the buffer is ours and as long as told.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     if got == 8 { Ok(u64::from_ne_bytes(bytes)) } else { Err(std::io::Error::last_os_error()) }
-}
-
-fn now() -> Instant {
-    slow::now()
 }

@@ -50,11 +50,13 @@ impl Daemon {
         let (queues, shared) = (Queues::new().unwrap(), Arc::new(Shared::new().unwrap()));
         let name = format!("mpathd-control-{test}-{}", std::process::id());
         let (for_slow, view, run_dir) = (queues.clone(), Arc::clone(&shared), dir.to_owned());
+        let listener = slow::listen(dir).unwrap();
         let slow = thread::spawn(move || {
             slow::run(Setup {
                 queues: for_slow,
                 shared: view,
                 lock: lock::acquire_as(name.as_bytes()).unwrap(),
+                listener,
                 run_dir,
                 log: Log::new(Sink::Text(Box::new(std::io::sink()))),
                 state: state::State::default(),
@@ -102,6 +104,7 @@ impl Drop for Daemon {
         if !thread::panicking() {
             assert!(told && engine.is_none_or(|ended| ended.is_ok()));
             assert!(slow.is_none_or(|ended| matches!(ended, Ok(Err(RunError::Died("test"))))));
+            std::fs::remove_dir_all(&self.dir).unwrap();
         }
     }
 }
@@ -126,11 +129,7 @@ fn engine(queues: &Queues, ended: &AtomicBool) {
 
 fn fresh(test: &str) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("mpathd-control-{test}-{}", std::process::id()));
-    match std::fs::remove_dir_all(&dir) {
-        Ok(()) => {}
-        Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
-    }
-    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::create_dir(&dir).unwrap();
     dir
 }
 
@@ -171,6 +170,7 @@ fn the_picture_arrives_as_it_was_published() {
         failback: true,
     };
     assert!(daemon.shared.publish(|view| {
+        view.at = Instant(1);
         view.settled = true;
         view.groups.push(group);
     }));
@@ -332,9 +332,8 @@ fn a_socket_left_behind_is_replaced_and_a_live_one_is_not() {
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o666);
 
-    let mut second = Daemon::launch(&dir, "stale-second");
-    let result = second.slow.take().unwrap().join().unwrap();
-    let Err(RunError::Bind(BindError::InUse { pid, .. })) = result else { panic!("{result:?}") };
+    let second = slow::listen(&dir).unwrap_err();
+    let BindError::InUse { pid, .. } = second else { panic!("{second}") };
     assert_eq!(pid, i32::try_from(std::process::id()).unwrap());
     daemon.client().snapshot().unwrap();
 }

@@ -79,14 +79,12 @@ fn main() -> ExitCode {
     let line = CommandLine::parse();
     match line.command {
         Some(Command::Check { config }) => check::run(&config),
-        Some(Command::Release { keep_on, dry_run, places }) => {
-            release::run(&release::Options {
-                keep_on,
-                dry_run,
-                run_dir: places.run_dir,
-                bpffs: places.bpffs,
-            })
-        }
+        Some(Command::Release { keep_on, dry_run, places }) => release::run(&release::Options {
+            keep_on,
+            dry_run,
+            run_dir: places.run_dir,
+            bpffs: places.bpffs,
+        }),
         None => run(line.daemon),
     }
 }

@@ -43,8 +43,9 @@ enum Kernel {
 
 struct Attached {
     mode: ReceiveMode,
+    consume: bool,
     /// Keeps a link that is not pinned.
-    _link: Option<Link>,
+    _hook: Option<Link>,
 }
 
 enum Link {
@@ -71,35 +72,24 @@ impl Hooks {
     ) -> Result<ReceiveMode, Refused> {
         let ifindex = link.link.ifindex;
         self.load_once(fast, slow)?;
-        if let Kernel::Ready { bpf, .. } = &mut self.kernel
-            && let Err(error) = bpf.set_consume(ifindex, consume)
+        if let Some(attached) = self.attached.get_mut(&ifindex)
+            && wanted(link, datapath).contains(&attached.mode)
         {
-            slow.log(
-                Severity::Warning,
-                format!("{}: replies are not consumed: {error}", link.link.name),
-            );
-        }
-        let stands = self.attached.get(&ifindex).map(|a| a.mode);
-        if let Some(mode) = stands.filter(|mode| wanted(link, datapath).contains(mode)) {
-            return Ok(mode);
+            if attached.consume != consume {
+                attached.consume = consume;
+                fast.push(ToFast::Channel(sockets::channel(link, attached.mode, consume)?));
+            }
+            return Ok(attached.mode);
         }
         self.detach(ifindex);
-        let attached = self.choose(link, datapath, slow);
-        let mode = attached.mode;
-        fast.push(ToFast::Channel(sockets::channel(link, mode)?));
-        self.attached.insert(ifindex, attached);
+        let (mode, hook) = self.choose(link, datapath, slow);
+        fast.push(ToFast::Channel(sockets::channel(link, mode, consume)?));
+        self.attached.insert(ifindex, Attached { mode, consume, _hook: hook });
         Ok(mode)
     }
 
-    /// The device has gone, and what was attached to it.
-    pub(super) fn forget(&mut self, ifindex: Ifindex) {
-        self.detach(ifindex);
-        if let Kernel::Ready { bpf, .. } = &mut self.kernel {
-            bpf.forget(ifindex);
-        }
-    }
-
-    fn detach(&mut self, ifindex: Ifindex) {
+    /// Also where the device has gone: a pin of what was attached to it blocks its name.
+    pub(super) fn detach(&mut self, ifindex: Ifindex) {
         let Some(attached) = self.attached.remove(&ifindex) else { return };
         if let Kernel::Ready { pins: Some(pins), .. } = &self.kernel {
             unpin(&pins.join(pin_name(attached.mode, ifindex)));
@@ -143,9 +133,14 @@ impl Hooks {
     }
 
     /// The best kind that can be had.
-    fn choose(&mut self, link: &LinkFact, datapath: Datapath, slow: &mut Slow) -> Attached {
+    fn choose(
+        &mut self,
+        link: &LinkFact,
+        datapath: Datapath,
+        slow: &mut Slow,
+    ) -> (ReceiveMode, Option<Link>) {
         let Kernel::Ready { bpf, pins } = &mut self.kernel else {
-            return Attached { mode: ReceiveMode::Socket, _link: None };
+            return (ReceiveMode::Socket, None);
         };
         let name = link.link.name;
         for mode in wanted(link, datapath) {
@@ -156,7 +151,7 @@ impl Hooks {
                 ReceiveMode::Socket => break,
             };
             match result {
-                Ok(link) => return Attached { mode, _link: Some(link) },
+                Ok(hook) => return (mode, Some(hook)),
                 Err(reason) => {
                     let severity =
                         if datapath == Datapath::Auto { Severity::Info } else { Severity::Error };
@@ -164,7 +159,7 @@ impl Hooks {
                 }
             }
         }
-        Attached { mode: ReceiveMode::Socket, _link: None }
+        (ReceiveMode::Socket, None)
     }
 }
 

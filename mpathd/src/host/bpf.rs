@@ -13,19 +13,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::Map;
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use mpathd_common::abi::{LAYOUT, layout_of, maps, nic, programs};
+use mpathd_common::abi::{LAYOUT, layout_of, maps, programs};
 use mpathd_core::ids::Ifindex;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use crate::fast::slots::{MapFds, SlotMap};
 
-pub(super) struct Bpf {
-    ebpf: Ebpf,
-    nics: HashMap<MapData, u32, u32>,
-}
+pub(super) struct Bpf(Ebpf);
 
 impl Bpf {
     /// Creates the maps, or takes over those that are pinned in `pins`. The system's BTF is not read
@@ -48,10 +45,7 @@ impl Bpf {
                 loader.map_pin_path(name, pins.join(name));
             }
         }
-        let mut ebpf = loader.load(object).map_err(|error| in_words(&error))?;
-        let nics = ebpf.take_map(maps::NICS).ok_or_else(|| missing(maps::NICS))?;
-        let nics = HashMap::try_from(nics).map_err(|error| in_words(&error))?;
-        Ok(Self { ebpf, nics })
+        loader.load(object).map(Self).map_err(|error| in_words(&error))
     }
 
     /// # Errors
@@ -68,23 +62,9 @@ impl Bpf {
     }
 
     fn fd(&self, name: &str) -> Result<BorrowedFd<'_>, String> {
-        match self.ebpf.map(name) {
+        match self.0.map(name) {
             Some(Map::Array(data)) => Ok(data.fd().as_fd()),
             Some(_) | None => Err(missing(name)),
-        }
-    }
-
-    /// # Errors
-    /// Where the map is full.
-    pub(super) fn set_consume(&mut self, ifindex: Ifindex, consume: bool) -> Result<(), String> {
-        let flags = if consume { nic::CONSUME } else { 0 };
-        self.nics.insert(ifindex.0, flags, 0).map_err(|error| in_words(&error))
-    }
-
-    pub(super) fn forget(&mut self, ifindex: Ifindex) {
-        match self.nics.remove(&ifindex.0) {
-            // Never attached there.
-            Ok(()) | Err(_) => {}
         }
     }
 
@@ -93,7 +73,7 @@ impl Bpf {
     /// # Errors
     /// What the verifier says.
     pub(super) fn xdp(&mut self) -> Result<&mut Xdp, String> {
-        let program = self.ebpf.program_mut(programs::XDP).ok_or_else(|| missing(programs::XDP))?;
+        let program = self.0.program_mut(programs::XDP).ok_or_else(|| missing(programs::XDP))?;
         let program: &mut Xdp = program.try_into().map_err(|e: ProgramError| in_words(&e))?;
         loaded(program.load()).map(|()| program)
     }
@@ -103,7 +83,7 @@ impl Bpf {
     /// # Errors
     /// What the verifier says.
     pub(super) fn tcx(&mut self) -> Result<&mut SchedClassifier, String> {
-        let program = self.ebpf.program_mut(programs::TCX).ok_or_else(|| missing(programs::TCX))?;
+        let program = self.0.program_mut(programs::TCX).ok_or_else(|| missing(programs::TCX))?;
         let program: &mut SchedClassifier =
             program.try_into().map_err(|e: ProgramError| in_words(&e))?;
         loaded(program.load()).map(|()| program)

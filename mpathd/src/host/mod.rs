@@ -136,7 +136,7 @@ impl Host {
         }
         for (ifindex, name) in self.monitor.mirror.take_gone() {
             self.announcer.forget(ifindex);
-            self.hooks.forget(ifindex);
+            self.hooks.detach(ifindex);
             self.sysctls.forget(name);
         }
     }

@@ -20,7 +20,7 @@ const PRIORITY: libc::c_int = 7;
 ///
 /// # Errors
 /// EPERM without CAP_NET_RAW; ENODEV where the device has just gone.
-pub(super) fn channel(link: &LinkFact, mode: ReceiveMode) -> io::Result<Channel> {
+pub(super) fn channel(link: &LinkFact, mode: ReceiveMode, consume: bool) -> io::Result<Channel> {
     let ifindex = link.link.ifindex;
     let send = packet_socket()?;
     prepare_send(&send, link.lower)?;
@@ -36,6 +36,7 @@ pub(super) fn channel(link: &LinkFact, mode: ReceiveMode) -> io::Result<Channel>
         name: link.link.name,
         mode,
         mac: link.link.mac,
+        consume,
         send,
         receive,
         stamped: link.lower,

@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum ClientError {
     #[error("cannot contact mpathd(8) at {} -- is it running?", .0.display())]
     NotRunning(PathBuf),
+    #[error("cannot contact mpathd(8) at {} -- permission denied (group {GROUP})", .0.display())]
+    NoAccess(PathBuf),
     #[error("cannot contact mpathd(8) at {}: {source}", path.display())]
     Connect { path: PathBuf, source: io::Error },
     #[error("permission denied (group {group})")]
@@ -63,6 +65,7 @@ pub fn connect(run_dir: &Path) -> Result<Client, ClientError> {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             ClientError::NotRunning(path.clone())
         }
+        io::ErrorKind::PermissionDenied => ClientError::NoAccess(path.clone()),
         _ => ClientError::Connect { path: path.clone(), source },
     })?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(ClientError::Io)?;

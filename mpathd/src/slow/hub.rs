@@ -43,7 +43,7 @@ impl Hub {
     }
 
     pub(super) fn view(&self) -> View {
-        self.shared.view().1
+        self.shared.view()
     }
 
     pub(super) async fn command(&self, command: Command) -> Result<Answer, NoAnswer> {

@@ -75,10 +75,15 @@ fn running_as(name: &[u8]) -> Option<Running> {
 }
 
 impl Lock {
-    /// Lets those go who asked for the pid, or the backlog fills and the next one hangs.
-    pub(super) async fn serve(self) -> io::Result<()> {
+    /// # Errors
+    /// Where the runtime does not take it.
+    pub(super) fn open(self) -> io::Result<tokio::net::UnixListener> {
         self.0.set_nonblocking(true)?;
-        let listener = tokio::net::UnixListener::from_std(self.0)?;
+        tokio::net::UnixListener::from_std(self.0)
+    }
+
+    /// Lets those go who asked for the pid, or the backlog fills and the next one hangs.
+    pub(super) async fn serve(listener: tokio::net::UnixListener) {
         loop {
             if listener.accept().await.is_err() {
                 // Out of descriptors: whoever waits is served when there are some again.

@@ -35,7 +35,7 @@ use tokio::time::interval;
 use crate::messages::{Queues, ToFast, ToHost};
 use crate::shared::Shared;
 use control::Access;
-pub use control::BindError;
+pub use control::{BindError, Listener, listen};
 use hub::Hub;
 use log::Log;
 pub use recorder::Recording;
@@ -52,6 +52,7 @@ pub struct Setup {
     pub queues: Queues,
     pub shared: Arc<Shared>,
     pub lock: lock::Lock,
+    pub listener: Listener,
     pub run_dir: PathBuf,
     pub log: Log,
     /// What the daemon started from.
@@ -66,8 +67,6 @@ pub struct Setup {
 pub enum RunError {
     #[error("cannot start the runtime of the slow thread: {0}")]
     Runtime(#[source] io::Error),
-    #[error(transparent)]
-    Bind(#[from] BindError),
     #[error("cannot record to {}: {source}", path.display())]
     Record { path: PathBuf, source: io::Error },
     #[error("the {0} thread has ended by itself")]
@@ -80,7 +79,7 @@ pub enum RunError {
 /// the main thread, when they run.
 ///
 /// # Errors
-/// Where the control socket or the recording can't be made, and where a thread ends by itself or
+/// Where the recording can't be made, and where a thread ends by itself or
 /// won't end; the others are told to stop in any case.
 pub fn run(setup: Setup) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -108,15 +107,27 @@ pub(crate) fn now() -> Instant {
 
 async fn serve(setup: Setup) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Runtime)?;
-    let Setup { queues, shared, lock, run_dir, log, state, config, record, mut on_hangup } = setup;
-    let listener = control::bind(&run_dir)?;
+    let Setup {
+        queues,
+        shared,
+        lock,
+        listener,
+        run_dir,
+        log,
+        state,
+        config,
+        record,
+        mut on_hangup,
+    } = setup;
     let hub = Rc::new(Hub::new(Arc::clone(&shared), queues.clone()));
     let notices = watch(queues.slow.as_fd()).map_err(RunError::Runtime)?;
     let pictures = watch(shared.as_fd()).map_err(RunError::Runtime)?;
     let keeper = state::Keeper::new(&run_dir, state, &config);
     let mut turn = Turn::new(queues, shared, Rc::clone(&hub), log, keeper, record)?;
+    let listener = listener.open().map_err(RunError::Runtime)?;
+    let lock = lock.open().map_err(RunError::Runtime)?;
     spawn_local(control::serve(listener, hub, Access::new()));
-    spawn_local(lock.serve());
+    spawn_local(lock::Lock::serve(lock));
 
     let mut tick = interval(TICK);
     let mut deadline: Option<tokio::time::Instant> = None;
@@ -139,7 +150,7 @@ async fn serve(setup: Setup) -> Result<(), RunError> {
         }
     };
     turn.finish();
-    // The next daemon would replace it; tools are told at once that nobody is here.
+    // Tools are then told at once that nobody is here; left behind, the next daemon replaces it.
     match std::fs::remove_file(control::socket_path(&run_dir)) {
         Ok(()) | Err(_) => {}
     }

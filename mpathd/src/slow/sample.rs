@@ -1,7 +1,8 @@
 //! A small host for the tests of the slow side: two NICs, eth0 failed, its address on eth1.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mpathd_core::config::{Config, Datapath, Group, Member, TestAddress};
@@ -23,15 +24,28 @@ pub(crate) fn target(last: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, last])
 }
 
-/// An empty folder, made anew for each test.
-pub(crate) fn dir(test: &str) -> PathBuf {
+/// A folder of a test's own, gone with it.
+pub(crate) struct Dir(PathBuf);
+
+pub(crate) fn dir(test: &str) -> Dir {
     let dir = std::env::temp_dir().join(format!("mpathd-{test}-{}", std::process::id()));
-    match std::fs::remove_dir_all(&dir) {
-        Ok(()) => {}
-        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
+    std::fs::create_dir(&dir).unwrap();
+    Dir(dir)
+}
+
+impl Deref for Dir {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
     }
-    std::fs::create_dir_all(&dir).unwrap();
-    dir
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let removed = std::fs::remove_dir_all(&self.0);
+        assert!(removed.is_ok() || std::thread::panicking(), "{removed:?}");
+    }
 }
 
 pub(crate) fn config() -> Config {

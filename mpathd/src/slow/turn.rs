@@ -57,7 +57,7 @@ impl Turn {
     ) -> Result<Self, RunError> {
         let start = now();
         let recorder = record.map(|recording| {
-            Recorder::start(&recording, start)
+            Recorder::start(&recording)
                 .map_err(|source| RunError::Record { path: recording.file, source })
         });
         let recorder = recorder.transpose()?;
@@ -110,15 +110,19 @@ impl Turn {
                 self.save();
             }
             ToSlow::Log { severity, text } => self.log.line(severity, text),
-            ToSlow::Overrun(lost) => {
-                let text = format!("{lost} notices of the engine were lost: this thread was starved");
-                self.log.line(Severity::Warning, text);
-            }
             ToSlow::Alive { late } => {
                 let now = now();
                 self.systemd.alive(now);
                 if let Some(recorder) = &mut self.recorder {
                     recorder.woken(now, late);
+                }
+            }
+            ToSlow::Overrun(lost) => {
+                let text =
+                    format!("{lost} notices of the engine were lost: this thread was starved");
+                self.log.line(Severity::Warning, text);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.overrun(now(), lost);
                 }
             }
             ToSlow::Stopped(name) => self.stopped.push(name),
@@ -143,8 +147,9 @@ impl Turn {
     /// Looks at what the fast thread has published.
     pub(super) fn picture(&mut self) {
         self.shared.clear_changed();
-        let (generation, view) = self.shared.view();
-        if generation == 0 {
+        let view = self.shared.view();
+        if view.at == Instant::default() {
+            // Nothing but room for rows yet: taken for the truth, it would empty the state file.
             return;
         }
         self.log.learn(&view);
@@ -175,6 +180,10 @@ impl Turn {
         self.systemd.update(self.view.as_ref(), now().since(self.start));
         if self.unwritten {
             self.save();
+        }
+        if let Some(ended) = self.recorder.take_if(|recorder| recorder.has_ended()) {
+            self.shared.set_recording(false);
+            self.end_recording(ended);
         }
         if self.stopping.is_some() {
             self.tell_to_stop();
@@ -212,11 +221,17 @@ impl Turn {
         }
     }
 
+    fn end_recording(&mut self, recorder: Recorder) {
+        if let Err(error) = recorder.finish() {
+            self.log.line(Severity::Error, format!("the recording has ended early: {error}"));
+        }
+    }
+
     pub(super) fn finish(mut self) {
         self.save();
         if let Some(recorder) = self.recorder.take() {
             self.shared.set_recording(false);
-            recorder.finish();
+            self.end_recording(recorder);
         }
         let text = "stopped; addresses stay where they are and nothing watches them";
         self.log.line(Severity::Notice, text);

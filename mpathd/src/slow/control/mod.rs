@@ -9,15 +9,16 @@ mod wire;
 
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::net::{UnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt::PeerCredentials};
 use nix::unistd::{Group, geteuid};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::task::spawn_local;
 use zlink::connection::socket::{FetchPeerCredentials, Socket};
 
@@ -80,12 +81,25 @@ impl Access {
     }
 }
 
+/// The control socket, on which nobody answers yet.
+#[derive(Debug)]
+pub struct Listener(UnixListener);
+
+impl Listener {
+    /// # Errors
+    /// Where the runtime does not take it.
+    pub(super) fn open(self) -> io::Result<tokio::net::UnixListener> {
+        self.0.set_nonblocking(true)?;
+        tokio::net::UnixListener::from_std(self.0)
+    }
+}
+
 /// Replaces what a daemon that was killed has left. By renaming: there is no moment without a
 /// socket, or with one that not all may open.
 ///
 /// # Errors
 /// Where somebody listens there, something else is in the way, or the directory can't be written.
-pub(super) fn bind(run_dir: &Path) -> Result<UnixListener, BindError> {
+pub fn listen(run_dir: &Path) -> Result<Listener, BindError> {
     let path = socket_path(run_dir);
     let io = |source| BindError::Io { path: path.clone(), source };
     match fs::symlink_metadata(&path) {
@@ -108,11 +122,11 @@ pub(super) fn bind(run_dir: &Path) -> Result<UnixListener, BindError> {
     let listener = UnixListener::bind(&temporary).map_err(io)?;
     fs::set_permissions(&temporary, fs::Permissions::from_mode(0o666)).map_err(io)?;
     fs::rename(&temporary, &path).map_err(io)?;
-    Ok(listener)
+    Ok(Listener(listener))
 }
 
 /// Accepts for ever.
-pub(super) async fn serve(listener: UnixListener, hub: Rc<Hub>, access: Access) {
+pub(super) async fn serve(listener: tokio::net::UnixListener, hub: Rc<Hub>, access: Access) {
     let (limits, access) = (Limits::default(), Rc::new(access));
     loop {
         match listener.accept().await {
@@ -150,8 +164,9 @@ fn refuse(stream: &UnixStream) {
     let error = serde_json::to_vec(&ControlError::TooManyConnections);
     let Ok(mut message) = error else { return };
     message.push(0);
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     // The buffer of a new socket takes it; who has gone again needs no reason.
-    match stream.try_write(&message) {
+    match send(stream.as_raw_fd(), &message, flags) {
         Ok(_) | Err(_) => {}
     }
 }

@@ -21,7 +21,7 @@ fn ask(test: &str, own: u32, group: Option<u32>, calls: Vec<Value>) -> Vec<Value
     let path = socket_path(&dir);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = LocalSet::new();
-    let listener = runtime.block_on(async { bind(&dir).unwrap() });
+    let listener = runtime.block_on(async { listen(&dir).unwrap().open().unwrap() });
     let client = thread::spawn(move || {
         become_nobody();
         calls.into_iter().map(|call| exchange(&path, &call)).collect()
@@ -95,9 +95,7 @@ fn the_own_user_and_the_group_may_change() {
 fn what_is_in_the_way_is_not_removed() {
     let dir = sample::dir("bind-file");
     fs::write(socket_path(&dir), "mine").unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let bound = runtime.block_on(async { bind(&dir) });
-    assert!(matches!(bound, Err(BindError::NotSocket(_))));
+    assert!(matches!(listen(&dir), Err(BindError::NotSocket(_))));
     assert_eq!(fs::read_to_string(socket_path(&dir)).unwrap(), "mine");
 }
 

@@ -95,6 +95,8 @@ pub(super) mod described {
         addresses: Vec<Address>,
         instances: Vec<Instance>,
         targets: Vec<Target>,
+        /// Targets that have answered this host.
+        proven: Vec<String>,
         lateness: Lateness,
     }
 
@@ -139,6 +141,9 @@ pub(super) mod described {
         standby: bool,
         down: bool,
         duplicate_mac: bool,
+        offline: bool,
+        /// Its link has been set up by mpathd once.
+        met: bool,
         link: LinkState,
         probe: ProbeState,
         state: InterfaceState,

@@ -45,11 +45,13 @@ struct Header<'a> {
 }
 
 pub(super) struct Recorder {
-    start: Instant,
+    /// Of the first fact: the two other threads begin before this one.
+    start: Option<Instant>,
     names: Names,
     rounds: Rounds,
     /// A quarter of the shortest interval: later wake-ups matter to a verdict (design 2.12).
     late: Option<Duration>,
+    woken: Option<Instant>,
     out: Writer,
 }
 
@@ -69,7 +71,7 @@ impl Names {
 impl Recorder {
     /// # Errors
     /// Where the file can't be made.
-    pub(super) fn start(recording: &Recording, start: Instant) -> io::Result<Self> {
+    pub(super) fn start(recording: &Recording) -> io::Result<Self> {
         let out = Writer::create(&recording.file)?;
         let kernel = nix::sys::utsname::uname().map_err(io::Error::from)?;
         let header = Header {
@@ -79,8 +81,8 @@ impl Recorder {
             kernel: &kernel.release().to_string_lossy(),
         };
         let header = serde_json::to_string(&header)?;
-        let mut recorder =
-            Self { start, names: Names::default(), rounds: Rounds::default(), late: None, out };
+        let (names, rounds) = (Names::default(), Rounds::default());
+        let mut recorder = Self { start: None, names, rounds, late: None, woken: None, out };
         recorder.out.line(header);
         Ok(recorder)
     }
@@ -105,18 +107,34 @@ impl Recorder {
         }
     }
 
+    /// The latest wake-up since the last time this was told.
     pub(super) fn woken(&mut self, at: Instant, late: Duration) {
+        let since = self.woken.replace(at).unwrap_or(at);
         if self.late.is_some_and(|limit| late > limit) {
-            let due = self.since_start(at - late);
-            self.write(at, "wake", &json!({ "due": due, "at": self.since_start(at) }));
+            let late = u64::try_from(late.as_nanos()).unwrap_or(u64::MAX);
+            let since = self.since_start(since);
+            self.write(at, "wake", &json!({ "late": late, "since": since }));
         }
     }
 
+    /// Facts that never came here.
+    pub(super) fn overrun(&mut self, at: Instant, lost: u64) {
+        self.write(at, "lost", &json!({ "facts": lost }));
+    }
+
+    /// The file can't be written any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.out.has_ended()
+    }
+
     /// Writes what is held back, and waits for the file.
-    pub(super) fn finish(mut self) {
+    ///
+    /// # Errors
+    /// What kept the file from being written.
+    pub(super) fn finish(mut self) -> io::Result<()> {
         self.rounds.finish();
         self.write_rounds();
-        self.out.finish();
+        self.out.finish()
     }
 
     fn write_rounds(&mut self) {
@@ -133,8 +151,8 @@ impl Recorder {
         self.out.line(format!("{{\"t\":{t},\"{kind}\":{fact}}}"));
     }
 
-    fn since_start(&self, at: Instant) -> u64 {
-        at.0.saturating_sub(self.start.0)
+    fn since_start(&mut self, at: Instant) -> u64 {
+        at.0.saturating_sub(self.start.get_or_insert(at).0)
     }
 }
 

@@ -5,15 +5,21 @@ use mpathd_core::ids::{PathId, Seq};
 
 const MS: u64 = 1_000_000;
 
-fn recorder(test: &str) -> (Recorder, PathBuf) {
-    let file = sample::dir(test).join("record.jsonl");
-    let recording = Recording { file: file.clone(), config: "[groups.g]".to_owned(), seed: 7 };
-    (Recorder::start(&recording, Instant(1000 * MS)).unwrap(), file)
+fn recorder(test: &str) -> (Recorder, sample::Dir) {
+    let dir = sample::dir(test);
+    let file = dir.join("record.jsonl");
+    let recording = Recording { file, config: "[groups.g]".to_owned(), seed: 7 };
+    let mut recorder = Recorder::start(&recording).unwrap();
+    recorder.fact(Instant(1000 * MS), &Event::Surveyed);
+    (recorder, dir)
 }
 
-fn lines(file: &PathBuf) -> Vec<Value> {
-    let text = std::fs::read_to_string(file).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+fn lines(dir: &sample::Dir) -> Vec<Value> {
+    let text = std::fs::read_to_string(dir.join("record.jsonl")).unwrap();
+    let mut lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.remove(1), json!({"t": 0, "surveyed": {}}));
+    lines
 }
 
 fn link(name: &str, ifindex: u32) -> Event {
@@ -44,12 +50,12 @@ fn round(recorder: &mut Recorder, seq: u16, answering: &[u16]) {
 
 #[test]
 fn facts_go_by_name() {
-    let (mut recorder, file) = recorder("record-facts");
+    let (mut recorder, dir) = recorder("record-facts");
     recorder.fact(Instant(1005 * MS), &link("eth0", 2));
     recorder.fact(Instant(1006 * MS), &Event::LinkGone(Ifindex(2)));
     recorder.fact(Instant(1007 * MS), &Event::LinkGone(Ifindex(9)));
-    recorder.finish();
-    let lines = lines(&file);
+    recorder.finish().unwrap();
+    let lines = lines(&dir);
     assert_eq!(lines[0]["mpathd_replay"], 1);
     assert_eq!(lines[0]["config"], "[groups.g]");
     assert_eq!(lines[0]["seed"], 7);
@@ -67,7 +73,7 @@ fn facts_go_by_name() {
 
 #[test]
 fn rounds_are_told_when_the_answers_change() {
-    let (mut recorder, file) = recorder("record-rounds");
+    let (mut recorder, dir) = recorder("record-rounds");
     // The first round comes before any picture: it is held, not lost.
     round(&mut recorder, 1, &[7, 8]);
     recorder.learn(&sample::view());
@@ -77,8 +83,8 @@ fn rounds_are_told_when_the_answers_change() {
     for seq in 21..=30 {
         round(&mut recorder, seq, &[7]);
     }
-    recorder.finish();
-    let lines = lines(&file);
+    recorder.finish().unwrap();
+    let lines = lines(&dir);
     let answers = |t: u64, rounds: u64, second: Value| {
         json!({"t": t * MS, "answers": {
             "interface": "eth0", "family": "inet", "rounds": rounds,
@@ -97,25 +103,38 @@ fn rounds_are_told_when_the_answers_change() {
 
 #[test]
 fn what_never_left_is_not_silence() {
-    let (mut recorder, file) = recorder("record-unsent");
+    let (mut recorder, dir) = recorder("record-unsent");
     recorder.learn(&sample::view());
     for seq in 1..=2 {
         let at = Instant(1010 * MS);
         let sent = Event::Sent { path: PathId(7), seq: Seq(seq), at, fate: Fate::Refused };
         recorder.fact(at, &sent);
     }
-    recorder.finish();
-    let first = &lines(&file)[1]["answers"];
+    recorder.finish().unwrap();
+    let first = &lines(&dir)[1]["answers"];
     assert_eq!(first["unsent"], json!({"192.0.2.1": "refused"}));
 }
 
 #[test]
+fn a_full_disk_is_noticed() {
+    let recording = Recording { file: "/dev/full".into(), config: "x".repeat(10_000), seed: 7 };
+    let recorder = Recorder::start(&recording).unwrap();
+    let limit = std::time::Instant::now() + Duration::from_secs(20);
+    while !recorder.has_ended() {
+        assert!(std::time::Instant::now() < limit);
+        std::thread::yield_now();
+    }
+    assert_eq!(recorder.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
+}
+
+#[test]
 fn late_wake_ups_are_told_from_a_quarter_of_the_interval() {
-    let (mut recorder, file) = recorder("record-wake");
+    let (mut recorder, dir) = recorder("record-wake");
     recorder.learn(&sample::view());
-    recorder.woken(Instant(1020 * MS), Duration::from_millis(4));
-    recorder.woken(Instant(1030 * MS), Duration::from_millis(5));
-    recorder.finish();
-    let lines = lines(&file);
-    assert_eq!(lines[1..], [json!({"t": 30 * MS, "wake": {"due": 25 * MS, "at": 30 * MS}})]);
+    recorder.woken(Instant(2000 * MS), Duration::from_millis(4));
+    recorder.woken(Instant(3000 * MS), Duration::from_millis(5));
+    recorder.finish().unwrap();
+    let lines = lines(&dir);
+    let wake = json!({"t": 2000 * MS, "wake": {"late": 5 * MS, "since": 1000 * MS}});
+    assert_eq!(lines[1..], [wake]);
 }

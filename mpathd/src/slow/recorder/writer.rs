@@ -11,9 +11,8 @@ use std::thread::{self, JoinHandle};
 const LINES: usize = 4096;
 
 pub(super) struct Writer {
-    /// `None` once finished.
-    lines: Option<SyncSender<String>>,
-    thread: Option<JoinHandle<()>>,
+    lines: SyncSender<String>,
+    thread: JoinHandle<io::Result<()>>,
     lost: u64,
 }
 
@@ -21,18 +20,15 @@ impl Writer {
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         let file = File::create(path)?;
         let (lines, receiver) = sync_channel(LINES);
-        let thread = thread::Builder::new().name("recorder".to_owned()).spawn(move || {
-            // A full disk ends the recording; the sender then finds nobody there.
-            match write_all(&receiver, &mut BufWriter::new(file)) {
-                Ok(()) | Err(_) => {}
-            }
-        })?;
-        Ok(Self { lines: Some(lines), thread: Some(thread), lost: 0 })
+        let thread = thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || write_all(&receiver, &mut BufWriter::new(file)))?;
+        Ok(Self { lines, thread, lost: 0 })
     }
 
     pub(super) fn line(&mut self, mut line: String) {
         line.push('\n');
-        if self.lines.as_ref().is_none_or(|lines| lines.try_send(line).is_err()) {
+        if self.lines.try_send(line).is_err() {
             self.lost += 1;
         }
     }
@@ -43,15 +39,18 @@ impl Writer {
         (lost > 0).then_some(lost)
     }
 
+    /// The thread has ended by itself: the disk is full, or gone.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits for the file.
-    pub(super) fn finish(&mut self) {
-        drop(self.lines.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic of that thread has been reported by itself.
-            match thread.join() {
-                Ok(()) | Err(_) => {}
-            }
-        }
+    ///
+    /// # Errors
+    /// What ended the thread.
+    pub(super) fn finish(self) -> io::Result<()> {
+        drop(self.lines);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("its thread has panicked")))
     }
 }
 
