@@ -392,7 +392,7 @@ fn failure_and_repair_are_decided_without_an_allocation() {
         let reach = |what: &str, reached: fn(&View) -> bool| {
             wait_for(what, LIMIT, || {
                 while queues.slow.pop().is_some() {}
-                let (_, view) = shared.view();
+                let view = shared.view();
                 if reached(&view) { Ok(()) } else { Err(Box::new(view)) }
             });
         };
