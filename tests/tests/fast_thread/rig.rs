@@ -143,7 +143,7 @@ impl Rig {
                     links.into_iter().for_each(|it| self.say(ToFast::Event(Event::Link(it))));
                     self.say(ToFast::LinksDumped);
                 }
-                ToHost::Op(_) | ToHost::Close(_) | ToHost::Stop => {}
+                ToHost::Op(_) | ToHost::Close(_) | ToHost::Settings(_) | ToHost::Stop => {}
             }
         }
         while let Some(message) = self.queues.slow.pop() {
