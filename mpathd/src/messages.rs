@@ -55,8 +55,9 @@ pub enum ToHost {
     Op(Op),
     /// Sockets of a NIC that is gone; closing takes milliseconds (datapath F).
     Close(Channel),
-    /// At start, and after the fast thread's own link notices overran: tell all links of the
-    /// configuration as `Event::Link`, then `ToFast::LinksDumped`. A dump waits for RTNL.
+    /// At start, after the fast thread's own link notices overran, and at most every 100 ms while a
+    /// running link refuses probes: tell all links of the configuration as `Event::Link`, then
+    /// `ToFast::LinksDumped`. A dump waits for RTNL.
     DumpLinks,
     /// After a reload, before the first request that comes of it.
     Settings(Box<crate::host::Settings>),

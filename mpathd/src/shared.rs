@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use mpathd_core::view::View;
@@ -14,7 +14,6 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 /// Made once, before the threads; all hold it in an `Arc`.
 pub struct Shared {
     view: Mutex<View>,
-    generation: AtomicU64,
     changed: EventFd,
     probe_subscribers: AtomicU32,
     recording: AtomicBool,
@@ -27,7 +26,6 @@ impl Shared {
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
         Ok(Self {
             view: Mutex::default(),
-            generation: AtomicU64::new(0),
             changed: EventFd::from_flags(flags)?,
             probe_subscribers: AtomicU32::new(0),
             recording: AtomicBool::new(false),
@@ -46,22 +44,15 @@ impl Shared {
         };
         fill(&mut view);
         drop(view);
-        self.generation.fetch_add(1, Ordering::Release);
         // EAGAIN: the counter is at its maximum, so the reader is woken anyway.
         match self.changed.write(1) {
             Ok(_) | Err(_) => true,
         }
     }
 
-    /// A copy of the picture, and how often it had been published. Not for the fast thread.
-    pub fn view(&self) -> (u64, View) {
-        let generation = self.generation.load(Ordering::Acquire);
-        (generation, self.lock().clone())
-    }
-
-    /// Pictures published so far.
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+    /// A copy of the picture; `at` is zero until the engine has filled it. Not for the fast thread.
+    pub fn view(&self) -> View {
+        self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, View> {
@@ -123,7 +114,6 @@ mod tests {
         assert!(!shared.publish(|_| unreachable!("the reader has the picture")));
         drop(reader);
         assert!(shared.publish(|view| view.settled = true));
-        let (generation, view) = shared.view();
-        assert_eq!((generation, view.settled), (1, true));
+        assert!(shared.view().settled);
     }
 }

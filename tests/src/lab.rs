@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::clock::{self, Nanos};
 use crate::isolate;
 use crate::netns::{NetNs, batch};
+use crate::observe::link;
 use crate::ping::ping;
 use crate::valve::{Closed, Valves};
 use crate::wait_for;
@@ -292,7 +293,8 @@ impl Lab {
             .ifindex
     }
 
-    /// A port forwards only when the kernel's link watch has got to it.
+    /// A port forwards, and a NIC is told as running, only when the kernel's link watch has got to it: up to a
+    /// second after its carrier.
     fn wait_until_it_forwards(&self) {
         for n in 1..=self.targets.len() {
             for address in [format!("192.0.2.{n}"), format!("2001:db8::{n}")] {
@@ -300,10 +302,11 @@ impl Lab {
             }
         }
         for nic in 0..self.nics {
-            wait_for(&format!("carrier on eth{nic}"), READY_LIMIT, || {
-                let state =
-                    self.lan.expect("bridge", &["link", "show", "dev", &format!("sw{nic}")]);
-                if state.contains("state forwarding") { Ok(()) } else { Err(state) }
+            wait_for(&format!("forwarding to eth{nic}"), READY_LIMIT, || {
+                let port = self.lan.expect("bridge", &["link", "show", "dev", &format!("sw{nic}")]);
+                let nic = link(&self.host, &format!("eth{nic}")).operstate;
+                let ready = port.contains("state forwarding") && nic == "UP";
+                if ready { Ok(()) } else { Err((port, nic)) }
             });
         }
         if self.far.is_some() {

@@ -46,12 +46,7 @@ struct Device {
 pub fn addrs(namespace: &NetNs) -> Vec<Address> {
     all_addrs(namespace)
         .into_iter()
-        .filter(|it| {
-            it.ifname != "lo"
-                && (it.info.local.is_ipv4()
-                    || it.info.scope != "link"
-                    || !is_link_local(it.info.local))
-        })
+        .filter(|it| it.ifname != "lo" && !is_link_local(it.info.local))
         .collect()
 }
 

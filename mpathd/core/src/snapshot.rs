@@ -128,10 +128,9 @@ impl Engine {
 impl View {
     /// What the state file keeps.
     pub fn saved(&self) -> Saved {
-        use crate::view::InterfaceState;
         let members = self.interfaces.iter().map(|i| SavedMember {
             name: i.name,
-            failed: i.reason.is_some() && i.state != InterfaceState::Offline,
+            failed: i.reason.is_some(),
             active: i.active,
             offline: i.offline,
             met: i.met,

@@ -1,1 +1,106 @@
-fn main() {}
+//! `mpathd`: the daemon, and what is done to it from the command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use mpathd::cli::{check, options, release};
+use mpathd::config::DEFAULT_PATH;
+use mpathd::daemon::{self, Options};
+use mpathd::fast::alloc::Watched;
+use mpathd::slow::log::{Format, Log, Sink};
+
+#[global_allocator]
+static ALLOCATOR: Watched = Watched;
+
+/// IP multipathing: data addresses and routes move to healthy NICs, and return after repair.
+///
+/// Without a command: runs in the foreground, in the network namespace it is started in, until TERM.
+/// Addresses and routes stay when it ends.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    daemon: DaemonArguments,
+}
+
+#[derive(Args)]
+struct DaemonArguments {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    /// Configuration to run on where the first one is bad
+    #[arg(long, value_name = "FILE")]
+    fallback: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
+    /// Form of the log on stderr: text or json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<Format>,
+    /// Record what the engine is told, for a replay
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Places {
+    /// Directory of the control socket and the state file [default: $MPATHD_RUN_DIR or /run/mpathd]
+    #[arg(long, value_name = "DIR", default_value_os_t = options::default_run_dir(), hide_default_value = true)]
+    run_dir: PathBuf,
+    /// Directory on a BPF file system for pinned maps and links
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/mpathd")]
+    bpffs: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check a configuration file and say what it comes to; needs no root and no daemon
+    Check {
+        /// Configuration file
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+        config: PathBuf,
+    },
+    /// Remove every address, route, sysctl change and pin of mpathd
+    Release {
+        /// Leave the data addresses and routes on this interface, as ordinary ones
+        #[arg(long, value_name = "IF")]
+        keep_on: Option<String>,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        places: Places,
+    },
+}
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    match line.command {
+        Some(Command::Check { config }) => check::run(&config),
+        Some(Command::Release { keep_on, dry_run, places }) => release::run(&release::Options {
+            keep_on,
+            dry_run,
+            run_dir: places.run_dir,
+            bpffs: places.bpffs,
+        }),
+        None => run(line.daemon),
+    }
+}
+
+fn run(arguments: DaemonArguments) -> ExitCode {
+    let DaemonArguments { config, fallback, places, log_format, record } = arguments;
+    let log = Log::new(Sink::open(log_format));
+    let options =
+        Options { config, fallback, run_dir: places.run_dir, bpffs: places.bpffs, record };
+    match daemon::run(options, log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            for line in error.to_string().lines() {
+                eprintln!("mpathd: {line}");
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,6 +1,31 @@
 //! The configuration file: text -> checked types, with errors that name file, line, column and key.
+//!
+//! `read` takes the text apart (types, names, ranges: what one value can tell), `resolve` puts
+//! defaults in and `rules` holds what two values have to say to each other. Nothing here looks at
+//! the host; `mpathd check` does.
+
+mod address;
+mod duration;
+mod error;
+mod origin;
+mod raw;
+mod read;
+mod reader;
+mod resolve;
+mod rules;
+mod source;
+
+use std::io::ErrorKind;
+use std::path::Path;
 
 use mpathd_core::config::Config;
+
+pub use duration::{FDT_MAX, FDT_MIN, QUIET_MAX};
+pub use error::{ConfigError, Errors, Place, Problem};
+pub use origin::{Origin, Origins, key_path};
+
+/// Where the daemon and `mpathd check` look unless told otherwise.
+pub const DEFAULT_PATH: &str = "/etc/mpathd/mpathd.toml";
 
 /// Everything a configuration file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +35,8 @@ pub struct Settings {
     pub track_interfaces_only_with_groups: bool,
     pub realtime: Realtime,
     pub sysctls: Sysctls,
+    /// Where each value was written.
+    pub origins: Origins,
 }
 
 /// `realtime_priority`.
@@ -27,4 +54,27 @@ pub enum Sysctls {
     Set,
     /// A wrong value is reported, not changed.
     Check,
+}
+
+/// Reads and checks a file; one that is not there says nothing, which is right.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of its lines.
+pub fn load(path: &Path) -> Result<Settings, Errors> {
+    match std::fs::read(path) {
+        Ok(bytes) => parse(&bytes, path),
+        Err(error) if error.kind() == ErrorKind::NotFound => parse(b"", path),
+        Err(error) => Err(Errors::unreadable(path, &error)),
+    }
+}
+
+/// Checks the contents of a file; `path` is only named in the errors.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of its lines.
+pub fn parse(bytes: &[u8], path: &Path) -> Result<Settings, Errors> {
+    let (file, mut errors) = read::read(bytes, path.into());
+    rules::check(&file, &mut errors);
+    let settings = resolve::resolve(file);
+    Errors::unless_empty(errors).map_or(Ok(settings), Err)
 }

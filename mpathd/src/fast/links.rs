@@ -4,9 +4,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use mpathd_core::event::{Event, Link};
 use mpathd_core::ids::{IfName, Ifindex};
+use mpathd_core::time::Instant;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, setsockopt,
@@ -21,13 +23,16 @@ const MESSAGES_PER_TURN: usize = 64;
 const MESSAGE_MAX: usize = 32 * 1024;
 /// Some 1 000 notices, more than a host that makes namespaces sends while we sleep.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+/// Between two dumps that refused probes cause.
+const DOUBT_AGAIN: Duration = Duration::from_millis(100);
 
 pub(super) struct Links {
     socket: OwnedFd,
     message: Box<[u8]>,
     watched: Vec<Watched>,
-    /// Notices were lost, or it is the start: once the socket is empty, a dump is wanted.
+    /// Notices were lost or may be late, or it is the start: a dump is wanted.
     missed: bool,
+    doubted: Instant,
     /// The last turn read all there was.
     empty: bool,
     /// Dumps asked for and not told completely.
@@ -64,6 +69,7 @@ impl Links {
             message: vec![0; MESSAGE_MAX].into_boxed_slice(),
             watched: Vec::new(),
             missed: true,
+            doubted: Instant(0),
             empty: false,
             asked: 0,
         };
@@ -103,6 +109,18 @@ impl Links {
                     return;
                 }
             }
+        }
+    }
+
+    /// The device refuses frames though its link is said to run. The kernel tells a lost carrier at
+    /// once only if it has told none for a second (net/core/link_watch.c); a dump knows it already.
+    pub(super) fn doubt(&mut self, ifindex: Ifindex, now: Instant) {
+        let runs = |link: Link| link.ifindex == ifindex && link.running;
+        if self.watched.iter().any(|w| w.link.is_some_and(runs))
+            && now.since(self.doubted) >= DOUBT_AGAIN
+        {
+            self.doubted = now;
+            self.missed = true;
         }
     }
 

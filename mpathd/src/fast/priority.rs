@@ -5,9 +5,11 @@ use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// CPU time a real-time thread may use without one sleep; then the process is ended, for a runaway
-/// loop at this priority would take a core from everything else. us.
+/// CPU time a real-time thread may use without one sleep; then SIGXCPU ends the process, for a
+/// runaway loop at this priority would take a core from everything else. us.
 const RUNAWAY_US: u64 = 200_000;
+/// The same by SIGKILL, if the first was caught.
+const KILL_US: u64 = 1_000_000;
 
 /// What the thread runs at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +55,8 @@ impl fmt::Display for Outcome {
 }
 
 /// Gives the calling thread SCHED_FIFO at `priority` (1..=99; 0 = ordinary), exact timers, and the
-/// guard against a runaway loop. Never fails: what could not be had is in the outcome.
+/// guard against a runaway loop: what takes 200 ms of CPU in one piece, like reading the BTF of a
+/// kernel object, must be done before. Never fails: what could not be had is in the outcome.
 pub fn apply(priority: u8) -> Outcome {
     exact_timers();
     if priority == 0 {
@@ -102,7 +105,7 @@ fn fifo(priority: u8) -> Result<(), i32> {
 /// The limit is one of the process but counts per thread, and only for real-time ones (O19). Where
 /// it can't be set there is no guard, which harms nothing.
 fn guarded(outcome: Outcome) -> Outcome {
-    match setrlimit(Resource::RLIMIT_RTTIME, RUNAWAY_US, RUNAWAY_US) {
+    match setrlimit(Resource::RLIMIT_RTTIME, RUNAWAY_US, KILL_US) {
         Ok(()) | Err(_) => outcome,
     }
 }

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mpathd_core::config::MAX_TARGETS;
-use mpathd_core::event::{Done, Errno, Event};
+use mpathd_core::event::{Done, Errno, Event, Fate};
 use mpathd_core::ids::{Family, PathId, Seq};
 use mpathd_core::message::Severity;
-use mpathd_core::request::{Action, Notice, Op, PathKey};
+use mpathd_core::request::{Action, Notice, Op, PathKey, Round};
 use mpathd_core::time::Instant;
 use mpathd_core::view::View;
 
@@ -28,6 +28,7 @@ use super::socket::Buffer;
 use super::{Brain, Setup, alloc, clock, memory, priority, receive};
 use crate::messages::{Channel, Queues, ToFast, ToHost, ToSlow};
 use crate::shared::Shared;
+use crate::slow::state;
 
 /// Between two pictures, when a state has changed or only counters have.
 const PUBLISH_CHANGE: Duration = Duration::from_millis(20);
@@ -183,9 +184,6 @@ impl<B: Brain> Fast<B> {
     fn hear_links(&mut self, now: Instant) {
         let Self { links, channels, retired, desk, .. } = self;
         links.read(|event| hear_link(event, channels, retired, desk, now));
-        if links.wants_dump() && desk.queues.host.push(ToHost::DumpLinks).is_ok() {
-            links.dump_asked();
-        }
     }
 
     fn hear_queue(&mut self, now: Instant) {
@@ -272,23 +270,32 @@ impl<B: Brain> Fast<B> {
         }
     }
 
-    /// Whether there was anything to be done.
+    /// Whether anything was told to the brain on the way: its next deadline may have changed.
     fn carry_out(&mut self, now: Instant) -> bool {
-        let mut any = false;
+        let mut told = false;
         while let Some(action) = self.desk.brain.poll_action() {
-            any = true;
             match action {
                 Action::Round(round) => {
-                    let Self { channels, probing, desk, .. } = self;
-                    desk.counted = true;
-                    channels.send(&round, probing, |at, event| desk.tell(at, event));
+                    self.send(&round, now);
+                    told = true;
                 }
                 Action::Path { path, key } => self.set_path(path, key, now),
-                Action::Request(op) => self.desk.request(op, now),
+                Action::Request(op) => told |= !self.desk.request(op, now),
                 Action::Notice(notice) => self.desk.notice(notice, now),
             }
         }
-        any
+        told
+    }
+
+    fn send(&mut self, round: &Round, now: Instant) {
+        let Self { channels, probing, desk, links, .. } = self;
+        desk.counted = true;
+        channels.send(round, probing, |at, event| {
+            if matches!(event, Event::Sent { fate: Fate::Refused, .. }) {
+                links.doubt(round.ifindex, now);
+            }
+            desk.tell(at, event);
+        });
     }
 
     fn set_path(&mut self, path: PathId, key: Option<PathKey>, now: Instant) {
@@ -305,6 +312,9 @@ impl<B: Brain> Fast<B> {
     }
 
     fn keep_house(&mut self, now: Instant) {
+        if self.links.wants_dump() && self.desk.queues.host.push(ToHost::DumpLinks).is_ok() {
+            self.links.dump_asked();
+        }
         while let Some(channel) = self.retired.pop() {
             if let Err(ToHost::Close(back)) = self.desk.queues.host.push(ToHost::Close(channel)) {
                 self.retired.push(back);
@@ -369,14 +379,16 @@ impl<B: Brain> Desk<B> {
         self.brain.handle(now, event);
     }
 
-    fn request(&mut self, op: Op, now: Instant) {
+    /// `false` where the host thread hangs: the brain has been told, and asks again later.
+    fn request(&mut self, op: Op, now: Instant) -> bool {
         self.changed = true;
-        if self.queues.host.push(ToHost::Op(op)).is_err() {
-            // The host thread hangs; the engine asks again later.
+        let taken = self.queues.host.push(ToHost::Op(op)).is_ok();
+        if !taken {
             let result = Err(Errno(libc::EAGAIN));
             let done = Done { op: op.id, result, waited: Duration::ZERO, ran: Duration::ZERO };
             self.tell(now, Event::Done(done));
         }
+        taken
     }
 
     fn notice(&mut self, notice: Notice, now: Instant) {
@@ -405,4 +417,5 @@ fn reserve(view: &mut View, members: usize, paths: usize) {
     view.groups.reserve(members);
     view.instances.reserve(members * Family::ALL.len());
     view.targets.reserve(paths);
+    view.proven.reserve(paths + state::MAX_PROVEN);
 }

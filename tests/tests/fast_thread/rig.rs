@@ -136,14 +136,10 @@ impl Rig {
     /// Takes what the thread has said since; answers it as the host thread does.
     pub fn look(&mut self) -> &[Event] {
         while let Some(request) = self.queues.host.pop() {
-            match request {
-                ToHost::DumpLinks => {
-                    let links: Vec<_> =
-                        self.nics.iter().map(|nic| dumped(&self.host, nic)).collect();
-                    links.into_iter().for_each(|it| self.say(ToFast::Event(Event::Link(it))));
-                    self.say(ToFast::LinksDumped);
-                }
-                ToHost::Op(_) | ToHost::Close(_) | ToHost::Settings(_) | ToHost::Stop => {}
+            if matches!(request, ToHost::DumpLinks) {
+                let links: Vec<_> = self.nics.iter().map(|nic| dumped(&self.host, nic)).collect();
+                links.into_iter().for_each(|it| self.say(ToFast::Event(Event::Link(it))));
+                self.say(ToFast::LinksDumped);
             }
         }
         while let Some(message) = self.queues.slow.pop() {

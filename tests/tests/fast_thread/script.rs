@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mpathd::fast::Brain;
@@ -24,10 +24,10 @@ pub const FREEZE: Duration = Duration::from_millis(500);
 /// What the test sees and says.
 pub struct Control {
     pub journal: Queue<Event>,
-    pub lost: AtomicU64,
+    pub lost: Queue<(PathId, Seq)>,
     /// Probes wait until then.
     pub probing: AtomicBool,
-    /// Stand still once, right after sending a round.
+    /// Stand still once, at the end of a turn.
     pub freeze: AtomicBool,
     /// Allocate once.
     pub allocate: AtomicBool,
@@ -37,15 +37,11 @@ impl Control {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             journal: Queue::new(1 << 18).expect("an eventfd"),
-            lost: AtomicU64::new(0),
+            lost: Queue::new(1 << 16).expect("an eventfd"),
             probing: AtomicBool::new(false),
             freeze: AtomicBool::new(false),
             allocate: AtomicBool::new(false),
         })
-    }
-
-    pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
     }
 }
 
@@ -113,20 +109,17 @@ impl Brain for Script {
             _ => {}
         }
         assert!(self.control.journal.push(event).is_ok(), "the journal is full");
-        if matches!(event, Event::Sent { .. }) && self.control.freeze.swap(false, Ordering::Relaxed)
-        {
-            std::thread::sleep(FREEZE);
-        }
         if self.control.allocate.swap(false, Ordering::Relaxed) {
             std::hint::black_box(Box::new(7_u64));
         }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        let before = self.open.len();
-        self.open.retain(|(_, _, at)| at.is_none_or(|at| now.since(at) < LOST_AFTER));
-        let lost = (before - self.open.len()) as u64;
-        self.control.lost.fetch_add(lost, Ordering::Relaxed);
+        let Self { open, control, .. } = self;
+        open.retain(|(path, seq, at)| {
+            let waits = at.is_none_or(|at| now.since(at) < LOST_AFTER);
+            waits || control.lost.push((*path, *seq)).is_err()
+        });
         if !self.control.probing.load(Ordering::Relaxed) {
             self.next = Some(now + INTERVAL);
         } else if self.next.is_none_or(|next| next <= now) {
@@ -150,6 +143,10 @@ impl Brain for Script {
     fn fill(&self, view: &mut View, now: Instant) {
         view.at = now;
         view.settled = self.control.probing.load(Ordering::Relaxed);
+        // The last thing in a turn.
+        if self.control.freeze.swap(false, Ordering::Relaxed) {
+            std::thread::sleep(FREEZE);
+        }
     }
 
     fn stream_probes(&mut self, _: bool) {}

@@ -34,6 +34,9 @@ pub enum Wire {
     Congested,
 }
 
+/// Runs a call into the engine and counts what it allocates.
+pub type Watch = fn(&mut dyn FnMut()) -> usize;
+
 pub struct Nic {
     pub link: Link,
     pub wire: Wire,
@@ -66,8 +69,7 @@ pub struct Lan {
     pub kernel: Duration,
     /// Requests that are refused, with the errno.
     pub refuse: fn(&Request) -> Option<i32>,
-    /// Counts what a call into the engine allocates.
-    pub watch: Option<fn(&mut dyn FnMut()) -> usize>,
+    pub watch: Option<Watch>,
     pub allocated: usize,
     pub turns: usize,
     /// A NIC that hears nothing of one family (`true`: IPv6).
@@ -363,7 +365,8 @@ impl Lan {
         self.call(|engine| engine.handle(now, Event::Sent { path, seq, at: now, fate }));
         self.serial += 1;
         let Some(target) = self.targets.get(&key.target) else { return };
-        let lost = target.lose_one_in != 0 && scramble(self.serial) % target.lose_one_in == 0;
+        let lost =
+            target.lose_one_in != 0 && scramble(self.serial).is_multiple_of(target.lose_one_in);
         let deaf = self.deaf == Some((key.name, key.target.is_ipv6()));
         if up && target.alive && !lost && !deaf {
             let at = self.now + target.rtt;

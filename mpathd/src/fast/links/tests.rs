@@ -81,3 +81,24 @@ fn a_dump_is_wanted_at_start_once_the_socket_is_empty() {
     links.dump_asked();
     assert!(!links.wants_dump());
 }
+
+#[test]
+fn refused_probes_on_a_running_link_want_a_dump_now_and_then() {
+    let mut links = links(&["eth0"]);
+    notice(&mut links, &build::link("eth0", 7).done());
+    links.read(|_| {});
+    links.dump_asked();
+    let mut doubt = |ifindex, ms: u64| {
+        links.doubt(Ifindex(ifindex), Instant(ms * 1_000_000));
+        let wanted = links.wants_dump();
+        links.dump_asked();
+        wanted
+    };
+    assert!(!doubt(8, 1000), "not ours");
+    assert!(doubt(7, 1000));
+    assert!(!doubt(7, 1099));
+    assert!(doubt(7, 1100));
+    notice(&mut links, &build::link("eth0", 7).attribute(33, &[0]).done());
+    links.doubt(Ifindex(7), Instant(9_000_000_000));
+    assert!(!links.wants_dump(), "known to be down");
+}

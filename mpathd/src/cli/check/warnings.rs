@@ -1,0 +1,212 @@
+//! What will not work as the file says, or only with less protection than it seems to give.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use mpathd_core::config::{Group, Member, TestAddress};
+use mpathd_core::ids::{Family, IpNet};
+
+use super::host::{Host, Link, mac_text};
+use super::plan::{duration_text, pinned};
+use crate::config::Settings;
+
+/// Below, a single target's own delays are taken for failures.
+const TIGHT: Duration = Duration::from_secs(1);
+
+/// One line each: of the host as a whole, then group by group.
+pub fn all(settings: &Settings, host: &Host) -> Vec<String> {
+    let mut list = host.unknown.clone();
+    let groups = &settings.engine.groups;
+    if groups.is_empty() {
+        return list;
+    }
+    if host.arp_ignore >= 2 {
+        list.push(format!(
+            "net.ipv4.conf.all.arp_ignore is {}: moved addresses would not be answered for; set it \
+             to 0 or 1",
+            host.arp_ignore
+        ));
+    }
+    if host.arp_filter == 1 {
+        list.push(
+            "net.ipv4.conf.all.arp_filter is 1: ARP would be answered by route, not by interface; \
+             set it to 0"
+                .into(),
+        );
+    }
+    shared_subnets(groups, &mut list);
+    for group in groups {
+        of_group(group, host, &mut list);
+        addresses(group, host, &mut list);
+        for member in &group.members {
+            of_member(group, member, host, &mut list);
+        }
+        twins(group, host, &mut list);
+    }
+    consumed(groups, &mut list);
+    list
+}
+
+/// The kernel knows a route by destination and metric, so one subnet leads over one group.
+fn shared_subnets(groups: &[Group], list: &mut Vec<String>) {
+    let mut seen: BTreeMap<IpNet, &Group> = BTreeMap::new();
+    for group in groups {
+        for net in group.data.iter().map(IpNet::network) {
+            let other = seen.entry(net).or_insert(group);
+            if other.name != group.name {
+                list.push(format!(
+                    "groups {} and {} both have data addresses in {net}: traffic to it leaves by \
+                     one of them only",
+                    other.name, group.name
+                ));
+            }
+        }
+    }
+}
+
+fn of_group(group: &Group, host: &Host, list: &mut Vec<String>) {
+    let name = group.name;
+    if group.members.len() == 1 {
+        list.push(format!("group {name} has one interface: nothing can take over from it"));
+    }
+    if group.data.is_empty() {
+        list.push(format!("group {name} has no data address: it is watched, but nothing moves"));
+    }
+    let tests = group.members.iter().flat_map(|member| member.test.iter().flatten());
+    if tests.count() == 0 {
+        list.push(format!(
+            "group {name} has no test address: loss of link is seen, a path that breaks behind it \
+             is not; test_addresses = [\"link-local\"] probes at no cost in addresses"
+        ));
+    }
+    for family in Family::ALL {
+        let of_family = group.targets.iter().filter(|target| Family::of(**target) == family);
+        if of_family.count() == 1 && group.fdt < TIGHT {
+            list.push(format!(
+                "group {name} has one {family} target for an FDT of {}: if it is busy or limits \
+                 ICMP, that looks like a failure; add targets or raise failure_detection_time",
+                duration_text(group.fdt)
+            ));
+        }
+    }
+    if group.members.iter().all(|member| host.link(member.name.as_str()).is_none()) {
+        list.push(format!("group {name}: none of its interfaces is on this host"));
+    }
+}
+
+fn addresses(group: &Group, host: &Host, list: &mut Vec<String>) {
+    let tests = group.members.iter().flat_map(|member| member.test.iter().flatten());
+    let tests = tests.filter_map(|test| match test {
+        TestAddress::Static(net) => Some(*net),
+        TestAddress::LinkLocal => None,
+    });
+    for own in group.data.iter().copied().chain(tests) {
+        for there in host.addresses.iter().filter(|a| a.net.address == own.address && !a.ours) {
+            let device = host.name_of(there.ifindex);
+            list.push(format!(
+                "{} is on {device} already and not by mpathd, which will refuse to start: remove \
+                 it with `ip address del {} dev {device}` and from what sets it at boot",
+                own.address, there.net
+            ));
+        }
+    }
+}
+
+fn of_member(group: &Group, member: &Member, host: &Host, list: &mut Vec<String>) {
+    let name = member.name;
+    for family in Family::ALL {
+        let Some(test) = member.test(family) else { continue };
+        if pinned(group, family, test).is_some_and(|targets: Vec<IpAddr>| targets.is_empty()) {
+            list.push(format!(
+                "{name}: no target of group {} is on the subnet of its {family} test address, so it \
+                 is not probed from there",
+                group.name
+            ));
+        }
+    }
+    match host.link(name.as_str()) {
+        None => list.push(format!("{name} is not on this host; it joins when it appears")),
+        Some(link) => of_link(link, host, list),
+    }
+}
+
+fn of_link(link: &Link, host: &Host, list: &mut Vec<String>) {
+    let name = &link.name;
+    if !link.ethernet || link.point_to_point {
+        list.push(format!("{name} is not an Ethernet device; mpathd will not use it"));
+    }
+    if let Some(master) = link.master {
+        list.push(format!(
+            "{name} is a port of {}; mpathd will not use it: `ip link set {name} nomaster` releases \
+             it",
+            host.name_of(master)
+        ));
+    }
+    if !link.up {
+        list.push(format!("{name} is down; mpathd sets it up when it first meets it"));
+    } else if !link.carrier {
+        list.push(format!("{name} has no carrier"));
+    }
+    if host.networkd.contains(&link.ifindex) {
+        list.push(format!(
+            "{name} is configured by systemd-networkd, which removes what it has not set itself; \
+             give it a .network file with `[Link]` `Unmanaged=yes`"
+        ));
+    }
+}
+
+/// Members that fail together, or that the neighbours can't tell apart.
+fn twins(group: &Group, host: &Host, list: &mut Vec<String>) {
+    let links: Vec<&Link> =
+        group.members.iter().filter_map(|member| host.link(member.name.as_str())).collect();
+    for (number, one) in links.iter().enumerate() {
+        for other in &links[..number] {
+            if let Some(lower) = common_device(one, other, host) {
+                list.push(format!(
+                    "{} and {} both stand on {lower}: they fail together",
+                    other.name, one.name
+                ));
+            }
+            if !one.mac.is_empty() && one.mac == other.mac {
+                list.push(format!(
+                    "{} and {} have the same hardware address {}: give one of them its own, or \
+                     mpathd takes it offline",
+                    other.name,
+                    one.name,
+                    mac_text(&one.mac)
+                ));
+            }
+        }
+    }
+}
+
+fn common_device(one: &Link, other: &Link, host: &Host) -> Option<String> {
+    let stands_on = |upper: &Link, lower: &Link| upper.lower == Some((lower.ifindex, None));
+    if stands_on(one, other) {
+        return Some(other.name.clone());
+    }
+    if stands_on(other, one) {
+        return Some(one.name.clone());
+    }
+    match one.lower.filter(|lower| other.lower == Some(*lower))? {
+        (ifindex, None) => Some(host.name_of(ifindex)),
+        (_, Some(_)) => Some("one device of another network namespace".into()),
+    }
+}
+
+/// The first thing looked at during a failure is tcpdump (review O18).
+fn consumed(groups: &[Group], list: &mut Vec<String>) {
+    let members = groups.iter().flat_map(|group| &group.members);
+    let blind: Vec<&str> = members
+        .filter(|member| member.consume_replies && member.test.iter().any(Option::is_some))
+        .map(|member| member.name.as_str())
+        .collect();
+    if !blind.is_empty() {
+        list.push(format!(
+            "replies to probes are consumed on {}: tcpdump shows requests only; `ipmpstat -p` shows \
+             both, and consume_replies = false lets them pass",
+            blind.join(", ")
+        ));
+    }
+}

@@ -1,0 +1,183 @@
+//! `ipmpstat`: what the daemon sees, in the columns of behaviour file 7 or as JSON. Each mode is a
+//! pure function of a [`View`].
+
+pub mod address;
+pub mod args;
+pub mod group;
+pub mod interface;
+pub mod order;
+pub mod probe;
+pub mod screen;
+pub mod target;
+pub mod text;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use mpathd_core::time::Instant;
+use mpathd_core::view::View;
+use serde_json::{Value, json};
+
+use self::args::{Args, Mode, NoArgs, USAGE};
+use self::text::ms;
+use crate::cli::columns::{Column, FieldError, Layout, Printer, Row, fields};
+use crate::cli::daemon::{Daemon, Failure};
+use crate::cli::names::Names;
+
+/// What the tool knows of its surroundings.
+pub struct Setting<'a> {
+    pub run_dir: PathBuf,
+    /// hosts(5).
+    pub hosts: PathBuf,
+    /// Start of the tool, on the daemon's clock.
+    pub started: Instant,
+    /// Lines of the terminal.
+    pub screen: &'a dyn Fn() -> usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0}")]
+    Fields(#[from] FieldError),
+    #[error("{0}")]
+    Daemon(Failure),
+    #[error("cannot snapshot IPMP state: {0}")]
+    Snapshot(Failure),
+    #[error("probe-based failure detection is disabled")]
+    NoProbes,
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// All of `ipmpstat`: every error is 1, as in the original.
+pub fn run<D: Daemon>(
+    arguments: impl IntoIterator<Item = String>,
+    setting: &Setting<'_>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> ExitCode {
+    match Args::parse(arguments, setting.run_dir.clone()) {
+        Ok(args) => match show::<D>(&args, setting, out, err) {
+            Ok(()) => ExitCode::SUCCESS,
+            // The reader has seen enough: `ipmpstat -p | head`.
+            Err(Error::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(error) => tell(err, &format!("ipmpstat: {error}\n")),
+        },
+        Err(NoArgs::Help) => help(out, USAGE),
+        Err(NoArgs::Version) => help(out, concat!("ipmpstat ", env!("CARGO_PKG_VERSION"), "\n")),
+        Err(NoArgs::Usage) => tell(err, USAGE),
+        Err(NoArgs::Option(bad)) => tell(err, &format!("ipmpstat: {bad}\n{USAGE}")),
+        Err(error) => tell(err, &format!("ipmpstat: {error}\n")),
+    }
+}
+
+fn tell(err: &mut dyn Write, text: &str) -> ExitCode {
+    // Nobody is left to be told of an error here.
+    drop(err.write_all(text.as_bytes()));
+    ExitCode::FAILURE
+}
+
+fn help(out: &mut dyn Write, text: &str) -> ExitCode {
+    out.write_all(text.as_bytes()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+fn show<D: Daemon>(
+    args: &Args,
+    setting: &Setting<'_>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<(), Error> {
+    let layout = Layout::new(columns(args.mode), args.fields.as_deref(), args.parseable)?;
+    if !layout.ignored.is_empty() {
+        writeln!(err, "ipmpstat: ignoring unknown output {}", fields(&layout.ignored))?;
+    }
+    let names = if args.numeric { Names::numeric() } else { Names::load(&setting.hosts) };
+    let mut daemon = D::connect(&args.run_dir).map_err(Error::Daemon)?;
+    let view = daemon.snapshot().map_err(Error::Snapshot)?;
+    if args.mode == Mode::Probes {
+        return follow(daemon, &view, args, setting, layout, &names, out);
+    }
+    if args.json {
+        writeln!(out, "{:#}", as_json(args.mode, &view))?;
+        return Ok(());
+    }
+    let mut printer = Printer::new(layout, out, setting.screen);
+    for row in rows(args.mode, &view, &names) {
+        printer.row(&row)?;
+    }
+    Ok(())
+}
+
+fn follow<D: Daemon>(
+    daemon: D,
+    view: &View,
+    args: &Args,
+    setting: &Setting<'_>,
+    layout: Layout,
+    names: &Names,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    if !probe::enabled(view) {
+        return Err(Error::NoProbes);
+    }
+    let records = daemon.probes().map_err(Error::Daemon)?;
+    if args.json {
+        for record in records {
+            let record = record.map_err(Error::Daemon)?;
+            writeln!(out, "{}", probe::as_json(&record, setting.started))?;
+            out.flush()?;
+        }
+        return Ok(());
+    }
+    let mut printer = Printer::new(layout, out, setting.screen);
+    for record in records {
+        let record = record.map_err(Error::Daemon)?;
+        printer.row(&probe::row(&record, setting.started, names))?;
+    }
+    Ok(())
+}
+
+pub fn columns(mode: Mode) -> &'static [Column] {
+    match mode {
+        Mode::Addresses => address::COLUMNS,
+        Mode::Groups => group::COLUMNS,
+        Mode::Interfaces => interface::COLUMNS,
+        Mode::Probes => probe::COLUMNS,
+        Mode::Targets => target::COLUMNS,
+    }
+}
+
+/// Of every mode but -p, whose rows come one by one.
+pub fn rows(mode: Mode, view: &View, names: &Names) -> Vec<Row> {
+    match mode {
+        Mode::Addresses => address::rows(view, names),
+        Mode::Groups => group::rows(view),
+        Mode::Interfaces => interface::rows(view),
+        Mode::Targets => target::rows(view, names),
+        Mode::Probes => Vec::new(),
+    }
+}
+
+/// One object, the list under the name of the mode. Field names are stable: some may come, none go.
+pub fn as_json(mode: Mode, view: &View) -> Value {
+    let mut object = json!({
+        "settled": view.settled,
+        "lateness": {
+            "max_ms": ms(view.lateness.max),
+            "rounds_missed": view.lateness.rounds_missed,
+            "request_max_ms": ms(view.lateness.request_max),
+        },
+    });
+    match mode {
+        Mode::Addresses => object["addresses"] = address::as_json(view),
+        Mode::Groups => object["groups"] = group::as_json(view),
+        Mode::Interfaces => object["interfaces"] = interface::as_json(view),
+        Mode::Targets => {
+            object["instances"] = target::instances_as_json(view);
+            object["targets"] = target::as_json(view);
+        }
+        Mode::Probes => {}
+    }
+    object
+}

@@ -1,0 +1,103 @@
+//! From what was written to what holds: defaults filled in, origins noted.
+
+use std::time::Duration;
+
+use mpathd_core::config::{
+    Config, Datapath, Group, Member, ROUTE_METRIC, Route, TABLE_MAIN, TestAddress,
+};
+use mpathd_core::ids::Family;
+
+use super::origin::Origins;
+use super::raw::{self, Located};
+use super::{Realtime, Settings, Sysctls};
+
+/// The defaults of the contract.
+const FAILURE_DETECTION_TIME: Duration = Duration::from_secs(10);
+const QUIET_PERIOD: Duration = Duration::from_secs(40);
+
+/// Values of the whole file that groups and interfaces take over.
+struct Common {
+    fdt: Duration,
+    failback: bool,
+    quiet_period: Duration,
+    datapath: Datapath,
+    consume_replies: bool,
+}
+
+/// Right only for a file without errors.
+pub(super) fn resolve(file: raw::File) -> Settings {
+    let origins = &mut Origins::default();
+    let common = Common {
+        fdt: take(file.failure_detection_time, origins).unwrap_or(FAILURE_DETECTION_TIME),
+        failback: take(file.failback, origins).unwrap_or(true),
+        quiet_period: take(file.quiet_period, origins).unwrap_or(QUIET_PERIOD),
+        datapath: take(file.datapath, origins).unwrap_or_default(),
+        consume_replies: take(file.consume_replies, origins).unwrap_or(true),
+    };
+    let track = take(file.track_interfaces_only_with_groups, origins).unwrap_or(true);
+    let realtime = take(file.realtime_priority, origins).unwrap_or(Realtime::Auto);
+    let sysctls = take(file.sysctls, origins).unwrap_or(Sysctls::Set);
+    let groups = file.groups.into_iter().map(|g| group(g, &common, origins)).collect();
+    Settings {
+        engine: Config { groups },
+        track_interfaces_only_with_groups: track,
+        realtime,
+        sysctls,
+        origins: std::mem::take(origins),
+    }
+}
+
+fn take<T>(value: Option<Located<T>>, origins: &mut Origins) -> Option<T> {
+    value.map(|located| one(located, origins))
+}
+
+fn one<T>(Located { value, at }: Located<T>, origins: &mut Origins) -> T {
+    origins.note(at.key, at.place);
+    value
+}
+
+fn all<T>(values: Vec<Located<T>>, origins: &mut Origins) -> Vec<T> {
+    values.into_iter().map(|value| one(value, origins)).collect()
+}
+
+fn group(group: raw::Group, common: &Common, origins: &mut Origins) -> Group {
+    Group {
+        name: one(group.name, origins),
+        fdt: take(group.failure_detection_time, origins).unwrap_or(common.fdt),
+        failback: take(group.failback, origins).unwrap_or(common.failback),
+        quiet_period: common.quiet_period,
+        data: all(group.data, origins),
+        targets: all(group.targets, origins),
+        routes: group.routes.into_iter().map(|r| route(r, origins)).collect(),
+        members: group.interfaces.into_iter().map(|i| member(i, common, origins)).collect(),
+    }
+}
+
+fn route(route: raw::Route, origins: &mut Origins) -> Route {
+    origins.note(route.at.key, route.at.place);
+    Route {
+        to: route.to.value,
+        via: route.via.value,
+        metric: route.metric.map_or(ROUTE_METRIC, |m| m.value),
+        table: route.table.map_or(TABLE_MAIN, |t| t.value),
+        src: route.src.map(|s| s.value),
+    }
+}
+
+fn member(interface: raw::Interface, common: &Common, origins: &mut Origins) -> Member {
+    let mut test = [None; 2];
+    for address in all(interface.test, origins) {
+        let family = match address {
+            TestAddress::Static(net) => net.family(),
+            TestAddress::LinkLocal => Family::Inet6,
+        };
+        test[family as usize] = Some(address);
+    }
+    Member {
+        name: one(interface.name, origins),
+        standby: take(interface.standby, origins).unwrap_or(false),
+        test,
+        datapath: take(interface.datapath, origins).unwrap_or(common.datapath),
+        consume_replies: take(interface.consume_replies, origins).unwrap_or(common.consume_replies),
+    }
+}

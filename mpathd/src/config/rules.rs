@@ -1,0 +1,216 @@
+//! What the values of a file have to say to each other.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use mpathd_core::config::{MAX_MEMBERS, ROUTE_METRIC, TABLE_MAIN, TestAddress};
+use mpathd_core::ids::{Family, IfName, IpNet};
+
+use super::address::{family_name, is_link_local};
+use super::error::{ConfigError, Place, Problem};
+use super::origin::key_path;
+use super::raw::{File, Group, Interface, Located, Route};
+
+/// Adds what is wrong to `errors`.
+pub(super) fn check(file: &File, errors: &mut Vec<ConfigError>) {
+    let mut rules = Rules { own: Own::default(), errors };
+    rules.memberships(file);
+    rules.addresses(file);
+    for group in &file.groups {
+        rules.size(group);
+        rules.targets(group);
+        rules.routes(group);
+    }
+    rules.route_keys(file);
+}
+
+struct Rules<'e> {
+    own: Own,
+    errors: &'e mut Vec<ConfigError>,
+}
+
+/// The addresses that the file gives this host.
+#[derive(Default)]
+struct Own {
+    data: BTreeMap<IpAddr, Place>,
+    test: BTreeMap<IpAddr, Place>,
+}
+
+impl Own {
+    fn place(&self, address: IpAddr) -> Option<&Place> {
+        self.data.get(&address).or_else(|| self.test.get(&address))
+    }
+}
+
+impl Rules<'_> {
+    fn reject<T>(&mut self, value: &Located<T>, problem: Problem) {
+        self.errors.push(value.at.error(problem));
+    }
+
+    fn memberships(&mut self, file: &File) {
+        let mut seen: BTreeMap<IfName, (&Group, &Place)> = BTreeMap::new();
+        for group in &file.groups {
+            for interface in &group.interfaces {
+                let name = &interface.name;
+                if let Some((other, place)) = seen.get(&name.value) {
+                    let group = other.name.value.to_string();
+                    let place = (*place).clone();
+                    self.reject(name, Problem::InterfaceInTwoGroups { group, place });
+                } else {
+                    seen.insert(name.value, (group, &name.at.place));
+                }
+            }
+        }
+    }
+
+    fn addresses(&mut self, file: &File) {
+        for data in file.groups.iter().flat_map(|group| &group.data) {
+            match self.own.data.get(&data.value.address).cloned() {
+                Some(place) => self.reject(data, Problem::DataTwice(place)),
+                None => {
+                    self.own.data.insert(data.value.address, data.at.place.clone());
+                }
+            }
+        }
+        for interface in file.groups.iter().flat_map(|group| &group.interfaces) {
+            self.test_addresses(interface);
+        }
+    }
+
+    fn test_addresses(&mut self, interface: &Interface) {
+        let mut families = [false; 2];
+        for test in &interface.test {
+            let family = match test.value {
+                TestAddress::Static(net) => net.family(),
+                TestAddress::LinkLocal => Family::Inet6,
+            };
+            if std::mem::replace(&mut families[family as usize], true) {
+                self.reject(test, Problem::SecondTest(family_name(family)));
+            }
+            let TestAddress::Static(net) = test.value else { continue };
+            if let Some(place) = self.own.data.get(&net.address).cloned() {
+                self.reject(test, Problem::TestIsData(place));
+            } else if let Some(place) = self.own.test.get(&net.address).cloned() {
+                self.reject(test, Problem::TestTwice(place));
+            } else {
+                self.own.test.insert(net.address, test.at.place.clone());
+            }
+        }
+    }
+
+    fn size(&mut self, group: &Group) {
+        let count = group.interfaces.len();
+        if count == 0 && !group.incomplete {
+            let path = key_path(["groups", group.name.value.as_str()]);
+            self.reject(&group.name, Problem::NoInterface(path));
+        } else if count > MAX_MEMBERS {
+            self.reject(&group.name, Problem::TooManyMembers(count));
+        }
+    }
+
+    fn targets(&mut self, group: &Group) {
+        let mut seen: BTreeMap<IpAddr, &Place> = BTreeMap::new();
+        let tests = test_subnets(group);
+        for target in &group.targets {
+            let address = target.value;
+            if let Some(place) = seen.insert(address, &target.at.place) {
+                self.reject(target, Problem::TargetTwice(place.clone()));
+            } else if let Some(place) = self.own.place(address).cloned() {
+                self.reject(target, Problem::TargetIsOwn(place));
+            } else if group.incomplete || tests.iter().any(|net| net.contains(address)) {
+            } else if tests.is_empty() {
+                self.reject(target, Problem::TargetWithoutTest);
+            } else {
+                self.reject(target, Problem::TargetOffSubnet(list(&tests)));
+            }
+        }
+    }
+
+    fn routes(&mut self, group: &Group) {
+        for route in &group.routes {
+            let (to, via) = (route.to.value.family(), Family::of(route.via.value));
+            if to != via {
+                let problem = Problem::RouteFamilies { to: family_name(to), via: family_name(via) };
+                self.reject(&route.via, problem);
+                continue;
+            }
+            self.gateway(group, &route.via);
+            self.source(group, route);
+            if let Some(metric) = route.metric.as_ref().filter(|m| m.value == 0)
+                && to == Family::Inet6
+            {
+                self.reject(metric, Problem::MetricZero);
+            }
+        }
+    }
+
+    fn gateway(&mut self, group: &Group, via: &Located<IpAddr>) {
+        let subnets: Vec<IpNet> =
+            group.data.iter().map(|data| data.value.network()).chain(test_subnets(group)).collect();
+        if let Some(place) = self.own.place(via.value).cloned() {
+            self.reject(via, Problem::GatewayIsOwn(place));
+        } else if !is_link_local(via.value)
+            && !group.incomplete
+            && !subnets.iter().any(|net| net.contains(via.value))
+        {
+            self.reject(via, Problem::GatewayOffSubnet(list(&subnets)));
+        }
+    }
+
+    fn source(&mut self, group: &Group, route: &Route) {
+        let family = Family::of(route.via.value);
+        let data: Vec<IpNet> =
+            group.data.iter().map(|d| d.value).filter(|d| d.family() == family).collect();
+        if group.incomplete {
+        } else if data.is_empty() {
+            self.reject(&route.via, Problem::RouteWithoutData(family_name(family)));
+        } else if let Some(src) = &route.src
+            && !data.iter().any(|net| net.address == src.value)
+        {
+            self.reject(src, Problem::SourceNotData(family_name(family), list(&data)));
+        }
+    }
+
+    /// The kernel knows a route by destination, table and metric: two of ours would take turns.
+    fn route_keys(&mut self, file: &File) {
+        let mut seen: BTreeMap<(IpNet, u32, u32), &Place> = BTreeMap::new();
+        for route in file.groups.iter().flat_map(|group| &group.routes) {
+            let table = route.table.as_ref().map_or(TABLE_MAIN, |t| t.value);
+            let metric = route.metric.as_ref().map_or(ROUTE_METRIC, |m| m.value);
+            let key = (route.to.value, table, metric);
+            match seen.get(&key) {
+                Some(place) => self.reject(&route.to, Problem::RouteTwice((*place).clone())),
+                None => {
+                    seen.insert(key, &route.to.at.place);
+                }
+            }
+        }
+    }
+}
+
+/// Where targets may be. Of "link-local", fe80::/64: RFC 4291 2.5.6.
+fn test_subnets(group: &Group) -> Vec<IpNet> {
+    let link_local = IpNet { address: IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 0]), len: 64 };
+    let mut subnets: Vec<IpNet> = Vec::new();
+    for test in group.interfaces.iter().flat_map(|interface| &interface.test) {
+        let net = match test.value {
+            TestAddress::Static(net) => net.network(),
+            TestAddress::LinkLocal => link_local,
+        };
+        if !subnets.contains(&net) {
+            subnets.push(net);
+        }
+    }
+    subnets
+}
+
+/// Each once, in their order.
+fn list(nets: &[IpNet]) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for text in nets.iter().map(IpNet::to_string) {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    if texts.is_empty() { "there is none".into() } else { texts.join(", ") }
+}

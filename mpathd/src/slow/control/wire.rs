@@ -1,0 +1,246 @@
+//! What travels over the control socket. The picture goes out as the engine's `View` serializes;
+//! the types here that nobody makes describe it to a client that asks, and a test holds them
+//! against what is sent. Varlink can't name `xdp-generic`, so words with a hyphen are strings.
+
+use std::net::IpAddr;
+
+use mpathd_core::ids::{Family, IfName};
+use mpathd_core::view::View;
+use serde::{Deserialize, Serialize};
+use zlink::introspect::{self, CustomType, Type};
+
+pub(crate) const INTERFACE: &str = "org.mpathd.Control";
+
+/// One probe that was answered or given up. Times on CLOCK_MONOTONIC, ns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeRecord {
+    pub interface: IfName,
+    pub family: Family,
+    pub target: IpAddr,
+    pub seq: u16,
+    pub sent_ns: u64,
+    /// Absent when lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_ns: Option<u64>,
+    pub processed_ns: u64,
+    /// Smoothed round-trip time and mean deviation of the path; 0 = none yet.
+    pub srtt_ns: u64,
+    pub rttvar_ns: u64,
+}
+
+/// Why a call was refused.
+#[derive(Clone, Debug, PartialEq, Eq, zlink::ReplyError, introspect::ReplyError)]
+#[zlink(interface = "org.mpathd.Control")]
+pub(crate) enum ControlError {
+    /// Only root, the daemon's own user and this group may change anything.
+    PermissionDenied {
+        group: String,
+    },
+    /// Not a member of any group.
+    UnknownInterface {
+        interface: String,
+    },
+    /// No other functioning interface is in its group.
+    NoRedundancy {
+        interface: String,
+    },
+    AlreadyOffline {
+        interface: String,
+    },
+    NotOffline {
+        interface: String,
+    },
+    /// The engine has not answered within 5 s.
+    NoAnswer,
+    /// Somebody else has the places; try later.
+    TooManyConnections,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(super) struct Picture(pub(super) View);
+
+impl Type for Picture {
+    const TYPE: &'static zlink::idl::Type<'static> = described::Picture::TYPE;
+}
+
+impl Type for ProbeRecord {
+    const TYPE: &'static zlink::idl::Type<'static> = described::Probe::TYPE;
+}
+
+pub(super) mod described {
+    #![allow(dead_code, reason = "these types describe, they are never made")]
+    use super::{CustomType, Type};
+
+    #[derive(Type)]
+    pub(crate) struct Probe {
+        interface: String,
+        family: Family,
+        target: String,
+        seq: u16,
+        sent_ns: u64,
+        received_ns: Option<u64>,
+        processed_ns: u64,
+        srtt_ns: u64,
+        rttvar_ns: u64,
+    }
+
+    #[derive(Type)]
+    pub(crate) struct Picture {
+        /// When it was taken, CLOCK_MONOTONIC, ns.
+        at: u64,
+        settled: bool,
+        groups: Vec<Group>,
+        interfaces: Vec<Interface>,
+        addresses: Vec<Address>,
+        instances: Vec<Instance>,
+        targets: Vec<Target>,
+        /// Targets that have answered this host.
+        proven: Vec<String>,
+        lateness: Lateness,
+    }
+
+    #[derive(CustomType)]
+    pub(crate) struct Span {
+        secs: u64,
+        nanos: u32,
+    }
+
+    #[derive(CustomType)]
+    #[zlink(rename_all = "lowercase")]
+    pub(crate) enum Family {
+        Inet,
+        Inet6,
+    }
+
+    #[derive(CustomType)]
+    pub(crate) struct Group {
+        name: String,
+        state: GroupState,
+        /// Achieved failure detection time; null while nobody probes.
+        fdt: Option<Span>,
+        fdt_requested: Span,
+        failback: bool,
+    }
+
+    #[derive(CustomType)]
+    #[zlink(rename_all = "lowercase")]
+    pub(crate) enum GroupState {
+        Ok,
+        Degraded,
+        Failed,
+    }
+
+    #[derive(CustomType)]
+    pub(crate) struct Interface {
+        name: String,
+        group: String,
+        ifindex: Option<u32>,
+        active: bool,
+        inactive: bool,
+        standby: bool,
+        down: bool,
+        duplicate_mac: bool,
+        offline: bool,
+        /// Its link has been set up by mpathd once.
+        met: bool,
+        link: LinkState,
+        probe: ProbeState,
+        state: InterfaceState,
+        /// Families that are dead while the interface is ok: inet, inet6.
+        degraded: Vec<bool>,
+        /// link, probes, transmit-stuck, removed, offline or duplicate-mac.
+        reason: Option<String>,
+        /// CLOCK_MONOTONIC, ns.
+        since: u64,
+        /// xdp, tcx, xdp-generic or socket.
+        receive: Option<String>,
+        damped: Option<Span>,
+    }
+
+    #[derive(CustomType)]
+    #[zlink(rename_all = "lowercase")]
+    pub(crate) enum LinkState {
+        Up,
+        Down,
+        Unknown,
+    }
+
+    #[derive(CustomType)]
+    #[zlink(rename_all = "lowercase")]
+    pub(crate) enum ProbeState {
+        Ok,
+        Failed,
+        Unknown,
+        Disabled,
+    }
+
+    #[derive(CustomType)]
+    #[zlink(rename_all = "lowercase")]
+    pub(crate) enum InterfaceState {
+        Ok,
+        Failed,
+        Unknown,
+        Offline,
+    }
+
+    #[derive(CustomType)]
+    pub(crate) struct Address {
+        address: String,
+        group: String,
+        up: bool,
+        inbound: Option<String>,
+        wanted: Option<String>,
+    }
+
+    #[derive(CustomType)]
+    pub(crate) struct Instance {
+        interface: String,
+        family: Family,
+        mode: TargetMode,
+        test: Option<String>,
+        interval: Span,
+        rounds_missed: u32,
+    }
+
+    #[derive(CustomType)]
+    #[zlink(rename_all = "lowercase")]
+    pub(crate) enum TargetMode {
+        Disabled,
+        Pinned,
+        Routes,
+        Multicast,
+        Neighbors,
+    }
+
+    #[derive(CustomType)]
+    pub(crate) struct Target {
+        interface: String,
+        family: Family,
+        target: String,
+        state: TargetState,
+        path: u16,
+        sent: u64,
+        acked: u64,
+        lost: u64,
+        srtt: u64,
+        rttvar: u64,
+        /// CLOCK_MONOTONIC, ns.
+        last_reply: Option<u64>,
+    }
+
+    #[derive(CustomType)]
+    #[zlink(rename_all = "lowercase")]
+    pub(crate) enum TargetState {
+        Active,
+        Unproven,
+        Dead,
+    }
+
+    #[derive(CustomType)]
+    pub(crate) struct Lateness {
+        max: Span,
+        rounds_missed: u64,
+        request_max: Span,
+    }
+}

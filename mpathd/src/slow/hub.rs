@@ -1,0 +1,118 @@
+//! What the tasks of the slow thread share: the way to the engine and the stream of probes. Lives
+//! on that thread alone.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mpathd_core::event::{Command, Event};
+use mpathd_core::ids::Family;
+use mpathd_core::request::{CommandError, ProbeOutcome};
+use mpathd_core::view::View;
+use tokio::sync::{broadcast, oneshot};
+
+use super::control::ProbeRecord;
+use crate::messages::{Queues, ToFast};
+use crate::shared::Shared;
+
+/// The engine answers at once; longer means that its thread hangs.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Probes a reader may lag behind before it loses some: 1.4 s of 720 a second.
+const PROBES: usize = 1024;
+
+type Answer = Result<(), CommandError>;
+
+pub(super) struct Hub {
+    shared: Arc<Shared>,
+    queues: Queues,
+    /// One for each command under way. The engine answers in order, so also who has given up
+    /// waiting keeps its place.
+    asking: RefCell<VecDeque<oneshot::Sender<Answer>>>,
+    probes: broadcast::Sender<ProbeRecord>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoAnswer;
+
+impl Hub {
+    pub(super) fn new(shared: Arc<Shared>, queues: Queues) -> Self {
+        let probes = broadcast::Sender::new(PROBES);
+        Self { shared, queues, asking: RefCell::default(), probes }
+    }
+
+    pub(super) fn view(&self) -> View {
+        self.shared.view()
+    }
+
+    pub(super) async fn command(&self, command: Command) -> Result<Answer, NoAnswer> {
+        self.queues.fast.push(ToFast::Event(Event::Command(command))).map_err(|_| NoAnswer)?;
+        let (sender, receiver) = oneshot::channel();
+        self.asking.borrow_mut().push_back(sender);
+        match tokio::time::timeout(ANSWER, receiver).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(NoAnswer),
+        }
+    }
+
+    /// The engine's answer to the oldest command. `false`: nobody asked.
+    pub(super) fn answer(&self, answer: Answer) -> bool {
+        let Some(asking) = self.asking.borrow_mut().pop_front() else { return false };
+        match asking.send(answer) {
+            // An error: who asked has given up waiting.
+            Ok(()) | Err(_) => true,
+        }
+    }
+
+    pub(super) fn probe(&self, outcome: &ProbeOutcome) {
+        // An error says that nobody reads, which is no news.
+        match self.probes.send(record(outcome)) {
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    pub(super) fn subscribe(&self) -> Subscription {
+        self.shared.subscribe_probes();
+        Subscription { shared: Arc::clone(&self.shared), probes: self.probes.subscribe() }
+    }
+}
+
+/// A reader of probes; the engine tells of them while there is one.
+pub(super) struct Subscription {
+    shared: Arc<Shared>,
+    probes: broadcast::Receiver<ProbeRecord>,
+}
+
+impl Subscription {
+    /// `None` when the daemon stops. What a slow reader has missed is left out.
+    pub(super) async fn next(&mut self) -> Option<ProbeRecord> {
+        loop {
+            match self.probes.recv().await {
+                Ok(record) => return Some(record),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.shared.unsubscribe_probes();
+    }
+}
+
+fn record(outcome: &ProbeOutcome) -> ProbeRecord {
+    ProbeRecord {
+        interface: outcome.interface,
+        family: Family::of(outcome.target),
+        target: outcome.target,
+        seq: outcome.seq.0,
+        sent_ns: outcome.sent.0,
+        received_ns: outcome.received.map(|at| at.0),
+        processed_ns: outcome.processed.0,
+        srtt_ns: outcome.srtt,
+        rttvar_ns: outcome.rttvar,
+    }
+}

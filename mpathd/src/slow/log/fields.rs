@@ -1,0 +1,181 @@
+//! The fields of a message (contract, Log), and its evidence in words.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mpathd_core::ids::{GroupName, IfName};
+use mpathd_core::message::{Evidence, Message, Reason};
+use serde_json::Value;
+
+type Fields = Vec<(&'static str, Value)>;
+
+/// All fields but the running number. `groups`: for messages that name an interface only.
+pub(super) fn of(message: &Message, groups: &BTreeMap<IfName, GroupName>) -> Fields {
+    let mut fields = vec![("MPATHD_EVENT", Value::from(message.event()))];
+    let subject = Subject::of(message);
+    let group = subject.group.or_else(|| groups.get(&subject.interface?).copied());
+    put(&mut fields, "MPATHD_GROUP", group);
+    put(&mut fields, "MPATHD_INTERFACE", subject.interface);
+    details(&mut fields, message);
+    if let Some(evidence) = evidence(message) {
+        put(&mut fields, "MPATHD_REASON", Some(evidence.reason));
+        if evidence.reason == Reason::Probes {
+            let targets = format!("{} of {}", evidence.silent, evidence.counted);
+            put(&mut fields, "MPATHD_TARGETS", Some(targets));
+        }
+        if let Some(age) = evidence.last_reply {
+            fields.push(("MPATHD_LAST_REPLY", ms(age).into()));
+        }
+        fields.push(("MPATHD_DETECTED_MS", ms(evidence.detected).into()));
+        put(&mut fields, "MPATHD_EVIDENCE", Some(words(evidence)));
+    }
+    fields
+}
+
+pub(super) fn evidence(message: &Message) -> Option<&Evidence> {
+    match message {
+        Message::InterfaceFailed { evidence, .. } | Message::FamilyFailed { evidence, .. } => {
+            Some(evidence)
+        }
+        _ => None,
+    }
+}
+
+/// As an administrator would say it: `probes: 3 of 3 targets silent, last reply 952 ms before,
+/// link up`.
+pub(super) fn words(evidence: &Evidence) -> String {
+    let reason = evidence.reason;
+    let last = match evidence.last_reply {
+        Some(age) => format!("last reply {} ms before", ms(age)),
+        None => "no reply ever".to_owned(),
+    };
+    match reason {
+        // A link that is down would have been the reason.
+        Reason::Probes => {
+            let Evidence { silent, counted, .. } = evidence;
+            format!("{reason}: {silent} of {counted} targets silent, {last}, link up")
+        }
+        Reason::TransmitStuck => {
+            let stuck = ms(evidence.detected);
+            format!("{reason}: the device has sent nothing for {stuck} ms, {last}, link up")
+        }
+        Reason::Link => format!("{reason}: down"),
+        Reason::Removed => format!("{reason}: the interface is gone"),
+        Reason::Offline => format!("{reason}: by an administrator"),
+        Reason::DuplicateMac => {
+            format!("{reason}: another interface of the group has the same hardware address")
+        }
+    }
+}
+
+/// Whom a message is about.
+#[derive(Default)]
+struct Subject {
+    interface: Option<IfName>,
+    group: Option<GroupName>,
+}
+
+impl Subject {
+    fn of(message: &Message) -> Self {
+        let (interface, group) = match *message {
+            Message::InterfaceFailed { interface, group, .. }
+            | Message::InterfaceRepaired { interface, group }
+            | Message::GroupUsable { interface, group }
+            | Message::FamilyFailed { interface, group, .. }
+            | Message::FamilyRepaired { interface, group, .. }
+            | Message::Standby { interface, group, .. }
+            | Message::CannotMeetFdt { interface, group, .. }
+            | Message::ImprovedFdt { interface, group, .. } => (Some(interface), Some(group)),
+            Message::GroupFailed { group } | Message::FamilySilent { group, .. } => {
+                (None, Some(group))
+            }
+            Message::LinkDown { interface }
+            | Message::LinkUp { interface }
+            | Message::LinkFlapping { interface }
+            | Message::Offline { interface, .. }
+            | Message::FirstReply { interface, .. }
+            | Message::TargetDead { interface, .. }
+            | Message::TargetAlive { interface, .. }
+            | Message::ReturnDamped { interface, .. }
+            | Message::NoTestAddress { interface }
+            | Message::Removed { interface, .. }
+            | Message::Unfit { interface, .. }
+            | Message::Receiving { interface, .. }
+            | Message::Moved { to: interface, .. } => (Some(interface), None),
+            Message::Drift { interface, .. } => (interface, None),
+            Message::RequestFailed { .. } | Message::Late { .. } => (None, None),
+        };
+        Self { interface, group }
+    }
+}
+
+fn details(fields: &mut Fields, message: &Message) {
+    match *message {
+        Message::FamilyFailed { family, .. }
+        | Message::FamilyRepaired { family, .. }
+        | Message::FamilySilent { family, .. }
+        | Message::Removed { family, .. } => put(fields, "MPATHD_FAMILY", Some(family)),
+        Message::Moved { address, from, to, took } => {
+            put(fields, "MPATHD_ADDRESS", Some(address));
+            put(fields, "MPATHD_FROM", from);
+            put(fields, "MPATHD_TO", Some(to));
+            fields.push(("MPATHD_TOOK_MS", ms(took).into()));
+        }
+        Message::FirstReply { target, .. }
+        | Message::TargetDead { target, .. }
+        | Message::TargetAlive { target, .. } => put(fields, "MPATHD_TARGET", Some(target)),
+        Message::CannotMeetFdt { family, requested, now, target, .. } => {
+            put(fields, "MPATHD_FAMILY", Some(family));
+            put(fields, "MPATHD_TARGET", Some(target));
+            fields.push(("MPATHD_FROM", ms(requested).into()));
+            fields.push(("MPATHD_TO", ms(now).into()));
+        }
+        Message::ImprovedFdt { family, now, .. } => {
+            put(fields, "MPATHD_FAMILY", Some(family));
+            fields.push(("MPATHD_TO", ms(now).into()));
+        }
+        Message::RequestFailed { errno, .. } => fields.push(("MPATHD_ERRNO", errno.0.into())),
+        Message::Drift { address, .. } => put(fields, "MPATHD_ADDRESS", Some(address)),
+        Message::Late { by, missed } => {
+            fields.push(("MPATHD_LATE_MS", ms(by).into()));
+            fields.push(("MPATHD_ROUNDS_MISSED", missed.into()));
+        }
+        _ => {}
+    }
+}
+
+fn put(fields: &mut Fields, name: &'static str, value: Option<impl ToString>) {
+    fields.extend(value.map(|value| (name, Value::from(value.to_string()))));
+}
+
+/// Whole microseconds of a span, in ms.
+fn ms(span: Duration) -> f64 {
+    span.as_micros() as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_words() {
+        let evidence = |reason, last_reply| Evidence {
+            reason,
+            silent: 2,
+            counted: 2,
+            last_reply,
+            detected: Duration::from_micros(10_500),
+        };
+        let said = |reason, last| words(&evidence(reason, last));
+        assert_eq!(said(Reason::Link, None), "link: down");
+        assert_eq!(
+            said(Reason::Probes, None),
+            "probes: 2 of 2 targets silent, no reply ever, link up"
+        );
+        assert_eq!(
+            said(Reason::TransmitStuck, Some(Duration::from_millis(12))),
+            "transmit-stuck: the device has sent nothing for 10.5 ms, last reply 12 ms before, \
+             link up"
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! The state file DIR/state.json: the record of what is ours and what the engine must know after a
+//! restart (design 5, Ownership). Only the slow thread writes it; `mpathd release` reads it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mpathd_core::config::{Config, TestAddress};
+use mpathd_core::ids::{IfName, IpNet};
+use mpathd_core::state::Saved;
+use mpathd_core::view::View;
+use serde::{Deserialize, Serialize};
+
+use crate::messages::SysctlKey;
+
+/// Of the file's format; another one is not read.
+pub const VERSION: u32 = 1;
+/// A host that has seen more targets forgets the oldest.
+pub const MAX_PROVEN: usize = 256;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    pub version: u32,
+    pub core: Saved,
+    /// Values that were there before ours.
+    #[serde(default)]
+    pub sysctls: Vec<OldSysctl>,
+    /// Addresses of ours on this host.
+    #[serde(default)]
+    pub addresses: Vec<OwnAddress>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            core: Saved::default(),
+            sysctls: Vec::new(),
+            addresses: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldSysctl {
+    pub interface: IfName,
+    pub key: SysctlKey,
+    pub old: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnAddress {
+    pub interface: IfName,
+    pub address: IpNet,
+}
+
+/// What `load` found.
+#[derive(Debug)]
+pub struct Loaded {
+    pub state: State,
+    /// Why the file could not be used, in words for the log; it was set aside.
+    pub damage: Option<String>,
+}
+
+/// Reads DIR/state.json. A missing file is a first start; one that can't be used is renamed to
+/// state.json.bad and reported, for a daemon that doesn't start helps nobody.
+pub fn load(run_dir: &Path) -> Loaded {
+    let path = path(run_dir);
+    let problem = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Loaded { state: State::default(), damage: None };
+        }
+        Err(error) => error.to_string(),
+        Ok(bytes) => match parse(&bytes) {
+            Ok(state) => return Loaded { state, damage: None },
+            Err(problem) => problem,
+        },
+    };
+    let bad = path.with_extension("json.bad");
+    let fate = match fs::rename(&path, &bad) {
+        Ok(()) => format!("set aside as {}", bad.display()),
+        Err(error) => format!("and can't be set aside: {error}"),
+    };
+    let damage = Some(format!("{} is not usable ({problem}); {fate}", path.display()));
+    Loaded { state: State::default(), damage }
+}
+
+fn parse(bytes: &[u8]) -> Result<State, String> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    let head: Head = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    if head.version != VERSION {
+        return Err(format!("version {}, this mpathd reads {VERSION}", head.version));
+    }
+    serde_json::from_slice(bytes).map_err(|e| e.to_string())
+}
+
+fn path(run_dir: &Path) -> PathBuf {
+    run_dir.join("state.json")
+}
+
+/// Keeps the file in step with the engine.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    path: PathBuf,
+    state: State,
+    written: Option<State>,
+    tests: Vec<OwnAddress>,
+}
+
+impl Keeper {
+    /// `loaded` is what the daemon started from; nothing of it is lost until the engine knows
+    /// better.
+    pub(super) fn new(run_dir: &Path, loaded: State, config: &Config) -> Self {
+        let tests = config.groups.iter().flat_map(|group| &group.members).flat_map(|member| {
+            member.test.iter().filter_map(|test| match test {
+                Some(TestAddress::Static(address)) => {
+                    Some(OwnAddress { interface: member.name, address: *address })
+                }
+                Some(TestAddress::LinkLocal) | None => None,
+            })
+        });
+        Self { path: path(run_dir), tests: tests.collect(), state: loaded, written: None }
+    }
+
+    /// Takes over what the picture says.
+    pub(super) fn observe(&mut self, view: &View) {
+        self.state.core = saved(&self.state.core, view);
+        let present = |name| view.interfaces.iter().any(|i| i.name == name && i.ifindex.is_some());
+        let data = view
+            .addresses
+            .iter()
+            .filter_map(|row| Some(OwnAddress { interface: row.inbound?, address: row.address }));
+        let tests = self.tests.iter().copied().filter(|test| present(test.interface));
+        let mut now: Vec<_> = data.chain(tests).collect();
+        if !view.settled {
+            // What an earlier daemon left behind is ours until it has been taken away.
+            now.extend(
+                self.state
+                    .addresses
+                    .iter()
+                    .filter(|old| !now.contains(old))
+                    .copied()
+                    .collect::<Vec<_>>(),
+            );
+        }
+        self.state.addresses = now;
+    }
+
+    /// The first value is the administrator's; later ones may be ours.
+    pub(super) fn sysctl(&mut self, interface: IfName, key: SysctlKey, old: i32) {
+        let known = |s: &OldSysctl| s.interface == interface && s.key == key;
+        if !self.state.sysctls.iter().any(known) {
+            self.state.sysctls.push(OldSysctl { interface, key, old });
+        }
+    }
+
+    /// Writes the file if it differs from what was written last. Atomic by renaming; no fsync,
+    /// for the directory is on a tmpfs and what it says is void after a reboot.
+    ///
+    /// # Errors
+    /// Whatever writing or renaming says; the next change tries again.
+    pub(super) fn write(&mut self) -> io::Result<bool> {
+        if self.written.as_ref() == Some(&self.state) {
+            return Ok(false);
+        }
+        let mut text = serde_json::to_vec_pretty(&self.state)?;
+        text.push(b'\n');
+        let temporary = self.path.with_extension("json.new");
+        fs::write(&temporary, text)?;
+        fs::rename(&temporary, &self.path)?;
+        self.written = Some(self.state.clone());
+        Ok(true)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// What the picture says, and what it can't know: where an address was that is nowhere now.
+/// An address that is nowhere now keeps its last known binding.
+fn saved(before: &Saved, view: &View) -> Saved {
+    let mut saved = view.saved();
+    let nowhere = view.addresses.iter().filter(|row| row.inbound.is_none());
+    let last = |address| before.bindings.iter().find(|binding| binding.address == address);
+    saved.bindings.extend(nowhere.filter_map(|row| last(row.address.address)).copied());
+    saved.proven.drain(..saved.proven.len().saturating_sub(MAX_PROVEN));
+    saved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let dir = sample::dir("state-round-trip");
+        let mut keeper = Keeper::new(&dir, State::default(), &sample::config());
+        keeper.observe(&sample::view());
+        keeper.sysctl(sample::name("eth0"), SysctlKey::ArpIgnore, 0);
+        keeper.sysctl(sample::name("eth0"), SysctlKey::ArpIgnore, 1);
+        assert!(keeper.write().unwrap());
+        assert!(!keeper.write().unwrap(), "nothing has changed");
+
+        let Loaded { state, damage: None } = load(&dir) else { panic!("damaged") };
+        assert_eq!(state, keeper.state);
+        assert_eq!(state.sysctls[0].old, 0, "the administrator's value");
+        let eth0 = &state.core.members[0];
+        assert!(eth0.failed && !eth0.offline && eth0.met);
+        assert_eq!(state.core.bindings[0].interface, sample::name("eth1"));
+        assert_eq!(state.core.proven, [sample::target(1)]);
+        let ours: Vec<_> = state.addresses.iter().map(|a| a.address.to_string()).collect();
+        assert_eq!(ours, ["192.0.2.50/24", "192.0.2.11/24"]);
+    }
+
+    #[test]
+    fn a_binding_is_remembered_while_its_address_is_nowhere() {
+        let dir = sample::dir("state-binding");
+        let mut keeper = Keeper::new(&dir, State::default(), &sample::config());
+        let mut view = sample::view();
+        keeper.observe(&view);
+        view.addresses[0].inbound = None;
+        keeper.observe(&view);
+        assert_eq!(keeper.state.core.bindings[0].interface, sample::name("eth1"));
+    }
+
+    #[test]
+    fn a_damaged_file_is_set_aside() {
+        let dir = sample::dir("state-damage");
+        assert!(load(&dir).damage.is_none(), "a missing file is a first start");
+        for bad in ["{\"version\":1,\"core\":{\"mem", "{\"version\":99}", ""] {
+            fs::write(dir.join("state.json"), bad).unwrap();
+            let loaded = load(&dir);
+            assert_eq!(loaded.state, State::default());
+            assert!(loaded.damage.unwrap().contains("state.json.bad"));
+            assert_eq!(fs::read_to_string(dir.join("state.json.bad")).unwrap(), bad);
+            assert!(!dir.join("state.json").exists());
+        }
+    }
+}

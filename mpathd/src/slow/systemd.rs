@@ -1,0 +1,166 @@
+//! What systemd is told: READY, STOPPING, a line of status, and that the fast loop turns.
+
+use std::time::Duration;
+
+use mpathd_core::time::Instant;
+use mpathd_core::view::{GroupState, InterfaceState, View};
+use sd_notify::NotifyState;
+
+/// READY comes then at the latest, with what is missing (contract, READY).
+pub(super) const READY_WITHIN: Duration = Duration::from_secs(5);
+
+type Send = dyn FnMut(&[NotifyState<'_>]);
+
+pub(super) struct Systemd {
+    send: Box<Send>,
+    ready: bool,
+    status: String,
+    /// Between two pings; half of WatchdogSec (sd_watchdog_enabled(3)).
+    ping: Option<Duration>,
+    pinged: Option<Instant>,
+}
+
+impl Systemd {
+    /// Whom the environment names; nobody, when systemd is not there.
+    pub(super) fn from_env() -> Self {
+        let send = |states: &[NotifyState<'_>]| {
+            // Not to be reached now: the next state tells more than this one.
+            match sd_notify::notify(states) {
+                Ok(()) | Err(_) => {}
+            }
+        };
+        Self::new(Box::new(send), sd_notify::watchdog_enabled())
+    }
+
+    fn new(send: Box<Send>, watchdog: Option<Duration>) -> Self {
+        let ping = watchdog.map(|limit| limit / 2);
+        Self { send, ready: false, status: String::new(), ping, pinged: None }
+    }
+
+    /// A new picture, `None` when there is none yet, so long after the start.
+    pub(super) fn update(&mut self, view: Option<&View>, running: Duration) {
+        let settled = view.is_some_and(|view| view.settled);
+        if !self.ready && !settled && running < READY_WITHIN {
+            return;
+        }
+        let status = match view {
+            None => "the engine has not started".to_owned(),
+            Some(view) if view.settled => summary(view),
+            Some(view) => missing(view),
+        };
+        if !self.ready {
+            self.ready = true;
+            self.status = status;
+            (self.send)(&[NotifyState::Ready, NotifyState::Status(&self.status)]);
+        } else if self.status != status {
+            self.status = status;
+            (self.send)(&[NotifyState::Status(&self.status)]);
+        }
+    }
+
+    /// The fast loop has come round. Nothing else pings: a daemon that doesn't probe is to be
+    /// restarted, however well its other threads are.
+    pub(super) fn alive(&mut self, now: Instant) {
+        let Some(ping) = self.ping else { return };
+        if self.pinged.is_none_or(|last| now.since(last) >= ping) {
+            self.pinged = Some(now);
+            (self.send)(&[NotifyState::Watchdog]);
+        }
+    }
+
+    pub(super) fn stopping(&mut self) {
+        (self.send)(&[NotifyState::Stopping]);
+    }
+}
+
+/// `ipmp0 degraded (eth0 failed); ipmp1 ok`.
+fn summary(view: &View) -> String {
+    if view.groups.is_empty() {
+        return "no groups configured".to_owned();
+    }
+    let groups = view.groups.iter().map(|group| {
+        let state = match group.state {
+            GroupState::Ok => "ok",
+            GroupState::Degraded => "degraded",
+            GroupState::Failed => "failed",
+        };
+        let members = view.interfaces.iter().filter(|row| row.group == group.name);
+        let troubles: Vec<_> = members
+            .filter_map(|row| match (row.ifindex, row.state) {
+                (None, _) => Some(format!("{} absent", row.name)),
+                (_, InterfaceState::Failed) => Some(format!("{} failed", row.name)),
+                (_, InterfaceState::Offline) => Some(format!("{} offline", row.name)),
+                (_, InterfaceState::Ok | InterfaceState::Unknown) => None,
+            })
+            .collect();
+        match troubles.is_empty() {
+            true => format!("{} {state}", group.name),
+            false => format!("{} {state} ({})", group.name, troubles.join(", ")),
+        }
+    });
+    groups.collect::<Vec<_>>().join("; ")
+}
+
+/// What stands between us and READY.
+fn missing(view: &View) -> String {
+    let addresses = view.addresses.iter().filter(|row| !row.up || row.wanted.is_some());
+    let waiting: Vec<_> = addresses.map(|row| row.address.address.to_string()).collect();
+    match waiting.is_empty() {
+        true => format!("routes are not complete; {}", summary(view)),
+        false => format!("not placed: {}; {}", waiting.join(", "), summary(view)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    type Told = Rc<RefCell<Vec<String>>>;
+
+    fn systemd(watchdog: Option<Duration>) -> (Systemd, Told) {
+        let told = Told::default();
+        let paper = Rc::clone(&told);
+        let send = move |states: &[NotifyState<'_>]| {
+            paper.borrow_mut().extend(states.iter().map(ToString::to_string));
+        };
+        (Systemd::new(Box::new(send), watchdog), told)
+    }
+
+    #[test]
+    fn ready_when_settled() {
+        let (mut systemd, told) = systemd(None);
+        let mut view = sample::view();
+        view.settled = false;
+        systemd.update(Some(&view), Duration::from_secs(1));
+        assert!(told.borrow().is_empty());
+        systemd.update(Some(&sample::view()), Duration::from_secs(2));
+        systemd.update(Some(&sample::view()), Duration::from_secs(3));
+        let told: Vec<_> = told.borrow().iter().map(|line| line.trim().to_owned()).collect();
+        assert_eq!(told, ["READY=1", "STATUS=ipmp0 degraded (eth0 failed)"]);
+    }
+
+    #[test]
+    fn ready_after_five_seconds_says_what_is_missing() {
+        let (mut systemd, told) = systemd(None);
+        let mut view = sample::view();
+        view.settled = false;
+        view.addresses[0].up = false;
+        systemd.update(Some(&view), READY_WITHIN);
+        assert_eq!(told.borrow().len(), 2);
+        assert!(told.borrow()[1].contains("STATUS=not placed: 192.0.2.50; ipmp0 degraded"));
+    }
+
+    #[test]
+    fn only_a_turning_loop_feeds_the_watchdog() {
+        let (mut systemd, told) = systemd(Some(Duration::from_secs(10)));
+        systemd.update(Some(&sample::view()), Duration::ZERO);
+        let before = told.borrow().len();
+        for second in 0..11 {
+            systemd.alive(Instant(second * 1_000_000_000));
+        }
+        assert_eq!(told.borrow().len() - before, 3, "at 0, 5 and 10 s");
+    }
+}

@@ -1,0 +1,239 @@
+//! What the slow thread does with each thing it hears.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mpathd_core::message::Severity;
+use mpathd_core::request::Notice;
+use mpathd_core::time::Instant;
+use mpathd_core::view::View;
+
+use super::hub::Hub;
+use super::log::Log;
+use super::recorder::{Recorder, Recording};
+use super::state::Keeper;
+use super::systemd::Systemd;
+use super::{RunError, now, statistics};
+use crate::messages::{Queues, ToFast, ToHost, ToSlow};
+use crate::shared::Shared;
+
+/// Items taken from the queue before clients have their turn.
+const BATCH: usize = 256;
+/// Who has to stop before we may.
+const OTHERS: [&str; 2] = ["fast", "host"];
+
+pub(super) struct Turn {
+    queues: Queues,
+    shared: Arc<Shared>,
+    hub: Rc<Hub>,
+    log: Log,
+    keeper: Keeper,
+    /// The state file could not be written; said once.
+    unwritten: bool,
+    recorder: Option<Recorder>,
+    systemd: Systemd,
+    start: Instant,
+    view: Option<View>,
+    stopping: Option<Stopping>,
+    stopped: Vec<&'static str>,
+}
+
+/// Which threads have been told.
+#[derive(Clone, Copy, Default)]
+struct Stopping {
+    fast: bool,
+    host: bool,
+}
+
+impl Turn {
+    pub(super) fn new(
+        queues: Queues,
+        shared: Arc<Shared>,
+        hub: Rc<Hub>,
+        log: Log,
+        keeper: Keeper,
+        record: Option<Recording>,
+    ) -> Result<Self, RunError> {
+        let start = now();
+        let recorder = record.map(|recording| {
+            Recorder::start(&recording)
+                .map_err(|source| RunError::Record { path: recording.file, source })
+        });
+        let recorder = recorder.transpose()?;
+        shared.set_recording(recorder.is_some());
+        Ok(Self {
+            queues,
+            shared,
+            hub,
+            log,
+            keeper,
+            unwritten: false,
+            recorder,
+            systemd: Systemd::from_env(),
+            start,
+            view: None,
+            stopping: None,
+            stopped: Vec::new(),
+        })
+    }
+
+    pub(super) fn log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// Empties the queue.
+    pub(super) async fn notices(&mut self) {
+        self.queues.slow.clear_wake();
+        let mut taken = 0;
+        while let Some(item) = self.queues.slow.pop() {
+            self.take(item);
+            taken += 1;
+            if taken % BATCH == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn take(&mut self, item: ToSlow) {
+        match item {
+            ToSlow::Notice(at, notice) => self.notice(at, &notice),
+            ToSlow::Fact(at, event) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.fact(at, &event);
+                }
+            }
+            ToSlow::Sysctl { interface, key, old, new } => {
+                let path = key.path(interface);
+                self.log.line(Severity::Notice, format!("set {path} from {old} to {new}"));
+                self.keeper.sysctl(interface, key, old);
+                self.save();
+            }
+            ToSlow::Log { severity, text } => self.log.line(severity, text),
+            ToSlow::Alive { late } => {
+                let now = now();
+                self.systemd.alive(now);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.woken(now, late);
+                }
+            }
+            ToSlow::Overrun(lost) => {
+                let text =
+                    format!("{lost} notices of the engine were lost: this thread was starved");
+                self.log.line(Severity::Warning, text);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.overrun(now(), lost);
+                }
+            }
+            ToSlow::Stopped(name) => self.stopped.push(name),
+        }
+    }
+
+    fn notice(&mut self, at: Instant, notice: &Notice) {
+        match notice {
+            Notice::Message(message) => self.log.message(at, message),
+            Notice::Probe(outcome) => self.hub.probe(outcome),
+            Notice::Reply(answer) => {
+                if !self.hub.answer(*answer) {
+                    self.log.line(Severity::Warning, "the engine answered what nobody asked");
+                }
+            }
+            // The picture with the change comes with the same turn of the fast loop or, where the
+            // lock was taken, with the next: each is compared with the file.
+            Notice::Persist => self.picture(),
+        }
+    }
+
+    /// Looks at what the fast thread has published.
+    pub(super) fn picture(&mut self) {
+        self.shared.clear_changed();
+        let view = self.shared.view();
+        if view.at == Instant::default() {
+            // Nothing but room for rows yet: taken for the truth, it would empty the state file.
+            return;
+        }
+        self.log.learn(&view);
+        self.keeper.observe(&view);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.learn(&view);
+        }
+        self.view = Some(view);
+        self.save();
+        self.systemd.update(self.view.as_ref(), now().since(self.start));
+    }
+
+    fn save(&mut self) {
+        match self.keeper.write() {
+            Ok(_) => self.unwritten = false,
+            Err(_) if self.unwritten => {}
+            Err(error) => {
+                self.unwritten = true;
+                let path = self.keeper.path().display();
+                let text = format!("cannot write {path}: {error}; a restart would forget");
+                self.log.line(Severity::Error, text);
+            }
+        }
+    }
+
+    /// What is due without anything having happened.
+    pub(super) fn tick(&mut self) {
+        self.systemd.update(self.view.as_ref(), now().since(self.start));
+        if self.unwritten {
+            self.save();
+        }
+        if let Some(ended) = self.recorder.take_if(|recorder| recorder.has_ended()) {
+            self.shared.set_recording(false);
+            self.end_recording(ended);
+        }
+        if self.stopping.is_some() {
+            self.tell_to_stop();
+        }
+    }
+
+    pub(super) fn statistics(&mut self) {
+        let Some(view) = &self.view else { return };
+        for line in statistics::lines(view) {
+            self.log.line(Severity::Notice, line);
+        }
+    }
+
+    pub(super) fn begin_stop(&mut self, within: Duration) -> tokio::time::Instant {
+        self.systemd.stopping();
+        self.stopping.get_or_insert_default();
+        self.tell_to_stop();
+        tokio::time::Instant::now() + within
+    }
+
+    fn tell_to_stop(&mut self) {
+        let told = self.stopping.unwrap_or_default();
+        self.stopping = Some(Stopping {
+            fast: told.fast || self.queues.fast.push(ToFast::Stop).is_ok(),
+            host: told.host || self.queues.host.push(ToHost::Stop).is_ok(),
+        });
+    }
+
+    /// Whether, and how, the daemon ends.
+    pub(super) fn ended(&self) -> Option<Result<(), RunError>> {
+        match (self.stopping, self.stopped.first()) {
+            (None, None) => None,
+            (None, Some(name)) => Some(Err(RunError::Died(name))),
+            (Some(_), _) => OTHERS.iter().all(|name| self.stopped.contains(name)).then_some(Ok(())),
+        }
+    }
+
+    fn end_recording(&mut self, recorder: Recorder) {
+        if let Err(error) = recorder.finish() {
+            self.log.line(Severity::Error, format!("the recording has ended early: {error}"));
+        }
+    }
+
+    pub(super) fn finish(mut self) {
+        self.save();
+        if let Some(recorder) = self.recorder.take() {
+            self.shared.set_recording(false);
+            self.end_recording(recorder);
+        }
+        let text = "stopped; addresses stay where they are and nothing watches them";
+        self.log.line(Severity::Notice, text);
+    }
+}

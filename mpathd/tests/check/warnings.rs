@@ -1,0 +1,193 @@
+//! Each warning, over made-up hosts.
+
+use mpathd::cli::check::host::{Address, Host, Link};
+use mpathd::cli::check::warnings;
+
+use crate::settings;
+
+const LAN: &str = r#"
+consume_replies = false
+[groups.g]
+data_addresses = ["192.0.2.50/24"]
+targets = ["192.0.2.1", "192.0.2.2"]
+[groups.g.interfaces.eth0]
+test_addresses = ["192.0.2.11/24"]
+[groups.g.interfaces.eth1]
+test_addresses = ["192.0.2.12/24"]
+"#;
+
+fn nic(ifindex: u32, name: &str) -> Link {
+    Link {
+        ifindex,
+        name: name.into(),
+        up: true,
+        carrier: true,
+        ethernet: true,
+        mac: vec![2, 0, 0, 0, 0, ifindex as u8],
+        ..Link::default()
+    }
+}
+
+/// One that has nothing to say to [`LAN`].
+fn host() -> Host {
+    Host { links: vec![nic(2, "eth0"), nic(3, "eth1"), nic(4, "br0")], ..Host::default() }
+}
+
+fn address(ifindex: u32, net: &str, ours: bool) -> Address {
+    Address { ifindex, net: net.parse().unwrap(), ours }
+}
+
+#[track_caller]
+fn warns(toml: &str, host: &Host, expected: &[&str]) {
+    assert_eq!(warnings::all(&settings(toml), host), expected);
+}
+
+/// `change` turns a host without anything to say into one with `expected`.
+#[track_caller]
+fn host_warns(change: impl FnOnce(&mut Host), expected: &[&str]) {
+    let mut host = host();
+    change(&mut host);
+    warns(LAN, &host, expected);
+}
+
+#[test]
+fn nothing_to_say() {
+    host_warns(|_| {}, &[]);
+    warns("", &Host { arp_ignore: 8, arp_filter: 1, ..Host::default() }, &[]);
+}
+
+#[test]
+fn of_the_host() {
+    let text = "net.ipv4.conf.all.arp_ignore is 8: moved addresses would not be answered for; set it \
+                to 0 or 1";
+    host_warns(|host| host.arp_ignore = 8, &[text]);
+    host_warns(|host| host.arp_ignore = 1, &[]);
+    let text = "net.ipv4.conf.all.arp_filter is 1: ARP would be answered by route, not by interface; \
+                set it to 0";
+    host_warns(|host| host.arp_filter = 1, &[text]);
+    host_warns(|host| host.unknown.push("cannot tell".into()), &["cannot tell"]);
+}
+
+#[test]
+fn of_links() {
+    host_warns(
+        |host| drop(host.links.remove(1)),
+        &["eth1 is not on this host; it joins when it appears"],
+    );
+    host_warns(|host| host.links[1].altnames = vec!["eth9".into()], &[]);
+    host_warns(
+        |host| host.links[0].up = false,
+        &["eth0 is down; mpathd sets it up when it first meets it"],
+    );
+    host_warns(|host| host.links[0].carrier = false, &["eth0 has no carrier"]);
+    host_warns(
+        |host| host.links[0].master = Some(4),
+        &["eth0 is a port of br0; mpathd will not use it: `ip link set eth0 nomaster` releases it"],
+    );
+    let not_ethernet = "eth0 is not an Ethernet device; mpathd will not use it";
+    host_warns(|host| host.links[0].ethernet = false, &[not_ethernet]);
+    host_warns(|host| host.links[0].point_to_point = true, &[not_ethernet]);
+    host_warns(
+        |host| host.networkd.extend([3]),
+        &[
+            "eth1 is configured by systemd-networkd, which removes what it has not set itself; give \
+           it a .network file with `[Link]` `Unmanaged=yes`",
+        ],
+    );
+}
+
+#[test]
+fn of_links_that_are_one() {
+    let together = |lower| format!("eth0 and eth1 both stand on {lower}: they fail together");
+    host_warns(|host| host.links[1].lower = Some((2, None)), &[&together("eth0")]);
+    host_warns(|host| host.links[0].lower = Some((3, None)), &[&together("eth1")]);
+    let both = |host: &mut Host, lower| {
+        host.links[0].lower = Some(lower);
+        host.links[1].lower = Some(lower);
+    };
+    host_warns(|host| both(host, (4, None)), &[&together("br0")]);
+    let elsewhere = together("one device of another network namespace");
+    host_warns(|host| both(host, (3, Some(0))), &[&elsewhere]);
+    // Ends of two veth pairs.
+    host_warns(|host| host.links[0].lower = Some((3, Some(0))), &[]);
+    host_warns(
+        |host| host.links[1].mac = host.links[0].mac.clone(),
+        &["eth0 and eth1 have the same hardware address 02:00:00:00:00:02: give one of them its \
+           own, or mpathd takes it offline"],
+    );
+}
+
+#[test]
+fn of_addresses() {
+    let there = |net: &str| {
+        let text = net.split('/').next().unwrap();
+        format!(
+            "{text} is on eth1 already and not by mpathd, which will refuse to start: remove it with \
+             `ip address del {net} dev eth1` and from what sets it at boot"
+        )
+    };
+    for net in ["192.0.2.50/25", "192.0.2.11/24"] {
+        host_warns(|host| host.addresses.push(address(3, net, false)), &[&there(net)]);
+        host_warns(|host| host.addresses.push(address(3, net, true)), &[]);
+    }
+    host_warns(|host| host.addresses.push(address(3, "192.0.2.51/24", false)), &[]);
+}
+
+#[test]
+fn of_the_configuration() {
+    let host = host();
+    warns(
+        &LAN.replace("consume_replies = false", ""),
+        &host,
+        &[
+            "replies to probes are consumed on eth0, eth1: tcpdump shows requests only; `ipmpstat -p` \
+           shows both, and consume_replies = false lets them pass",
+        ],
+    );
+    let one = LAN.replace(", \"192.0.2.2\"", "");
+    warns(&one, &host, &[]);
+    warns(
+        &one.replace("[groups.g]\n", "[groups.g]\nfailure_detection_time = \"50ms\"\n"),
+        &host,
+        &[
+            "group g has one inet target for an FDT of 50ms: if it is busy or limits ICMP, that looks \
+           like a failure; add targets or raise failure_detection_time",
+        ],
+    );
+    warns(
+        &LAN.replace("192.0.2.12/24", "198.51.100.12/24"),
+        &host,
+        &[
+            "eth1: no target of group g is on the subnet of its inet test address, so it is not probed \
+           from there",
+        ],
+    );
+    warns(
+        "[groups.g.interfaces.eth0]\n",
+        &host,
+        &[
+            "group g has one interface: nothing can take over from it",
+            "group g has no data address: it is watched, but nothing moves",
+            "group g has no test address: loss of link is seen, a path that breaks behind it is not; \
+             test_addresses = [\"link-local\"] probes at no cost in addresses",
+        ],
+    );
+    let second = "[groups.h]\ndata_addresses = [\"192.0.2.60/24\"]\n[groups.h.interfaces.br0]\n";
+    let list = warnings::all(&settings(&format!("{LAN}{second}")), &host);
+    let text = "groups g and h both have data addresses in 192.0.2.0/24: traffic to it leaves by one \
+                of them only";
+    assert_eq!(list[0], text);
+}
+
+#[test]
+fn of_a_host_that_is_not_meant() {
+    warns(
+        LAN,
+        &Host::default(),
+        &[
+            "group g: none of its interfaces is on this host",
+            "eth0 is not on this host; it joins when it appears",
+            "eth1 is not on this host; it joins when it appears",
+        ],
+    );
+}

@@ -1,0 +1,339 @@
+//! The control socket of a running slow thread, from outside: real sockets, real clients, and a
+//! stand-in for the two other threads.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant as Clock};
+
+use mpathd::messages::{Queues, ToFast, ToSlow};
+use mpathd::shared::Shared;
+use mpathd::slow::client::{self, Client, ClientError};
+use mpathd::slow::log::{Log, Sink};
+use mpathd::slow::{self, BindError, RunError, Setup, lock, state};
+use mpathd_core::config::Config;
+use mpathd_core::event::{Command, Event};
+use mpathd_core::ids::{GroupName, IfName, Seq};
+use mpathd_core::request::{CommandError, Notice, ProbeOutcome};
+use mpathd_core::time::Instant;
+use mpathd_core::view::{GroupState, GroupView};
+use serde_json::{Value, json};
+
+/// Of every wait.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A daemon without engine and host: commands are answered by a rule, probes come when told.
+struct Daemon {
+    dir: PathBuf,
+    queues: Queues,
+    shared: Arc<Shared>,
+    ended: Arc<AtomicBool>,
+    engine: Option<JoinHandle<()>>,
+    slow: Option<JoinHandle<Result<(), RunError>>>,
+}
+
+impl Daemon {
+    fn start(test: &str) -> Self {
+        let mut daemon = Self::launch(&fresh(test), test);
+        wait("the socket", || client::connect(&daemon.dir).is_ok());
+        let (queues, ended) = (daemon.queues.clone(), Arc::clone(&daemon.ended));
+        daemon.engine = Some(thread::spawn(move || engine(&queues, &ended)));
+        daemon
+    }
+
+    fn launch(dir: &Path, test: &str) -> Self {
+        let (queues, shared) = (Queues::new().unwrap(), Arc::new(Shared::new().unwrap()));
+        let name = format!("mpathd-control-{test}-{}", std::process::id());
+        let (for_slow, view, run_dir) = (queues.clone(), Arc::clone(&shared), dir.to_owned());
+        let listener = slow::listen(dir).unwrap();
+        let slow = thread::spawn(move || {
+            slow::run(Setup {
+                queues: for_slow,
+                shared: view,
+                lock: lock::acquire_as(name.as_bytes()).unwrap(),
+                listener,
+                run_dir,
+                log: Log::new(Sink::Text(Box::new(std::io::sink()))),
+                state: state::State::default(),
+                config: Config::default(),
+                record: None,
+                on_hangup: Box::new(|_| {}),
+            })
+        });
+        let (dir, ended) = (dir.to_owned(), Arc::default());
+        Self { dir, queues, shared, ended, engine: None, slow: Some(slow) }
+    }
+
+    fn client(&self) -> Client {
+        client::connect(&self.dir).unwrap()
+    }
+
+    fn raw(&self) -> UnixStream {
+        let stream = UnixStream::connect(self.dir.join("mpathd.sock")).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream
+    }
+
+    /// `false`: the queue is full.
+    fn probe(&self, seq: u16) -> bool {
+        let outcome = ProbeOutcome {
+            interface: name("eth0"),
+            target: IpAddr::from([192, 0, 2, 1]),
+            seq: Seq(seq),
+            sent: Instant(1000),
+            received: seq.is_multiple_of(2).then_some(Instant(2000)),
+            processed: Instant(3000),
+            srtt: 1000,
+            rttvar: 10,
+        };
+        self.queues.slow.push(ToSlow::Notice(Instant(3000), Notice::Probe(outcome))).is_ok()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        let told = self.queues.slow.push(ToSlow::Stopped("test")).is_ok();
+        let engine = self.engine.take().map(JoinHandle::join);
+        let slow = self.slow.take().map(JoinHandle::join);
+        if !thread::panicking() {
+            assert!(told && engine.is_none_or(|ended| ended.is_ok()));
+            assert!(slow.is_none_or(|ended| matches!(ended, Ok(Err(RunError::Died("test"))))));
+            std::fs::remove_dir_all(&self.dir).unwrap();
+        }
+    }
+}
+
+/// Refuses by name; whom it does not know it takes offline.
+fn engine(queues: &Queues, ended: &AtomicBool) {
+    while !ended.load(Ordering::Relaxed) {
+        let Some(ToFast::Event(Event::Command(command))) = queues.fast.pop() else {
+            thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        let answer = match command {
+            Command::Offline { interface } if interface.as_str() == "last" => {
+                Err(CommandError::NoRedundancy)
+            }
+            Command::Offline { .. } => Ok(()),
+            Command::Online { .. } => Err(CommandError::NotOffline),
+        };
+        assert!(queues.slow.push(ToSlow::Notice(Instant(0), Notice::Reply(answer))).is_ok());
+    }
+}
+
+fn fresh(test: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("mpathd-control-{test}-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    dir
+}
+
+fn name(text: &str) -> IfName {
+    IfName::new(text).unwrap()
+}
+
+fn wait(what: &str, until: impl Fn() -> bool) {
+    let start = Clock::now();
+    while !until() {
+        assert!(start.elapsed() < LIMIT, "{what} has not come");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn call(stream: &mut UnixStream, call: &Value) -> Value {
+    stream.write_all(format!("{call}\0").as_bytes()).unwrap();
+    reply(stream)
+}
+
+fn reply(stream: &mut UnixStream) -> Value {
+    let mut reply = Vec::new();
+    let mut byte = [0];
+    while stream.read(&mut byte).unwrap() == 1 && byte[0] != 0 {
+        reply.push(byte[0]);
+    }
+    serde_json::from_slice(&reply).unwrap()
+}
+
+#[test]
+fn the_picture_arrives_as_it_was_published() {
+    let daemon = Daemon::start("snapshot");
+    let group = GroupView {
+        name: GroupName::new("ipmp0").unwrap(),
+        state: GroupState::Degraded,
+        fdt: Some(Duration::from_millis(100)),
+        fdt_requested: Duration::from_millis(100),
+        failback: true,
+    };
+    assert!(daemon.shared.publish(|view| {
+        view.at = Instant(1);
+        view.settled = true;
+        view.groups.push(group);
+    }));
+    let view = daemon.client().snapshot().unwrap();
+    assert_eq!((view.settled, view.groups), (true, vec![group]));
+    wait("the state file", || daemon.dir.join("state.json").exists());
+}
+
+#[test]
+fn commands_are_answered_in_order_and_by_type() {
+    let daemon = Daemon::start("commands");
+    let mut client = daemon.client();
+    client.offline(name("eth0")).unwrap();
+    let refused = client.offline(name("last")).unwrap_err();
+    assert_eq!(refused.to_string(), "no other functioning interfaces are in its IPMP group");
+    let online = client.online(name("eth0"));
+    assert!(matches!(online, Err(ClientError::Refused(CommandError::NotOffline))), "{online:?}");
+    let offline = json!({
+        "method": "org.mpathd.Control.Offline",
+        "parameters": {"interface": "last"},
+    });
+    let reply = call(&mut daemon.raw(), &offline);
+    assert_eq!(reply["error"], "org.mpathd.Control.NoRedundancy");
+    assert_eq!(reply["parameters"]["interface"], "last");
+}
+
+#[test]
+fn probes_are_told_while_somebody_reads() {
+    let daemon = Daemon::start("probes");
+    assert!(!daemon.shared.probes_wanted());
+    let mut probes = daemon.client().probes().unwrap();
+    wait("the subscription", || daemon.shared.probes_wanted());
+    for seq in 1..=3 {
+        assert!(daemon.probe(seq));
+    }
+    let records: Vec<_> = probes.by_ref().take(3).map(Result::unwrap).collect();
+    assert_eq!(records.iter().map(|r| r.seq).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((records[0].received_ns, records[1].received_ns), (None, Some(2000)));
+    drop(probes);
+    // No probe is sent now whose failed write would tell that the reader has gone.
+    wait("the end of the subscription", || !daemon.shared.probes_wanted());
+}
+
+#[test]
+fn one_probe_is_told_to_who_asks_for_one() {
+    let daemon = Daemon::start("one-probe");
+    let mut stream = daemon.raw();
+    stream.write_all(b"{\"method\":\"org.mpathd.Control.Probes\"}\0").unwrap();
+    wait("the subscription", || daemon.shared.probes_wanted());
+    assert!(daemon.probe(7));
+    assert_eq!(reply(&mut stream)["parameters"]["seq"], 7);
+    wait("the end of the subscription", || !daemon.shared.probes_wanted());
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_nobody_and_is_left() {
+    let daemon = Daemon::start("stall");
+    let mut stuck = daemon.raw();
+    stuck.write_all(b"{\"method\":\"org.mpathd.Control.Probes\",\"more\":true}\0").unwrap();
+    wait("the subscription", || daemon.shared.probes_wanted());
+    // More than the socket's buffers hold, given to the daemon as it takes it.
+    let start = Clock::now();
+    for seq in 0..20_000 {
+        while !daemon.probe(seq) {
+            assert!(start.elapsed() < LIMIT);
+            thread::yield_now();
+        }
+    }
+    for _ in 0..20 {
+        let asked = Clock::now();
+        daemon.client().snapshot().unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    }
+    wait("the end of the stuck one", || !daemon.shared.probes_wanted());
+    assert!(start.elapsed() >= Duration::from_secs(5), "it is given 5 s");
+}
+
+#[test]
+fn a_message_over_64_kib_ends_its_connection_only() {
+    let daemon = Daemon::start("too-long");
+    let snapshot = json!({"method": "org.mpathd.Control.Snapshot"});
+    let mut good = daemon.raw();
+    let padding = " ".repeat(60_000);
+    let long = format!("{{\"method\":\"org.mpathd.Control.Snapshot\"{padding}}}\0");
+    good.write_all(long.as_bytes()).unwrap();
+    assert!(reply(&mut good)["parameters"].is_object(), "60 kB are not too long");
+
+    let mut bad = daemon.raw();
+    let sent = bad.write_all(&[b' '; 70_000]);
+    let mut rest = Vec::new();
+    match (sent, bad.read_to_end(&mut rest)) {
+        (Ok(()), Ok(_)) => assert!(rest.is_empty()),
+        (Err(error), _) | (_, Err(error)) => assert!(
+            matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
+            "{error}"
+        ),
+    }
+    assert!(call(&mut good, &snapshot)["parameters"].is_object());
+}
+
+#[test]
+fn connections_are_limited_and_the_reason_is_told() {
+    let daemon = Daemon::start("places");
+    // 16 for the daemon's own user. What the start of the test has closed may still count.
+    let mut clients = Vec::new();
+    let start = Clock::now();
+    while clients.len() < 16 {
+        let mut client = daemon.client();
+        match client.snapshot() {
+            Ok(_) => clients.push(client),
+            Err(error) => assert!(matches!(error, ClientError::TooManyConnections), "{error}"),
+        }
+        assert!(start.elapsed() < LIMIT);
+    }
+    let refused = daemon.client().snapshot();
+    assert!(matches!(refused, Err(ClientError::TooManyConnections)), "{refused:?}");
+    clients.pop();
+    wait("the place that was left", || daemon.client().snapshot().is_ok());
+}
+
+#[test]
+fn a_stock_client_finds_out_what_there_is() {
+    let daemon = Daemon::start("introspection");
+    let mut stream = daemon.raw();
+    let info = call(&mut stream, &json!({"method": "org.varlink.service.GetInfo"}));
+    let interfaces = info["parameters"]["interfaces"].as_array().unwrap();
+    assert!(interfaces.contains(&"org.mpathd.Control".into()), "{info}");
+    let describe = json!({
+        "method": "org.varlink.service.GetInterfaceDescription",
+        "parameters": {"interface": "org.mpathd.Control"},
+    });
+    let description = call(&mut stream, &describe);
+    let description = description["parameters"]["description"].as_str().unwrap();
+    for part in [
+        "interface org.mpathd.Control",
+        "method Snapshot() -> (",
+        "method Probes() -> (",
+        "method Offline(interface: string) -> ()",
+        "method Online(interface: string) -> ()",
+        "error PermissionDenied (",
+        "type Target (",
+    ] {
+        assert!(description.contains(part), "{part} is not in\n{description}");
+    }
+    let unknown = call(&mut stream, &json!({"method": "org.mpathd.Control.Reboot"}));
+    assert_eq!(unknown["error"], "org.varlink.service.MethodNotFound");
+}
+
+#[test]
+fn a_socket_left_behind_is_replaced_and_a_live_one_is_not() {
+    let dir = fresh("stale");
+    let path = dir.join("mpathd.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    let none = client::connect(&dir).unwrap_err().to_string();
+    let path_text = path.display();
+    assert_eq!(none, format!("cannot contact mpathd(8) at {path_text} -- is it running?"));
+    let daemon = Daemon::launch(&dir, "stale");
+    wait("the socket", || client::connect(&dir).is_ok());
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o666);
+
+    let second = slow::listen(&dir).unwrap_err();
+    let BindError::InUse { pid, .. } = second else { panic!("{second}") };
+    assert_eq!(pid, i32::try_from(std::process::id()).unwrap());
+    daemon.client().snapshot().unwrap();
+}

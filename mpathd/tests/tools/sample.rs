@@ -1,0 +1,278 @@
+//! Pictures like the samples of behaviour file 7, and daemons that show them.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use mpathd::cli::daemon::{Daemon, Failure, ProbeRecord};
+use mpathd_core::event::ReceiveMode;
+use mpathd_core::ids::{Family, GroupName, IfName, Ifindex};
+use mpathd_core::message::Reason;
+use mpathd_core::request::CommandError;
+use mpathd_core::time::Instant;
+use mpathd_core::view::*;
+
+pub(crate) fn ifname(name: &str) -> IfName {
+    IfName::new(name).unwrap()
+}
+
+pub(crate) fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn group(name: &str, state: GroupState, fdt_ms: Option<u64>) -> GroupView {
+    GroupView {
+        name: GroupName::new(name).unwrap(),
+        state,
+        fdt: fdt_ms.map(Duration::from_millis),
+        fdt_requested: Duration::from_secs(10),
+        failback: true,
+    }
+}
+
+/// One that is well and carries data.
+fn interface(name: &str, group: &str) -> InterfaceView {
+    InterfaceView {
+        name: ifname(name),
+        group: GroupName::new(group).unwrap(),
+        ifindex: Some(Ifindex(7)),
+        active: true,
+        inactive: false,
+        standby: false,
+        down: false,
+        duplicate_mac: false,
+        offline: false,
+        met: true,
+        link: LinkState::Up,
+        probe: ProbeState::Ok,
+        state: InterfaceState::Ok,
+        degraded: [false; 2],
+        reason: None,
+        since: Instant(1_000_000_000),
+        receive: Some(ReceiveMode::XdpGeneric),
+        damped: None,
+    }
+}
+
+fn data(net: &str, group: &str, inbound: Option<&str>) -> AddressView {
+    AddressView {
+        address: net.parse().unwrap(),
+        group: GroupName::new(group).unwrap(),
+        up: true,
+        inbound: inbound.map(ifname),
+        wanted: None,
+    }
+}
+
+fn instance(interface: &str, mode: TargetMode, test: Option<&str>) -> InstanceView {
+    let test = test.map(address);
+    InstanceView {
+        interface: ifname(interface),
+        family: test.map_or(Family::Inet, Family::of),
+        mode,
+        test,
+        interval: Duration::from_micros(1_666_667),
+        rounds_missed: 3,
+    }
+}
+
+fn target(interface: &str, target: &str, state: TargetState) -> TargetView {
+    TargetView {
+        interface: ifname(interface),
+        family: Family::of(address(target)),
+        target: address(target),
+        state,
+        path: 4,
+        sent: 100,
+        acked: 98,
+        lost: 2,
+        srtt: 760_000,
+        rttvar: 40_000,
+        last_reply: Some(Instant(59_000_000_000)),
+    }
+}
+
+/// The daemon met these in this order; lists show the newest first.
+pub(crate) fn view() -> View {
+    let failed = InterfaceView {
+        active: false,
+        link: LinkState::Down,
+        state: InterfaceState::Failed,
+        reason: Some(Reason::Link),
+        damped: Some(Duration::from_millis(59_200)),
+        ..interface("fops1", "field2")
+    };
+    let spare = InterfaceView {
+        active: false,
+        inactive: true,
+        standby: true,
+        ..interface("fops2", "field2")
+    };
+    let offline = InterfaceView {
+        active: false,
+        down: true,
+        link: LinkState::Unknown,
+        probe: ProbeState::Disabled,
+        state: InterfaceState::Offline,
+        reason: Some(Reason::Offline),
+        ..interface("hme0", "acctg1")
+    };
+    let twin = InterfaceView {
+        active: false,
+        duplicate_mac: true,
+        probe: ProbeState::Unknown,
+        state: InterfaceState::Unknown,
+        receive: None,
+        ..interface("hme1", "acctg1")
+    };
+    View {
+        at: Instant(60_000_000_000),
+        settled: true,
+        proven: Vec::new(),
+        groups: vec![
+            group("field2", GroupState::Degraded, Some(20_000)),
+            group("acctg1", GroupState::Failed, None),
+            group("itops0", GroupState::Ok, Some(104)),
+        ],
+        interfaces: vec![
+            failed,
+            spare,
+            InterfaceView { degraded: [false, true], ..interface("fops3", "field2") },
+            interface("fops0", "field2"),
+            twin,
+            offline,
+            interface("net1", "itops0"),
+            interface("net0", "itops0"),
+        ],
+        addresses: vec![
+            AddressView { up: false, ..data("128.0.0.102/24", "field2", Some("fops0")) },
+            data("192.0.0.100/24", "acctg1", None),
+            data("192.168.10.10/24", "itops0", Some("net0")),
+            AddressView { up: false, ..data("192.168.10.10/24", "itops0", None) },
+            AddressView {
+                wanted: Some(ifname("net0")),
+                ..data("2001:db8::10/64", "itops0", Some("net1"))
+            },
+            data("192.168.99.10/24", "itops0", Some("net1")),
+        ],
+        instances: vec![
+            instance("net0", TargetMode::Pinned, Some("192.168.10.30")),
+            instance("net1", TargetMode::Multicast, Some("fe80::31")),
+            instance("net1", TargetMode::Routes, Some("192.168.10.31")),
+            instance("fops0", TargetMode::Disabled, None),
+        ],
+        targets: vec![
+            target("net0", "192.168.10.1", TargetState::Active),
+            target("net0", "192.168.10.9", TargetState::Unproven),
+            target("net0", "192.168.10.3", TargetState::Active),
+            target("net1", "192.168.10.1", TargetState::Dead),
+            target("net1", "fe80::1", TargetState::Active),
+        ],
+        lateness: Lateness {
+            max: Duration::from_micros(1500),
+            rounds_missed: 3,
+            request_max: Duration::from_millis(2),
+        },
+    }
+}
+
+pub(crate) fn record(seq: u16, received_ns: Option<u64>) -> ProbeRecord {
+    ProbeRecord {
+        interface: ifname("net0"),
+        family: Family::Inet,
+        target: address("192.168.10.1"),
+        seq,
+        sent_ns: 5_110_000_000,
+        received_ns,
+        processed_ns: 5_110_760_000,
+        srtt_ns: 755_000,
+        rttvar_ns: 40_000,
+    }
+}
+
+/// Shows [`view`] and three probes; knows the interfaces that the tests of `if_mpadm` name.
+pub(crate) struct Lab;
+
+impl Daemon for Lab {
+    fn connect(_: &Path) -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    fn snapshot(&mut self) -> Result<View, Failure> {
+        Ok(view())
+    }
+
+    fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure> {
+        let early = ProbeRecord { sent_ns: 4_900_000_000, srtt_ns: 0, ..record(65535, None) };
+        Ok([record(589, Some(5_110_510_000)), record(590, None), early].into_iter().map(Ok))
+    }
+
+    fn offline(&mut self, interface: IfName) -> Result<(), Failure> {
+        match interface.as_str() {
+            "net0" => Ok(()),
+            "net1" => Err(Failure::Refused(CommandError::NoRedundancy)),
+            "hme0" => Err(Failure::Refused(CommandError::AlreadyOffline)),
+            _ => Err(Failure::Refused(CommandError::UnknownInterface)),
+        }
+    }
+
+    fn online(&mut self, interface: IfName) -> Result<(), Failure> {
+        match interface.as_str() {
+            "hme0" => Ok(()),
+            "net1" => Err(Failure::Other("permission denied (group mpathd)".into())),
+            _ => Err(Failure::Refused(CommandError::NotOffline)),
+        }
+    }
+}
+
+/// Has no groups; breaks when probes are asked for.
+pub(crate) struct Idle;
+
+impl Daemon for Idle {
+    fn connect(_: &Path) -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    fn snapshot(&mut self) -> Result<View, Failure> {
+        Ok(View::default())
+    }
+
+    fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure> {
+        Err::<std::iter::Empty<_>, _>(Failure::Other("no probes here".into()))
+    }
+
+    fn offline(&mut self, _: IfName) -> Result<(), Failure> {
+        Err(Failure::Refused(CommandError::UnknownInterface))
+    }
+
+    fn online(&mut self, _: IfName) -> Result<(), Failure> {
+        Err(Failure::Refused(CommandError::UnknownInterface))
+    }
+}
+
+/// Is not there.
+pub(crate) enum Absent {}
+
+impl Daemon for Absent {
+    fn connect(run_dir: &Path) -> Result<Self, Failure> {
+        let path = run_dir.join("mpathd.sock");
+        let text = format!("cannot contact mpathd(8) at {} -- is it running?", path.display());
+        Err(Failure::Other(text))
+    }
+
+    fn snapshot(&mut self) -> Result<View, Failure> {
+        match *self {}
+    }
+
+    fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure> {
+        Err::<std::iter::Empty<_>, _>(Failure::Other("nobody to ask".into()))
+    }
+
+    fn offline(&mut self, _: IfName) -> Result<(), Failure> {
+        match *self {}
+    }
+
+    fn online(&mut self, _: IfName) -> Result<(), Failure> {
+        match *self {}
+    }
+}
