@@ -39,10 +39,10 @@ use core::sync::atomic::Ordering;
 /// object, see [`layout_of`].
 pub const LAYOUT: u32 = 2;
 
-/// Number of slots; one slot is one (interface, target) pair, so 102 interfaces with two families of
-/// five targets each. A slot takes 584 bytes once and 320 on each possible CPU: all slots 584 KiB
-/// and 320 KiB per CPU, 80 MiB with 256 CPUs.
-pub const SLOTS: u32 = 1024;
+/// Number of slots; one slot is one (interface, target) pair, so 204 interfaces with two families of
+/// five targets each. A slot takes 584 bytes once and 320 on each possible CPU: all slots 1.1 MiB
+/// and 640 KiB per CPU, 160 MiB with 256 CPUs.
+pub const SLOTS: u32 = 2048;
 /// Probes of one slot that can be outstanding; a reply to an older one is [`Outcome::Late`].
 pub const RING: u32 = 32;
 /// Words per slot in [`maps::OUTCOMES`].
