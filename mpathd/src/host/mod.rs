@@ -15,6 +15,7 @@ mod netlink;
 mod nexthop;
 mod operations;
 mod outbox;
+pub mod release;
 mod route;
 mod settings;
 mod sockets;
@@ -33,8 +34,9 @@ use nix::sys::time::TimeSpec;
 
 use crate::fast::{clock, priority};
 use crate::messages::{Queues, ToFast, ToHost, ToSlow};
-pub use bpf::netns_cookie;
+pub use bpf::{netns_cookie, remove_pins};
 use monitor::Monitor;
+pub use netlink::Refused;
 use netlink::Requests;
 use outbox::{Fast, Slow};
 pub use settings::Settings;

@@ -167,7 +167,11 @@ pub(super) fn sweep(requests: &mut Requests, mirror: &Mirror) -> Result<(), Refu
     unused.into_iter().try_for_each(|id| delete(requests, id))
 }
 
-fn delete(requests: &mut Requests, id: u32) -> Result<(), Refused> {
+/// Deletes an object; one that is not there is no error.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn delete(requests: &mut Requests, id: u32) -> Result<(), Refused> {
     let mut body = vec![0; 8];
     attribute(&mut body, NHA_ID, &id.to_ne_bytes());
     match requests.request_raw(RTM_DELNEXTHOP, 0, &body) {
