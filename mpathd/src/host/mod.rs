@@ -20,6 +20,7 @@ mod route;
 mod settings;
 mod sockets;
 mod sysctl;
+mod unconfigured;
 
 use std::io;
 use std::os::fd::AsFd;
