@@ -6,6 +6,7 @@ mod address;
 mod announce;
 mod attach;
 mod bpf;
+mod drift;
 mod facts;
 mod filter;
 mod mirror;
@@ -80,6 +81,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         requests,
         monitor,
         sysctls: sysctl::Sysctls::default(),
+        drift: drift::Drift::default(),
         announcer: announce::Announcer::default(),
         hooks: attach::Hooks::new(object, bpffs),
         fast: Fast::new(queues.fast.clone()),
@@ -102,6 +104,7 @@ struct Host {
     requests: Requests,
     monitor: Monitor,
     sysctls: sysctl::Sysctls,
+    drift: drift::Drift,
     announcer: announce::Announcer,
     hooks: attach::Hooks,
     fast: Fast,
@@ -129,6 +132,7 @@ impl Host {
     fn observe(&mut self) {
         self.monitor.drain();
         self.pass_on();
+        self.restore_marks();
     }
 
     fn pass_on(&mut self) {
