@@ -81,7 +81,7 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
         log.line(Severity::Warning, damage);
     }
     refuse_unfit_host(&settings, &loaded.state)?;
-    log.line(Severity::Info, &fast::memory::lock().to_string());
+    log.line(Severity::Info, fast::memory::lock().to_string());
     if !has_object() {
         let text = "this binary was built without the kernel program: probing through sockets";
         log.line(Severity::Warning, text);
@@ -143,7 +143,7 @@ fn read_configuration(options: &Options, log: &mut Log) -> Result<(Settings, Str
         Err(errors) => {
             let Some(fallback) = &options.fallback else { return Err(errors.into()) };
             for error in errors.iter() {
-                log.line(Severity::Error, &error.to_string());
+                log.line(Severity::Error, error.to_string());
             }
             let settings = config::load(fallback)?;
             let told = format!("running on the fallback configuration {}", fallback.display());

@@ -478,7 +478,9 @@ fn fail_with_link(instance: &mut Instance, now: Instant) {
     if instance.probing() && instance.failure.is_none() {
         let last = instance.paths.iter().filter_map(|p| p.last_reply).max();
         instance.fail(Failure {
+            since: now,
             together: false,
+            told: true,
             evidence: Evidence {
                 reason: Reason::Link,
                 silent: 0,

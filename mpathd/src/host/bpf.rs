@@ -55,8 +55,7 @@ impl Bpf {
             slots: self.fd(maps::SLOTS)?,
             tx: self.fd(maps::TX)?,
             rx: self.fd(maps::RX)?,
-            outcomes: self.fd(maps::OUTCOMES)?,
-            rtt: self.fd(maps::RTT)?,
+            served_by: self.fd(maps::SERVED_BY)?,
         };
         SlotMap::from_fds(&fds).map_err(|error| format!("mapping the slots failed: {error}"))
     }

@@ -6,6 +6,7 @@ mod address;
 mod announce;
 mod attach;
 mod bpf;
+pub mod counters;
 mod drift;
 mod facts;
 mod filter;
