@@ -106,7 +106,9 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     })?;
     let host = host::spawn(host::Setup {
         queues: queues.clone(),
-        settings: host::Settings::new(&settings.engine, settings.sysctls),
+        settings: host::Settings::new(&settings.engine, settings.sysctls).with_record(
+            loaded.state.addresses.iter().map(|own| (own.interface, own.address.address)),
+        ),
         priority: priority.saturating_sub(1),
         bpffs: options.bpffs,
         object: OBJECT,
