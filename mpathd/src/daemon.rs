@@ -90,7 +90,10 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     let queues = Queues::new()?;
     let shared = Arc::new(Shared::new()?);
     let seed = seed()?;
-    let record = options.record.map(|file| Recording { file, config: text, seed });
+    let record = options.record.map(|file| {
+        let state = loaded.state.core.clone();
+        Recording { file, config: text, seed, state }
+    });
     // Before the first fact: a replay needs all of them.
     shared.set_recording(record.is_some());
     let priority = fast_priority(&settings);

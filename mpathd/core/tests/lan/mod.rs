@@ -7,20 +7,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mpathd_core::config::{Config, Datapath, Group, Member, Route, TestAddress};
+use mpathd_core::config::{Config, Group};
 use mpathd_core::engine::Engine;
 use mpathd_core::event::{
     Address, Command, Done, Errno, Event, Fate, Link, ObservedRoute, ReceiveMode, RouteKey,
 };
-use mpathd_core::ids::{IfName, Ifindex, IpNet, PathId};
+use mpathd_core::ids::{IfName, Ifindex, IpNet, PathId, Seq};
 use mpathd_core::message::Message;
 use mpathd_core::request::{Action, Notice, Op, PathKey, Request, Role};
 use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
 use mpathd_core::view::View;
 
+mod groups;
+
+pub use groups::*;
+
 pub const MS: Duration = Duration::from_millis(1);
 pub const S: Duration = Duration::from_secs(1);
+/// Of the fast thread.
+const DECISIONS_PER_TURN: usize = 4;
 
 /// What a NIC does with probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +46,29 @@ pub type Watch = fn(&mut dyn FnMut()) -> usize;
 pub struct Nic {
     pub link: Link,
     pub wire: Wire,
-    frames: u64,
+    pub hook: Hook,
+    pub frames: u64,
+}
+
+/// How the replies of a NIC are received, and from when on at the earliest.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    pub mode: ReceiveMode,
+    pub from: Instant,
+}
+
+impl Default for Hook {
+    fn default() -> Self {
+        Self { mode: ReceiveMode::Xdp, from: Instant(0) }
+    }
+}
+
+/// What becomes of every probe of one path, whatever its NIC and its target are like.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    pub fate: Fate,
+    /// Of the reply or, to an ARP request in the probe's place, of the MAC; `None`: silence.
+    pub rtt: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +84,7 @@ pub struct Lan {
     pub engine: Engine,
     pub nics: BTreeMap<IfName, Nic>,
     pub targets: BTreeMap<IpAddr, Target>,
+    pub answers: BTreeMap<(IfName, IpAddr), Answer>,
     paths: BTreeMap<PathId, PathKey>,
     /// Addresses in the kernel.
     pub addresses: BTreeSet<(Ifindex, IpAddr)>,
@@ -67,6 +96,7 @@ pub struct Lan {
     pub replies: Vec<bool>,
     /// How long the kernel takes for a request.
     pub kernel: Duration,
+    pub attach: Duration,
     /// Requests that are refused, with the errno.
     pub refuse: fn(&Request) -> Option<i32>,
     pub watch: Option<Watch>,
@@ -74,85 +104,35 @@ pub struct Lan {
     pub turns: usize,
     /// A NIC that hears nothing of one family (`true`: IPv6).
     pub deaf: Option<(IfName, bool)>,
-    group: Group,
+    config: Config,
     data: Vec<IpAddr>,
     /// Data addresses that have been in the kernel: they may never be missing again.
     placed: BTreeSet<IpAddr>,
 }
 
-/// A group `g` with `members`, test addresses 192.0.2.11.. and 2001:db8::11.., targets .1 to .3.
-pub fn group(members: usize, data: usize, fdt: Duration) -> Group {
-    Group {
-        name: "g".parse().unwrap(),
-        fdt,
-        failback: true,
-        quiet_period: 40 * S,
-        data: (0..data).map(|i| format!("192.0.2.{}/24", 50 + i).parse().unwrap()).collect(),
-        targets: ip(&["192.0.2.1", "192.0.2.2", "192.0.2.3"]),
-        routes: vec![Route {
-            to: "0.0.0.0/0".parse().unwrap(),
-            via: "192.0.2.1".parse().unwrap(),
-            metric: 5,
-            table: 254,
-            src: None,
-        }],
-        members: (0..members).map(member).collect(),
-    }
-}
-
-pub fn member(i: usize) -> Member {
-    let test = format!("192.0.2.{}/24", 11 + i).parse().unwrap();
-    Member {
-        name: name(i),
-        standby: false,
-        test: [Some(TestAddress::Static(test)), None],
-        datapath: Datapath::Auto,
-        consume_replies: true,
-    }
-}
-
-/// The same group with IPv6 beside IPv4.
-pub fn dual_stack(mut group: Group) -> Group {
-    group.targets.extend(ip(&["2001:db8::1", "2001:db8::2"]));
-    group.data.push("2001:db8::50/64".parse().unwrap());
-    for (i, member) in group.members.iter_mut().enumerate() {
-        let test = format!("2001:db8::{}/64", 11 + i).parse().unwrap();
-        member.test[1] = Some(TestAddress::Static(test));
-    }
-    group
-}
-
-pub fn link_only(mut group: Group) -> Group {
-    group.members.iter_mut().for_each(|m| m.test = [None, None]);
-    group
-}
-
-pub fn ip(texts: &[&str]) -> Vec<IpAddr> {
-    texts.iter().map(|t| t.parse().unwrap()).collect()
-}
-
-pub fn name(i: usize) -> IfName {
-    format!("eth{i}").parse().unwrap()
-}
-
 impl Lan {
     /// A host whose NICs are up and whose targets answer in 200 us; nothing has happened yet.
     pub fn new(group: Group, saved: Saved) -> Self {
-        let seed = 0x9e37_79b9_7f4a_7c15;
-        let now = Instant(1_000 * 1_000_000_000);
         let names: Vec<IfName> = group.members.iter().map(|m| m.name).collect();
-        let targets = group
-            .targets
-            .iter()
-            .map(|t| (*t, Target { alive: true, rtt: 200 * MS / 1000, lose_one_in: 0 }))
-            .collect();
-        let data = group.data.iter().map(|net| net.address).collect();
-        let mut lan = Self {
-            now,
-            engine: Engine::new(Config { groups: vec![group.clone()] }, saved, seed),
-            group,
+        let works = Target { alive: true, rtt: 200 * MS / 1000, lose_one_in: 0 };
+        let targets = group.targets.iter().map(|t| (*t, works)).collect();
+        let config = Config { groups: vec![group] };
+        let mut lan = Self { targets, ..Self::bare(config, saved, 0x9e37_79b9_7f4a_7c15) };
+        names.iter().enumerate().for_each(|(i, name)| lan.plug(*name, 2 + i as u32));
+        lan
+    }
+
+    /// A host without NICs in a LAN without targets.
+    pub fn bare(config: Config, saved: Saved, seed: u64) -> Self {
+        let data = config.groups.iter().flat_map(|g| &g.data).map(|net| net.address).collect();
+        Self {
+            now: Instant(1_000 * 1_000_000_000),
+            engine: Engine::new(config.clone(), saved, seed),
+            config,
+            data,
             nics: BTreeMap::new(),
-            targets,
+            targets: BTreeMap::new(),
+            answers: BTreeMap::new(),
             paths: BTreeMap::new(),
             addresses: BTreeSet::new(),
             routes: BTreeMap::new(),
@@ -162,16 +142,14 @@ impl Lan {
             requests: Vec::new(),
             replies: Vec::new(),
             kernel: MS / 10,
+            attach: 10 * MS,
             refuse: |_| None,
             watch: None,
             allocated: 0,
             turns: 0,
             deaf: None,
-            data,
             placed: BTreeSet::new(),
-        };
-        names.iter().enumerate().for_each(|(i, name)| lan.plug(*name, 2 + i as u32));
-        lan
+        }
     }
 
     /// A running host: addresses stand, all members have answered.
@@ -199,17 +177,23 @@ impl Lan {
             mac: [2, 0, 0, 0, 0, ifindex as u8],
             unfit: None,
         };
-        self.nics.insert(name, Nic { link, wire: Wire::Works, frames: 0 });
+        self.link(link);
+    }
+
+    /// A link comes, or changes.
+    pub fn link(&mut self, link: Link) {
+        let new = Nic { link, wire: Wire::Works, hook: Hook::default(), frames: 0 };
+        self.nics.entry(link.name).or_insert(new).link = link;
         self.post(Duration::ZERO, Event::Link(link));
     }
 
     pub fn unplug(&mut self, name: IfName) {
         let nic = self.nics.remove(&name).unwrap();
         self.addresses.retain(|(ifindex, _)| *ifindex != nic.link.ifindex);
-        self.routes.clear();
         self.post(Duration::ZERO, Event::LinkGone(nic.link.ifindex));
-        let keys: Vec<RouteKey> = self.routes.keys().copied().collect();
-        keys.into_iter().for_each(|key| self.post(Duration::ZERO, Event::RouteGone(key)));
+        for key in std::mem::take(&mut self.routes).into_keys() {
+            self.post(Duration::ZERO, Event::RouteGone(key));
+        }
     }
 
     pub fn carrier(&mut self, i: usize, on: bool) {
@@ -218,7 +202,7 @@ impl Lan {
             nic.link.running = on;
             nic.link.carrier_changes += 1;
             let link = nic.link;
-            self.post(Duration::ZERO, Event::Link(link));
+            self.link(link);
         }
     }
 
@@ -254,8 +238,7 @@ impl Lan {
     /// SIGKILL and start: a new engine sees what stands in the kernel, and the state file.
     pub fn restart(&mut self) {
         let saved = self.view().saved();
-        let config = Config { groups: vec![self.group.clone()] };
-        self.engine = Engine::new(config, saved, 0x1234_5678_9abc_def1);
+        self.engine = Engine::new(self.config.clone(), saved, 0x1234_5678_9abc_def1);
         self.events.clear();
         self.paths.clear();
         self.messages.clear();
@@ -276,6 +259,10 @@ impl Lan {
     pub fn steal(&mut self, address: &str) {
         let address: IpAddr = address.parse().unwrap();
         let (ifindex, _) = *self.addresses.iter().find(|(_, a)| *a == address).unwrap();
+        self.take_away(ifindex, address);
+    }
+
+    pub fn take_away(&mut self, ifindex: Ifindex, address: IpAddr) {
         self.addresses.remove(&(ifindex, address));
         self.placed.remove(&address);
         self.post(Duration::ZERO, Event::AddressGone { ifindex, address });
@@ -295,7 +282,8 @@ impl Lan {
         self.turn();
     }
 
-    fn next(&self) -> Option<Instant> {
+    /// When something happens next.
+    pub fn next(&self) -> Option<Instant> {
         let event = self.events.keys().next().map(|(at, _)| *at);
         event.into_iter().chain(self.engine.poll_timeout()).min()
     }
@@ -312,7 +300,8 @@ impl Lan {
         self.now.since(start)
     }
 
-    fn turn(&mut self) {
+    /// The daemon wakes up.
+    pub fn turn(&mut self) {
         while let Some(((at, serial), event)) = self.events.first_key_value().map(|(k, e)| (*k, *e))
             && at <= self.now
         {
@@ -320,14 +309,26 @@ impl Lan {
             let now = self.now;
             self.call(|engine| engine.handle(now, event));
         }
-        let now = self.now;
-        self.call(|engine| engine.handle_timeout(now));
+        // As the fast thread does: fates are told at once, and change the next deadline.
+        for _ in 0..DECISIONS_PER_TURN {
+            let now = self.now;
+            self.call(|engine| engine.handle_timeout(now));
+            if !self.carry_out_all() {
+                break;
+            }
+        }
         self.turns += 1;
-        // Fates are told at once, as the fast thread does, and may cause further actions.
+        self.check();
+    }
+
+    /// Whether the engine was told of anything on the way.
+    fn carry_out_all(&mut self) -> bool {
+        let mut told = false;
         while let Some(action) = self.engine.poll_action() {
+            told |= matches!(action, Action::Round(_));
             self.act(action);
         }
-        self.check();
+        told
     }
 
     fn call(&mut self, mut act: impl FnMut(&mut Engine)) {
@@ -350,46 +351,71 @@ impl Lan {
         }
     }
 
-    fn probe(&mut self, path: PathId, seq: mpathd_core::ids::Seq) {
+    fn probe(&mut self, path: PathId, seq: Seq) {
         let key = self.paths[&path];
+        self.serial += 1;
+        let told = self.answers.get(&(key.name, key.target)).copied();
+        let Answer { fate, rtt } = told.unwrap_or_else(|| self.answer(key));
         let nic = self.nics.get_mut(&key.name).unwrap();
-        let fate = match nic.wire {
+        nic.frames += u64::from(fate == Fate::Left);
+        let running = nic.link.running;
+        let now = self.now;
+        self.call(|engine| engine.handle(now, Event::Sent { path, seq, at: now, fate }));
+        let Some(rtt) = rtt.filter(|_| running) else { return };
+        let at = self.now + rtt;
+        let reply = match fate {
+            Fate::Resolving => Event::Resolved { path, seq, at },
+            Fate::Left | Fate::Waiting | Fate::Refused => Event::Reply { path, seq, at },
+        };
+        self.post(rtt, reply);
+    }
+
+    /// What NIC and target make of a probe.
+    fn answer(&self, key: PathKey) -> Answer {
+        let wire = self.nics[&key.name].wire;
+        let fate = match wire {
             Wire::Works | Wire::Cut => Fate::Left,
             Wire::Stuck | Wire::Congested => Fate::Refused,
         };
-        if nic.wire != Wire::Stuck {
-            nic.frames += 1;
-        }
-        let up = nic.link.running && nic.wire == Wire::Works;
-        let now = self.now;
-        self.call(|engine| engine.handle(now, Event::Sent { path, seq, at: now, fate }));
-        self.serial += 1;
-        let Some(target) = self.targets.get(&key.target) else { return };
-        let lost =
-            target.lose_one_in != 0 && scramble(self.serial).is_multiple_of(target.lose_one_in);
         let deaf = self.deaf == Some((key.name, key.target.is_ipv6()));
-        if up && target.alive && !lost && !deaf {
-            let at = self.now + target.rtt;
-            self.post(target.rtt, Event::Reply { path, seq, at });
-        }
+        let target = self.targets.get(&key.target).filter(|t| {
+            let lost = t.lose_one_in != 0 && scramble(self.serial).is_multiple_of(t.lose_one_in);
+            t.alive && !lost && !deaf && wire == Wire::Works
+        });
+        Answer { fate, rtt: target.map(|t| t.rtt) }
     }
 
     fn request(&mut self, op: Op) {
         self.requests.push((self.now, op.request));
-        let took = self.kernel;
-        let result = match (self.refuse)(&op.request) {
+        let took = self.takes(&op.request);
+        let result = match (self.refuse)(&op.request).or_else(|| self.conflict(&op.request)) {
             Some(errno) => Err(Errno(errno)),
             None => Ok(()),
         };
-        let done = Done { op: op.id, result, waited: Duration::ZERO, ran: took };
-        self.post(took, Event::Done(done));
         if result.is_ok() {
             self.carry_out(op.request);
         }
+        let done = Done { op: op.id, result, waited: Duration::ZERO, ran: took };
+        self.post(took, Event::Done(done));
+    }
+
+    fn takes(&self, request: &Request) -> Duration {
+        match request {
+            Request::Attach { name, .. } => {
+                self.attach.max(self.nics[name].hook.from.since(self.now))
+            }
+            _ => self.kernel,
+        }
+    }
+
+    /// A route of somebody else at the same key: EEXIST.
+    fn conflict(&self, request: &Request) -> Option<i32> {
+        let Request::SetRoute(wanted) = request else { return None };
+        self.routes.get(&wanted.key).filter(|there| !there.ours).map(|_| 17)
     }
 
     fn carry_out(&mut self, request: Request) {
-        let took = self.kernel;
+        let took = self.takes(&request);
         match request {
             Request::SetAddress { ifindex, address, role, .. } => {
                 if self.nics.values().any(|n| n.link.ifindex == ifindex) {
@@ -413,8 +439,9 @@ impl Lan {
                 self.post(took, Event::Route(seen));
             }
             Request::UnsetRoute(key) => drop(self.routes.remove(&key)),
-            Request::Attach { ifindex, .. } => {
-                self.post(10 * MS, Event::Attached { ifindex, mode: ReceiveMode::Xdp });
+            Request::Attach { ifindex, name, .. } => {
+                let mode = self.nics[&name].hook.mode;
+                self.post(took, Event::Attached { ifindex, mode });
             }
             Request::CountTransmits { ifindex, name } => {
                 let nic = self.nics.get_mut(&name).unwrap();

@@ -1,7 +1,8 @@
 //! `--record FILE`: what the host did, for replay. A header, then one JSON object a line,
 //! `{"t":NS,"KIND":{...}}`, t in ns since the start; host facts by name, not engine types; kinds and
 //! fields are only ever added (review of the architecture, 4). Lines of one kind are in order; an
-//! `answers` line carries the time of its round, which lies some rounds before its neighbours.
+//! `answers` line carries the time of its round, which lies some rounds before its neighbours. The
+//! last line, `end`, tells how long nothing else has happened.
 
 mod facts;
 mod rounds;
@@ -14,8 +15,10 @@ use std::time::Duration;
 
 use mpathd_core::event::Event;
 use mpathd_core::ids::{IfName, Ifindex};
+use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
 use mpathd_core::view::View;
+use nix::net::if_::if_indextoname;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -33,6 +36,8 @@ pub struct Recording {
     pub config: String,
     /// Of the engine's random phases.
     pub seed: u64,
+    /// What the daemon began with.
+    pub state: Saved,
 }
 
 /// The first line.
@@ -42,11 +47,14 @@ struct Header<'a> {
     config: &'a str,
     seed: u64,
     kernel: &'a str,
+    state: &'a Saved,
 }
 
 pub(super) struct Recorder {
     /// Of the first fact: the two other threads begin before this one.
     start: Option<Instant>,
+    /// When the latest line was due.
+    end: Instant,
     names: Names,
     rounds: Rounds,
     /// A quarter of the shortest interval: later wake-ups matter to a verdict (design 2.12).
@@ -55,15 +63,19 @@ pub(super) struct Recorder {
     out: Writer,
 }
 
-/// Names of interfaces, as the link notices told them; who is gone is still called so.
+/// Names of interfaces, as the link notices told them; who is gone is still called so. Addresses may
+/// be told before the links: then the kernel is asked.
 #[derive(Default)]
 struct Names(BTreeMap<Ifindex, IfName>);
 
 impl Names {
     fn of(&self, ifindex: Ifindex) -> Value {
-        match self.0.get(&ifindex) {
-            Some(name) => name.as_str().into(),
-            None => format!("#{}", ifindex.0).into(),
+        if let Some(name) = self.0.get(&ifindex) {
+            return name.as_str().into();
+        }
+        match if_indextoname(ifindex.0) {
+            Ok(name) => name.to_string_lossy().into(),
+            Err(_) => format!("#{}", ifindex.0).into(),
         }
     }
 }
@@ -79,10 +91,18 @@ impl Recorder {
             config: &recording.config,
             seed: recording.seed,
             kernel: &kernel.release().to_string_lossy(),
+            state: &recording.state,
         };
         let header = serde_json::to_string(&header)?;
-        let (names, rounds) = (Names::default(), Rounds::default());
-        let mut recorder = Self { start: None, names, rounds, late: None, woken: None, out };
+        let mut recorder = Self {
+            start: None,
+            end: Instant::default(),
+            names: Names::default(),
+            rounds: Rounds::default(),
+            late: None,
+            woken: None,
+            out,
+        };
         recorder.out.line(header);
         Ok(recorder)
     }
@@ -95,6 +115,7 @@ impl Recorder {
     }
 
     pub(super) fn fact(&mut self, at: Instant, event: &Event) {
+        self.end = self.end.max(at);
         if let Event::Link(link) = event {
             self.names.0.insert(link.ifindex, link.name);
         }
@@ -110,6 +131,7 @@ impl Recorder {
     /// The latest wake-up since the last time this was told.
     pub(super) fn woken(&mut self, at: Instant, late: Duration) {
         let since = self.woken.replace(at).unwrap_or(at);
+        self.end = self.end.max(at);
         if self.late.is_some_and(|limit| late > limit) {
             let late = u64::try_from(late.as_nanos()).unwrap_or(u64::MAX);
             let since = self.since_start(since);
@@ -134,6 +156,7 @@ impl Recorder {
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.rounds.finish();
         self.write_rounds();
+        self.write(self.end, "end", &json!({}));
         self.out.finish()
     }
 

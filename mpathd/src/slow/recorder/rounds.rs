@@ -90,7 +90,13 @@ impl Rounds {
                     (probe.at, probe.fate) = (at, Fate::Left);
                 }
             }
-            Event::Reply { seq, at, .. } | Event::Resolved { seq, at, .. } => {
+            Event::Reply { seq, at, .. } => {
+                if let Some(probe) = series.probe(path, seq) {
+                    probe.fate = Fate::Left;
+                    probe.rtt = Some(at.0.saturating_sub(probe.at.0));
+                }
+            }
+            Event::Resolved { seq, at, .. } => {
                 if let Some(probe) = series.probe(path, seq) {
                     probe.rtt = Some(at.0.saturating_sub(probe.at.0));
                 }
@@ -158,19 +164,21 @@ impl Series {
 }
 
 impl Round {
-    /// What must change for a line: who is asked, who answers, what never left.
-    fn pattern(&self) -> impl Iterator<Item = (IpAddr, bool, bool)> + '_ {
-        self.probes.iter().map(|p| (p.target, p.rtt.is_some(), p.unsent().is_some()))
+    /// What must change for a line: who is asked, and how; who answers; what never left.
+    fn pattern(&self) -> impl Iterator<Item = (IpAddr, bool, Option<Fate>)> + '_ {
+        self.probes.iter().map(|p| (p.target, p.rtt.is_some(), p.odd()))
     }
 
     /// `rounds`: how many the line before this one stood for.
     fn line(&self, (interface, family): Instance, rounds: u64) -> Value {
         let mut targets = Map::new();
-        let mut unsent = Map::new();
+        let (mut unsent, mut resolving) = (Map::new(), Vec::new());
         for probe in &self.probes {
             targets.insert(probe.target.to_string(), probe.rtt.into());
-            if let Some(fate) = probe.unsent() {
-                unsent.insert(probe.target.to_string(), json!(fate));
+            match probe.odd() {
+                Some(Fate::Resolving) => resolving.push(probe.target),
+                Some(fate) => drop(unsent.insert(probe.target.to_string(), json!(fate))),
+                None => {}
             }
         }
         let mut line = json!({
@@ -182,15 +190,20 @@ impl Round {
         if !unsent.is_empty() {
             line["unsent"] = Value::Object(unsent);
         }
+        if !resolving.is_empty() {
+            line["resolving"] = json!(resolving);
+        }
         line
     }
 }
 
 impl Probe {
-    fn unsent(&self) -> Option<Fate> {
+    /// Any fate but that of a probe that has left.
+    fn odd(&self) -> Option<Fate> {
         match self.fate {
             Fate::Waiting | Fate::Refused if self.rtt.is_none() => Some(self.fate),
-            Fate::Waiting | Fate::Refused | Fate::Left | Fate::Resolving => None,
+            Fate::Resolving => Some(self.fate),
+            Fate::Waiting | Fate::Refused | Fate::Left => None,
         }
     }
 }

@@ -8,7 +8,8 @@ const MS: u64 = 1_000_000;
 fn recorder(test: &str) -> (Recorder, sample::Dir) {
     let dir = sample::dir(test);
     let file = dir.join("record.jsonl");
-    let recording = Recording { file, config: "[groups.g]".to_owned(), seed: 7 };
+    let recording =
+        Recording { file, config: "[groups.g]".to_owned(), seed: 7, state: Saved::default() };
     let mut recorder = Recorder::start(&recording).unwrap();
     recorder.fact(Instant(1000 * MS), &Event::Surveyed);
     (recorder, dir)
@@ -19,6 +20,7 @@ fn lines(dir: &sample::Dir) -> Vec<Value> {
     let mut lines: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.remove(1), json!({"t": 0, "surveyed": {}}));
+    assert_eq!(lines.pop().unwrap()["end"], json!({}));
     lines
 }
 
@@ -53,7 +55,7 @@ fn facts_go_by_name() {
     let (mut recorder, dir) = recorder("record-facts");
     recorder.fact(Instant(1005 * MS), &link("eth0", 2));
     recorder.fact(Instant(1006 * MS), &Event::LinkGone(Ifindex(2)));
-    recorder.fact(Instant(1007 * MS), &Event::LinkGone(Ifindex(9)));
+    recorder.fact(Instant(1007 * MS), &Event::LinkGone(Ifindex(99_999)));
     recorder.finish().unwrap();
     let lines = lines(&dir);
     assert_eq!(lines[0]["mpathd_replay"], 1);
@@ -68,7 +70,7 @@ fn facts_go_by_name() {
         }})
     );
     assert_eq!(lines[2], json!({"t": 6 * MS, "link-gone": {"interface": "eth0"}}));
-    assert_eq!(lines[3], json!({"t": 7 * MS, "link-gone": {"interface": "#9"}}));
+    assert_eq!(lines[3], json!({"t": 7 * MS, "link-gone": {"interface": "#99999"}}));
 }
 
 #[test]
@@ -117,7 +119,8 @@ fn what_never_left_is_not_silence() {
 
 #[test]
 fn a_full_disk_is_noticed() {
-    let recording = Recording { file: "/dev/full".into(), config: "x".repeat(10_000), seed: 7 };
+    let (file, config) = ("/dev/full".into(), "x".repeat(10_000));
+    let recording = Recording { file, config, seed: 7, state: Saved::default() };
     let recorder = Recorder::start(&recording).unwrap();
     let limit = std::time::Instant::now() + Duration::from_secs(20);
     while !recorder.has_ended() {
@@ -137,4 +140,31 @@ fn late_wake_ups_are_told_from_a_quarter_of_the_interval() {
     let lines = lines(&dir);
     let wake = json!({"t": 2000 * MS, "wake": {"late": 5 * MS, "since": 1000 * MS}});
     assert_eq!(lines[1..], [wake]);
+}
+
+#[test]
+fn an_arp_request_in_place_of_a_probe_is_named() {
+    let (mut recorder, dir) = recorder("record-resolving");
+    recorder.learn(&sample::view());
+    let at = Instant(1010 * MS);
+    let asked = |path| Event::Sent { path: PathId(path), seq: Seq(1), at, fate: Fate::Resolving };
+    recorder.fact(at, &asked(7));
+    recorder.fact(at, &asked(8));
+    let told = at + Duration::from_micros(50);
+    recorder.fact(told, &Event::Resolved { path: PathId(7), seq: Seq(1), at: told });
+    recorder.finish().unwrap();
+    let first = &lines(&dir)[1]["answers"];
+    assert_eq!(first["targets"], json!({"192.0.2.1": 50_000, "192.0.2.2": null}));
+    assert_eq!(first["resolving"], json!(["192.0.2.1", "192.0.2.2"]));
+}
+
+#[test]
+fn the_end_is_the_time_of_the_last_sign_of_life() {
+    let (mut recorder, dir) = recorder("record-end");
+    recorder.learn(&sample::view());
+    recorder.woken(Instant(9000 * MS), Duration::ZERO);
+    recorder.finish().unwrap();
+    let text = std::fs::read_to_string(dir.join("record.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last, json!({"t": 8000 * MS, "end": {}}));
 }

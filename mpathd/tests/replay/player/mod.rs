@@ -1,0 +1,298 @@
+//! Plays a recording: feeds the engine what the host did, in virtual time. The LAN carries out the
+//! engine's requests and tells it so; what the file says of addresses, routes and hooks of ours is
+//! the recorded daemon's doing, not the host's, and is passed over. Foreign facts and who answers
+//! come from the file.
+
+#![allow(dead_code, reason = "each test program uses its own part of the player")]
+
+pub mod changes;
+#[path = "../../../core/tests/lan/mod.rs"]
+mod lan;
+pub mod recording;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use lan::{Answer, Hook, Lan};
+use mpathd_core::event::{self, Event, Fate};
+use mpathd_core::ids::{IfName, Ifindex};
+use mpathd_core::time::Instant;
+
+use changes::{Change, Picture};
+use recording::{
+    Address, AddressGone, Answers, Attached, Command, Fact, Interface, Link, Recording, Route,
+    RouteKey,
+};
+
+/// What became of it.
+pub struct Played {
+    /// In order; times from the first fact of the host.
+    pub changes: Vec<Change>,
+    lan: Lan,
+}
+
+impl Played {
+    /// # Panics
+    /// Unless every data address is on exactly one NIC and all routes stand.
+    pub fn assert_at_rest(&self) {
+        self.lan.assert_at_rest();
+    }
+}
+
+/// Plays all of it. Changes before `from` are left out; what there is at `from` is told as if it had
+/// come at that moment.
+///
+/// # Errors
+/// What is wrong with the configuration.
+pub fn play(recording: &Recording, config: &str, from: Duration) -> Result<Played, String> {
+    let settings = mpathd::config::parse(config.as_bytes(), Path::new("config.toml"))
+        .map_err(|errors| errors.to_string())?;
+    let header = &recording.header;
+    let lan = Lan::bare(settings.engine, header.state.clone(), header.seed);
+    let start = lan.now;
+    let mut player = Player {
+        start,
+        from: start + from,
+        awake_at: start,
+        lan,
+        surveyed: false,
+        ifindexes: BTreeMap::new(),
+        numbered: 1,
+        hooks: hooks(recording, start),
+        stood: BTreeMap::new(),
+        picture: Picture::default(),
+        changes: Vec::new(),
+    };
+    for (t, fact) in &recording.facts {
+        player.advance(start + *t);
+        player.take(fact);
+    }
+    player.advance(start + recording.end);
+    player.turns(start + recording.end);
+    Ok(Played { changes: player.changes, lan: player.lan })
+}
+
+/// How and when each NIC got its hook is the host's to say, whenever the engine asks for it.
+fn hooks(recording: &Recording, start: Instant) -> Vec<(IfName, Hook)> {
+    let attached = recording.facts.iter().filter_map(|(t, fact)| match fact {
+        Fact::Attached(Attached { interface, mode }) => {
+            Some((*interface, Hook { mode: *mode, from: start + *t }))
+        }
+        _ => None,
+    });
+    attached.collect()
+}
+
+struct Player {
+    lan: Lan,
+    start: Instant,
+    from: Instant,
+    /// The daemon sleeps until then.
+    awake_at: Instant,
+    surveyed: bool,
+    ifindexes: BTreeMap<IfName, Ifindex>,
+    /// The highest number so far.
+    numbered: u32,
+    /// In the order of their times.
+    hooks: Vec<(IfName, Hook)>,
+    /// Where addresses of ours stood, as the file tells.
+    stood: BTreeMap<IpAddr, BTreeSet<IfName>>,
+    picture: Picture,
+    changes: Vec<Change>,
+}
+
+impl Player {
+    /// Lets time pass. What is fed at one moment is judged together, so that moment itself is left.
+    fn advance(&mut self, to: Instant) {
+        if to <= self.lan.now {
+            return;
+        }
+        if self.lan.now < self.from && self.from <= to {
+            self.turns(self.from);
+            self.lan.messages.clear();
+            self.look();
+        }
+        self.turns(to);
+    }
+
+    /// Wakes the daemon whenever something happens or is due.
+    fn turns(&mut self, to: Instant) {
+        while let Some(at) = self.lan.next().map(|at| at.max(self.awake_at)).filter(|at| *at <= to)
+        {
+            self.lan.now = self.lan.now.max(at);
+            self.lan.turn();
+            if self.from <= self.lan.now {
+                self.look();
+            }
+        }
+        self.lan.now = self.lan.now.max(to);
+    }
+
+    fn look(&mut self) {
+        let t = self.lan.now.since(self.start);
+        for (_, message) in self.lan.messages.drain(..) {
+            self.changes.push(Change::log(t, &message.to_string()));
+        }
+        let view = self.lan.view();
+        let name = |at: Ifindex| {
+            let nic = self.lan.nics.values().find(|nic| nic.link.ifindex == at);
+            nic.map_or_else(|| format!("#{}", at.0), |nic| nic.link.name.to_string())
+        };
+        let picture = Picture::of(&view, self.lan.routes.values(), name);
+        self.changes.extend(picture.changes_since(&self.picture, t));
+        self.picture = picture;
+    }
+
+    fn take(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Link(link) => self.link(link),
+            Fact::LinkGone(Interface { interface }) => {
+                self.ifindexes.remove(interface);
+                if self.lan.nics.contains_key(interface) {
+                    self.lan.unplug(*interface);
+                }
+            }
+            Fact::Address(address) => self.address(address),
+            Fact::AddressGone(gone) => self.address_gone(gone),
+            Fact::Route(route) => self.route(route),
+            Fact::RouteGone(key) => self.route_gone(key),
+            Fact::Gateways(gateways) => {
+                let mut all = event::Gateways::default();
+                for gateway in &gateways.all {
+                    let ifindex = self.ifindex(gateway.interface);
+                    all.push(event::Gateway { address: gateway.address, ifindex });
+                }
+                self.post(Event::Gateways(all));
+            }
+            Fact::Surveyed => {
+                self.surveyed = true;
+                self.lan.survey();
+            }
+            Fact::Answers(answers) => self.answers(answers),
+            Fact::Transmits(transmits) => {
+                if let Some(nic) = self.lan.nics.get_mut(&transmits.interface) {
+                    nic.frames = transmits.frames;
+                }
+            }
+            Fact::Command(command) => self.post(Event::Command(match *command {
+                Command::Offline(interface) => event::Command::Offline { interface },
+                Command::Online(interface) => event::Command::Online { interface },
+            })),
+            Fact::Sleep(span) => self.awake_at = self.lan.now + *span,
+            Fact::Attached(_) | Fact::Lost(_) => {}
+        }
+    }
+
+    fn post(&mut self, event: Event) {
+        self.lan.post(Duration::ZERO, event);
+    }
+
+    /// One that comes back has another number, as in the kernel.
+    fn ifindex(&mut self, name: IfName) -> Ifindex {
+        if let Some(known) = self.ifindexes.get(&name) {
+            return *known;
+        }
+        self.numbered += 1;
+        let ifindex = Ifindex(self.numbered);
+        self.ifindexes.insert(name, ifindex);
+        ifindex
+    }
+
+    fn link(&mut self, link: &Link) {
+        let (name, ifindex) = (link.interface, self.ifindex(link.interface));
+        let own = [2, 0, 0, 0, 0, ifindex.0 as u8];
+        let new = !self.lan.nics.contains_key(&name);
+        self.lan.link(event::Link {
+            name,
+            ifindex,
+            up: link.up,
+            running: link.running,
+            reported: link.reported,
+            carrier_changes: link.carrier_changes,
+            mac: link.mac.as_deref().and_then(mac).unwrap_or(own),
+            unfit: link.unfit,
+        });
+        let now = self.lan.now;
+        let hook = self.hooks.iter().find(|(of, hook)| *of == name && hook.from >= now);
+        if let (true, Some((_, hook)), Some(nic)) = (new, hook, self.lan.nics.get_mut(&name)) {
+            nic.hook = *hook;
+        }
+    }
+
+    /// Before the survey is over, addresses of ours were put there by an earlier daemon.
+    fn address(&mut self, address: &Address) {
+        let ifindex = self.ifindex(address.interface);
+        let host = address.address.address;
+        if address.ours {
+            self.stood.entry(host).or_default().insert(address.interface);
+            if self.surveyed {
+                return;
+            }
+            self.lan.addresses.insert((ifindex, host));
+        }
+        self.post(Event::Address(event::Address {
+            ifindex,
+            address: address.address,
+            ours: address.ours,
+            tentative: address.tentative,
+            link_scope: address.link_scope,
+        }));
+    }
+
+    /// We never remove an address where it stands alone: then it was somebody else.
+    fn address_gone(&mut self, gone: &AddressGone) {
+        let AddressGone { interface, address } = *gone;
+        let ifindex = self.ifindex(interface);
+        let Some(stood) = self.stood.get_mut(&address).filter(|on| on.contains(&interface)) else {
+            return self.post(Event::AddressGone { ifindex, address });
+        };
+        stood.remove(&interface);
+        if stood.is_empty() && self.lan.addresses.contains(&(ifindex, address)) {
+            self.lan.take_away(ifindex, address);
+        }
+    }
+
+    fn route(&mut self, route: &Route) {
+        if route.ours && self.surveyed {
+            return;
+        }
+        let key = key(&route.key);
+        let hops = route.hops.iter().map(|hop| self.ifindex(*hop)).collect();
+        let (via, src, ours) = (route.via, route.src, route.ours);
+        let seen = event::ObservedRoute { key, via, src, hops, ours };
+        self.lan.routes.insert(key, seen);
+        self.post(Event::Route(seen));
+    }
+
+    fn route_gone(&mut self, gone: &RouteKey) {
+        let key = key(gone);
+        if self.lan.routes.get(&key).is_some_and(|there| !there.ours) {
+            self.lan.routes.remove(&key);
+            self.post(Event::RouteGone(key));
+        }
+    }
+
+    fn answers(&mut self, answers: &Answers) {
+        for (target, rtt) in &answers.targets {
+            let fate = if answers.resolving.contains(target) {
+                Fate::Resolving
+            } else {
+                answers.unsent.get(target).copied().unwrap_or(Fate::Left)
+            };
+            let answer = Answer { fate, rtt: rtt.map(Duration::from_nanos) };
+            self.lan.answers.insert((answers.interface, *target), answer);
+        }
+    }
+}
+
+fn key(key: &RouteKey) -> event::RouteKey {
+    event::RouteKey { table: key.table, to: key.to, metric: key.metric }
+}
+
+fn mac(text: &str) -> Option<[u8; 6]> {
+    let bytes: Vec<u8> =
+        text.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>().ok()?;
+    bytes.try_into().ok()
+}
