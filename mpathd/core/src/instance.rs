@@ -28,6 +28,8 @@ pub struct Instance {
     pub failure: Option<Failure>,
     rounds: [RoundRecord; RING],
     next_number: u32,
+    /// When the first probe left that no pause of probing followed.
+    asked_since: Option<Instant>,
     /// `None` while nothing may be sent.
     next_round: Option<Instant>,
     /// Since when every round was refused or kept waiting.
@@ -101,6 +103,7 @@ impl Instance {
             failure: None,
             rounds: [NO_ROUND; RING],
             next_number: 0,
+            asked_since: None,
             next_round: None,
             stuck_since: None,
             doubtful_until: Instant(0),
@@ -152,9 +155,14 @@ impl Instance {
     /// Ends probing; earlier answers prove nothing after a pause.
     pub fn stop(&mut self) {
         self.next_round = None;
+        self.asked_since = None;
         self.stuck_since = None;
         self.rounds = [NO_ROUND; RING];
         self.paths.iter_mut().for_each(Path::clear_ring);
+    }
+
+    pub fn asked_since(&self) -> Option<Instant> {
+        self.asked_since
     }
 
     pub fn running(&self) -> bool {
@@ -204,7 +212,10 @@ impl Instance {
         let Some(path) = self.path_mut(path) else { return };
         path.sent(seq, at, fate);
         match fate {
-            Fate::Left | Fate::Resolving => self.progress(number),
+            Fate::Left | Fate::Resolving => {
+                self.asked_since = self.asked_since.or(Some(at));
+                self.progress(number);
+            }
             Fate::Waiting | Fate::Refused => {
                 self.stuck_since = self.stuck_since.or(Some(at));
             }
