@@ -369,13 +369,22 @@ impl Instance {
         self.decided(now).next().is_some_and(|r| r.answered)
     }
 
-    /// At least one target answered in every round for 2 x FDT (design 2.9). Rounds that did not
-    /// leave are passed over.
+    /// At least one target answered in every round for 2 x FDT (design 2.9).
     pub fn has_earned_repair(&self, now: Instant) -> bool {
+        self.streak(now) >= self.fdt * 2
+    }
+
+    /// Will have earned it a round or two later, if nothing breaks.
+    pub fn is_about_to_earn_repair(&self, now: Instant) -> bool {
+        let streak = self.streak(now);
+        (self.fdt * 2 - self.interval() * 2..self.fdt * 2).contains(&streak)
+    }
+
+    /// How long every round has been answered. Rounds that did not leave are passed over.
+    fn streak(&self, now: Instant) -> Duration {
         let mut decided = self.decided(now).take_while(|r| r.answered);
-        let Some(newest) = decided.next() else { return false };
-        let oldest = decided.last().unwrap_or(newest);
-        newest.at.since(oldest.at) >= self.fdt * 2
+        let Some(newest) = decided.next() else { return Duration::ZERO };
+        newest.at.since(decided.last().unwrap_or(newest).at)
     }
 
     /// Rounds that have left and had their time, newest first; an answered one has had it.

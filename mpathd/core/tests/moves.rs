@@ -40,7 +40,9 @@ fn behaviours_86_to_88_a_standby_stands_in_and_steps_back() {
 
 #[test]
 fn a_cold_start_moves_nothing() {
-    for group in [with_standby(2), with_standby(3), dual_stack(with_standby(3)), group(2, 4, 100 * MS)] {
+    for group in
+        [with_standby(2), with_standby(3), dual_stack(with_standby(3)), group(2, 4, 100 * MS)]
+    {
         let members = group.members.len();
         let mut lan = Lan::new(group, Saved::default());
         lan.survey();
