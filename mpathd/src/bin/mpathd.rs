@@ -1,10 +1,11 @@
 //! `mpathd`: the daemon, and what is done to it from the command line.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use mpathd::cli::{check, options};
+use mpathd::cli::{check, options, reload};
 use mpathd::config::DEFAULT_PATH;
 use mpathd::daemon::{self, Options};
 use mpathd::fast::alloc::Watched;
@@ -62,12 +63,21 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
         config: PathBuf,
     },
+    /// Have the running daemon read its files, wait until they are in force, and say what changed
+    Reload {
+        /// Directory of the daemon's control socket [default: $MPATHD_RUN_DIR or /run/mpathd]
+        #[arg(long, value_name = "DIR", default_value_os_t = options::default_run_dir(), hide_default_value = true)]
+        run_dir: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
     match line.command {
         Some(Command::Check { config }) => check::run(&config),
+        Some(Command::Reload { run_dir }) => {
+            reload::run(&run_dir, &mut io::stdout().lock(), &mut io::stderr().lock())
+        }
         None => run(line.daemon),
     }
 }
