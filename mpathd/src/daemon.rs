@@ -11,7 +11,6 @@ use aya::include_bytes_aligned;
 use mpathd_core::engine::Engine;
 use mpathd_core::ids::IfName;
 use mpathd_core::message::Severity;
-use mpathd_core::state::Saved;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 use crate::cli::check::host as facts;
@@ -103,7 +102,7 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     let record = options.record.map(|file| Recording { file, config: text, seed });
     // Before the first fact: a replay needs all of them.
     threads.shared.set_recording(record.is_some());
-    threads.spawn(loaded.state.core.clone(), seed)?;
+    threads.spawn(&loaded.state, seed)?;
     let ended = slow::run(slow::Setup {
         queues: threads.queues.clone(),
         shared: Arc::clone(&threads.shared),
@@ -134,13 +133,13 @@ struct Threads {
 }
 
 impl Threads {
-    fn spawn(&mut self, saved: Saved, seed: u64) -> io::Result<()> {
+    fn spawn(&mut self, state: &state::State, seed: u64) -> io::Result<()> {
         let config = &self.settings.engine;
         let names: Vec<IfName> =
             config.groups.iter().flat_map(|g| &g.members).map(|m| m.name).collect();
         let priority = fast_priority(&self.settings);
         let fast = fast::Setup {
-            brain: Engine::new(config.clone(), saved, seed),
+            brain: Engine::new(config.clone(), state.core.clone(), seed),
             names,
             queues: self.queues.clone(),
             shared: Arc::clone(&self.shared),
@@ -148,7 +147,9 @@ impl Threads {
         };
         let host = host::Setup {
             queues: self.queues.clone(),
-            settings: host::Settings::new(config, self.settings.sysctls),
+            settings: host::Settings::new(config, self.settings.sysctls).with_record(
+                state.addresses.iter().map(|own| (own.interface, own.address.address)),
+            ),
             priority: priority.saturating_sub(1),
             bpffs: self.bpffs.clone(),
             object: OBJECT,
@@ -188,12 +189,12 @@ impl slow::Reload for Threads {
         Ok(Plan { changes, settings, text: text_of(&self.config) })
     }
 
-    fn respawn(&mut self, plan: &Plan, saved: Saved) -> io::Result<u64> {
+    fn respawn(&mut self, plan: &Plan, state: &state::State) -> io::Result<u64> {
         // What they hold of the kernel must be gone before it is taken again.
         self.join().map_err(io::Error::other)?;
         self.settings = plan.settings.clone();
         let seed = seed()?;
-        self.spawn(saved, seed)?;
+        self.spawn(state, seed)?;
         Ok(seed)
     }
 }

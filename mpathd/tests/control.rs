@@ -22,7 +22,6 @@ use mpathd_core::config::Config;
 use mpathd_core::event::{Command, Event};
 use mpathd_core::ids::{GroupName, IfName, Seq};
 use mpathd_core::request::{CommandError, Notice, ProbeOutcome};
-use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
 use mpathd_core::view::{GroupState, GroupView};
 use serde_json::{Value, json};
@@ -139,7 +138,7 @@ impl Reload for Script {
         Ok(Plan { changes, settings, text: String::new() })
     }
 
-    fn respawn(&mut self, _: &Plan, _: Saved) -> std::io::Result<u64> {
+    fn respawn(&mut self, _: &Plan, _: &state::State) -> std::io::Result<u64> {
         self.respawned.fetch_add(1, Ordering::Relaxed);
         Ok(1)
     }

@@ -208,6 +208,9 @@ fn repair(group: &mut Group, members: &mut [Member], i: usize, now: Instant, out
     let capacity_stands = others.count() >= group.intended;
     let member = &mut members[i];
     member.failed = None;
+    for failure in member.instances.iter_mut().filter_map(|i| i.failure.as_mut()) {
+        (failure.since, failure.told) = (now, false);
+    }
     member.flap_told = false;
     member.since = now;
     member.set_aside = !group.failback && !member.config.standby && capacity_stands;

@@ -7,6 +7,7 @@ mod announce;
 mod attach;
 mod bpf;
 pub mod counters;
+mod drift;
 mod facts;
 mod filter;
 mod mirror;
@@ -20,6 +21,7 @@ mod route;
 mod settings;
 mod sockets;
 mod sysctl;
+mod unconfigured;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -81,6 +83,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         requests,
         monitor,
         sysctls: sysctl::Sysctls::default(),
+        drift: drift::Drift::default(),
         announcer: announce::Announcer::default(),
         hooks: attach::Hooks::new(object, bpffs),
         fast: Fast::new(queues.fast.clone()),
@@ -103,6 +106,7 @@ struct Host {
     requests: Requests,
     monitor: Monitor,
     sysctls: sysctl::Sysctls,
+    drift: drift::Drift,
     announcer: announce::Announcer,
     hooks: attach::Hooks,
     fast: Fast,
@@ -130,6 +134,7 @@ impl Host {
     fn observe(&mut self) {
         self.monitor.drain();
         self.pass_on();
+        self.restore_marks();
     }
 
     fn pass_on(&mut self) {

@@ -3,7 +3,6 @@
 
 use std::io;
 
-use mpathd_core::state::Saved;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use zlink::introspect::Type;
@@ -19,12 +18,12 @@ pub trait Reload {
     /// Where the files are bad or the host is not fit for them.
     fn prepare(&mut self, state: &State) -> Result<Plan, NotReloaded>;
 
-    /// Starts both threads anew; the old ones have said `Stopped`, and their queues are empty. The
-    /// seed of the new engine.
+    /// Starts both threads anew from what the state file says; the old ones have said `Stopped`, and
+    /// their queues are empty. The seed of the new engine.
     ///
     /// # Errors
     /// Where descriptors or threads are not to be had: nothing probes any more.
-    fn respawn(&mut self, plan: &Plan, saved: Saved) -> io::Result<u64>;
+    fn respawn(&mut self, plan: &Plan, state: &State) -> io::Result<u64>;
 }
 
 /// What a reload is to bring.

@@ -102,8 +102,8 @@ impl Turn<'_> {
         self.shared.unsettle();
         self.view = None;
         let Some(reloading) = &mut self.reloading else { return Ok(()) };
-        let saved = self.keeper.state().core.clone();
-        let seed = self.reload.respawn(&reloading.plan, saved).map_err(|error| {
+        let state = self.keeper.state();
+        let seed = self.reload.respawn(&reloading.plan, state).map_err(|error| {
             let text = format!(
                 "reload: the threads cannot be started again: {error}; addresses stay where they \
                  are and nothing watches them"
