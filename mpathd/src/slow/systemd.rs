@@ -129,7 +129,7 @@ fn summary(view: &View) -> String {
 }
 
 /// What stands between us and READY.
-fn missing(view: &View) -> String {
+pub(super) fn missing(view: &View) -> String {
     let addresses = view.addresses.iter().filter(|row| !row.up || row.wanted.is_some());
     let waiting: Vec<_> = addresses.map(|row| row.address.address.to_string()).collect();
     match waiting.is_empty() {
