@@ -12,10 +12,10 @@ pub fn network(paper: &Paper) {
     for row in [
         "   host                        switch      192.0.2.0/24 and 2001:db8::/64",
         "  ┌────────────────┐          ┌────────┐",
-        "  │                │          │     p1 ├────── t1      .1    ::1    router ── far",
-        "  │  mpathd   eth0 ├──────────┤ sw0 p2 ├────── t2      .2    ::2",
-        "  │                │          │     p3 ├────── t3      .3    ::3",
-        "  │           eth1 ├──────────┤ sw1 pc ├────── client  .100  ::100",
+        "  │                │          │     p1 ├──── t1      .1    ::1    router ── far",
+        "  │  mpathd   eth0 ├──────────┤ sw0 p2 ├──── t2      .2    ::2",
+        "  │                │          │     p3 ├──── t3      .3    ::3",
+        "  │           eth1 ├──────────┤ sw1 pc ├──── client  .100  ::100",
         "  └────────────────┘          └────────┘",
         "   data addresses .50 .51 ::50   test addresses eth0 .11 ::11, eth1 .12 ::12",
     ] {

@@ -17,7 +17,7 @@ use crate::observe::link;
 use crate::traffic::Report;
 
 /// Time to read a screen.
-const READ: Duration = Duration::from_millis(2500);
+const READ: Duration = Duration::from_millis(2000);
 /// Datagrams that are not answered by then are lost.
 const LAST_DATAGRAM: Duration = Duration::from_millis(300);
 

@@ -37,9 +37,9 @@ impl Strip {
 
     /// What the signs mean, figures every 50 ms, and a line with ticks; `limit` is marked with an F.
     pub fn axis(&self, paper: &Paper, limit: Option<Duration>) {
-        let of_limit = if limit.is_some() { "  F failure detection time" } else { "" };
+        let of_limit = if limit.is_some() { "  F FDT" } else { "" };
         let signs =
-            format!("  Probes ● answered × lost  V verdict{of_limit}  Clients █ hear · silence");
+            format!("  Probes ● answered × lost  V verdict{of_limit}   Clients █ hear · silence");
         paper.line(&paper.ink(Ink::Faint, &signs));
         let mut figures = vec![' '; self.cells + 4];
         let mut ticks: Vec<Cell> = vec![(Ink::Faint, '─'); self.cells];
