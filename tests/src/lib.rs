@@ -7,6 +7,7 @@
 pub mod capture;
 pub mod clock;
 pub mod daemon;
+pub mod demo;
 pub mod isolate;
 pub mod lab;
 pub mod netns;
