@@ -294,6 +294,29 @@ fn what_is_no_longer_configured_goes() {
 }
 
 #[test]
+fn without_groups_nothing_is_touched_and_they_come_back_as_they_were() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let daemon = running(&lab, CONFIG);
+        let before = standing(&lab);
+        let watch = AddressWatch::start(lab.host());
+        let begun = clock::now();
+        daemon.configure("# nothing\n");
+        let (code, out, err) = reload(&daemon);
+        assert_eq!(code, Some(0), "{err}");
+        assert!(out.starts_with("group ipmp0 removed\n"), "{out}");
+        assert!(err.contains("no group is left, so nothing was taken away"), "{err}");
+        daemon.configure(CONFIG);
+        let (code, out, err) = reload(&daemon);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+        assert!(out.starts_with("group ipmp0 added\n"), "{out}");
+        wait_answered(&daemon);
+        assert_eq!(standing(&lab), before);
+        assert_eq!(touched(&watch, begun), BTreeSet::new());
+    });
+}
+
+#[test]
 fn a_bad_file_changes_nothing() {
     isolated(|| {
         let lab = Lab::builder().build();
