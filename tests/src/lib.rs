@@ -6,10 +6,14 @@
 
 pub mod capture;
 pub mod clock;
+pub mod cuts;
 pub mod daemon;
+pub mod delays;
 pub mod demo;
+pub mod figures;
 pub mod isolate;
 pub mod lab;
+pub mod load;
 pub mod netns;
 pub mod object;
 pub mod observe;
