@@ -3,7 +3,7 @@
 use core::ops::Range;
 use core::time::Duration;
 
-use crate::capacity::{Candidate, Set, choose};
+use crate::capacity::{Candidate, choose};
 use crate::config;
 use crate::ids::{Family, GroupName};
 use crate::instance::Instance;
@@ -29,8 +29,6 @@ pub struct Group {
     pub has_worked: bool,
     /// "All IP interfaces ... are now unusable" has been told.
     pub failure_told: bool,
-    /// Members with an instance that failed in this judgement, with a witness.
-    pub fresh: Set,
     pub waits_for_witness_until: Option<Instant>,
     /// Best rank of the last placement, and until when a better one does not take the addresses
     /// away from their holders (N4).
@@ -59,7 +57,6 @@ impl Group {
             routes,
             has_worked: false,
             failure_told: false,
-            fresh: Set::default(),
             waits_for_witness_until: None,
             best: Rank::Absent,
             settles_at: None,

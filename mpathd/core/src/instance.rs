@@ -44,8 +44,11 @@ pub struct Instance {
 /// A failed instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
+    pub since: Instant,
     /// No other member heard anything either: the cause may be the targets or the switch.
     pub together: bool,
+    /// The administrator has been told of this family by itself.
+    pub told: bool,
     pub evidence: Evidence,
 }
 
@@ -59,7 +62,7 @@ impl Failure {
             last_reply: None,
             detected: Duration::ZERO,
         };
-        Self { together: false, evidence }
+        Self { since: Instant(0), together: false, told: true, evidence }
     }
 }
 

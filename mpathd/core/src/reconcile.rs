@@ -74,6 +74,10 @@ impl Engine {
             Resource::Route(r) => self.wish_route(r, now),
             Resource::Attach(m) => self.wish_attached(m, now),
             Resource::Transmits(m) => self.wish_transmits(m),
+            Resource::Unconfigured => {
+                let wanted = !self.tidied && !self.groups.is_empty() && self.is_settled(now);
+                wanted.then_some(Request::RemoveUnconfigured)
+            }
         }
     }
 

@@ -74,6 +74,8 @@ pub enum Resource {
     Route(usize),
     Attach(usize),
     Transmits(usize),
+    /// What an earlier configuration has left.
+    Unconfigured,
 }
 
 /// At most one request per resource is under way; after failures the pause doubles.

@@ -92,7 +92,12 @@ fn a_restart_adopts_what_is_there_without_a_request() {
     let changed: Vec<_> = lan
         .requests
         .iter()
-        .filter(|(_, r)| !matches!(r, Request::Prepare { .. } | Request::Attach { .. }))
+        .filter(|(_, r)| {
+            !matches!(
+                r,
+                Request::Prepare { .. } | Request::Attach { .. } | Request::RemoveUnconfigured
+            )
+        })
         .collect();
     assert!(changed.is_empty(), "{changed:#?}");
     lan.assert_at_rest();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use mpathd::cli::{check, options};
+use mpathd::cli::{check, options, release};
 use mpathd::config::DEFAULT_PATH;
 use mpathd::daemon::{self, Options};
 use mpathd::fast::alloc::Watched;
@@ -62,12 +62,27 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
         config: PathBuf,
     },
+    /// Remove every address, route, sysctl change and pin of mpathd
+    Release {
+        /// Leave the data addresses and routes on this interface, as ordinary ones
+        #[arg(long, value_name = "IF")]
+        keep_on: Option<String>,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        places: Places,
+    },
 }
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
     match line.command {
         Some(Command::Check { config }) => check::run(&config),
+        Some(Command::Release { keep_on, dry_run, places }) => {
+            let Places { run_dir, bpffs } = places;
+            release::run(&release::Options { keep_on, dry_run, run_dir, bpffs })
+        }
         None => run(line.daemon),
     }
 }

@@ -8,3 +8,4 @@ pub mod if_mpadm;
 pub mod ipmpstat;
 pub mod names;
 pub mod options;
+pub mod release;

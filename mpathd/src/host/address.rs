@@ -61,13 +61,24 @@ pub(super) fn unset(
     if !all.is_empty() && !all.iter().any(AddressFact::ours) {
         return Err(Refused::with(libc::EPERM, format!("{ip} is not mpathd's to remove")));
     }
-    for fact in all.iter().filter(|fact| fact.ours()) {
-        match requests.request(RouteNetlinkMessage::DelAddress(named(ifindex, fact.address)), 0) {
-            Err(refused) if !already_gone(refused.errno) => return Err(refused),
-            Ok(()) | Err(_) => {}
-        }
+    all.iter()
+        .filter(|fact| fact.ours())
+        .try_for_each(|fact| delete(requests, ifindex, fact.address))
+}
+
+/// Removes an address, whosever it is; `address` with the kernel's prefix length.
+///
+/// # Errors
+/// The kernel's, but none where it is not there.
+pub(super) fn delete(
+    requests: &mut Requests,
+    ifindex: Ifindex,
+    address: IpNet,
+) -> Result<(), Refused> {
+    match requests.request(RouteNetlinkMessage::DelAddress(named(ifindex, address)), 0) {
+        Err(refused) if !already_gone(refused.errno) => Err(refused),
+        Ok(()) | Err(_) => Ok(()),
     }
-    Ok(())
 }
 
 fn already_gone(errno: i32) -> bool {
@@ -96,7 +107,8 @@ pub(super) fn label(name: IfName) -> String {
     label
 }
 
-fn named(ifindex: Ifindex, address: IpNet) -> AddressMessage {
+/// An address by its own value, without any property.
+pub(super) fn named(ifindex: Ifindex, address: IpNet) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header = AddressHeader {
         family: match address.family() {

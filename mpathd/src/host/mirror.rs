@@ -96,7 +96,7 @@ impl Mirror {
         self.links.values().filter(|l| self.settings.interfaces.contains(&l.link.name))
     }
 
-    fn name(&self, ifindex: Ifindex) -> Option<IfName> {
+    pub(super) fn name(&self, ifindex: Ifindex) -> Option<IfName> {
         self.links.get(&ifindex).map(|l| l.link.name)
     }
 
@@ -107,6 +107,10 @@ impl Mirror {
         ip: IpAddr,
     ) -> impl Iterator<Item = &AddressFact> {
         self.addresses.range((ifindex, ip, 0)..=(ifindex, ip, u8::MAX)).map(|(_, fact)| fact)
+    }
+
+    pub(super) fn all_addresses(&self) -> impl Iterator<Item = &AddressFact> {
+        self.addresses.values()
     }
 
     pub(super) fn route(&self, key: &RouteKey) -> Option<&RouteFact> {

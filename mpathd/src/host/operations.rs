@@ -11,7 +11,7 @@ use netlink_packet_route::link::{LinkFlags, LinkMessage};
 
 use super::facts::LinkFact;
 use super::netlink::Refused;
-use super::{Host, address, monitor, route};
+use super::{Host, address, monitor, route, unconfigured};
 use crate::config::Sysctls;
 use crate::fast::clock;
 use crate::messages::ToFast;
@@ -76,6 +76,9 @@ impl Host {
             Request::Announce { ifindex, address, peers } => {
                 announcer.begin(address, ifindex, peers, clock::now());
                 Ok(())
+            }
+            Request::RemoveUnconfigured => {
+                unconfigured::remove(requests, mirror, &self.settings, &mut self.slow)
             }
             Request::CountTransmits { ifindex, .. } => {
                 let frames = monitor::link(requests, ifindex)?.transmitted;

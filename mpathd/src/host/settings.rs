@@ -15,6 +15,8 @@ pub struct Settings {
     pub interfaces: BTreeSet<IfName>,
     /// Data and test addresses: observed wherever on the host they stand.
     pub addresses: BTreeSet<IpAddr>,
+    /// Where each of them may be: a data address on any member of its group.
+    pub homes: BTreeSet<(IfName, IpAddr)>,
     /// Keys of our routes; a route there is told whoever made it.
     pub routes: BTreeSet<RouteKey>,
     /// `sysctls = "check"`: wrong values are reported, not changed.
@@ -34,6 +36,14 @@ impl Settings {
             TestAddress::Static(net) => Some(net.address),
             TestAddress::LinkLocal => None,
         });
+        for member in &group.members {
+            let own = member.test.iter().filter_map(|test| match test {
+                Some(TestAddress::Static(net)) => Some(net.address),
+                Some(TestAddress::LinkLocal) | None => None,
+            });
+            let data = group.data.iter().map(|net| net.address);
+            self.homes.extend(own.chain(data).map(|address| (member.name, address)));
+        }
         self.addresses.extend(tests.chain(group.data.iter().map(|net| net.address)));
         self.interfaces.extend(group.members.iter().map(|member| member.name));
         self.routes.extend(group.data.iter().map(|net| RouteKey {

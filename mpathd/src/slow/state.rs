@@ -66,23 +66,41 @@ pub struct Loaded {
 /// state.json.bad and reported, for a daemon that doesn't start helps nobody.
 pub fn load(run_dir: &Path) -> Loaded {
     let path = path(run_dir);
-    let problem = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Loaded { state: State::default(), damage: None };
-        }
-        Err(error) => error.to_string(),
-        Ok(bytes) => match parse(&bytes) {
-            Ok(state) => return Loaded { state, damage: None },
-            Err(problem) => problem,
-        },
+    let problem = match read(run_dir) {
+        Ok(state) => return Loaded { state: state.unwrap_or_default(), damage: None },
+        Err(problem) => problem,
     };
     let bad = path.with_extension("json.bad");
     let fate = match fs::rename(&path, &bad) {
         Ok(()) => format!("set aside as {}", bad.display()),
         Err(error) => format!("and can't be set aside: {error}"),
     };
-    let damage = Some(format!("{} is not usable ({problem}); {fate}", path.display()));
-    Loaded { state: State::default(), damage }
+    Loaded { state: State::default(), damage: Some(format!("{problem}; {fate}")) }
+}
+
+/// Reads DIR/state.json and leaves it as it is; `None` where there is none.
+///
+/// # Errors
+/// In words, where the file can't be used.
+pub fn read(run_dir: &Path) -> Result<Option<State>, String> {
+    let path = path(run_dir);
+    let unusable = |problem: String| format!("{} is not usable ({problem})", path.display());
+    match fs::read(&path) {
+        Ok(bytes) => parse(&bytes).map(Some).map_err(unusable),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(error.to_string())),
+    }
+}
+
+/// Removes DIR/state.json, when nothing on this host is ours any more.
+///
+/// # Errors
+/// What unlink says, but none where there is no file.
+pub fn remove(run_dir: &Path) -> io::Result<()> {
+    match fs::remove_file(path(run_dir)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn parse(bytes: &[u8]) -> Result<State, String> {

@@ -422,7 +422,7 @@ impl Lan {
                 let frames = nic.frames;
                 self.post(took, Event::Transmits { ifindex, frames });
             }
-            Request::Prepare { .. } | Request::Announce { .. } => {}
+            Request::Prepare { .. } | Request::Announce { .. } | Request::RemoveUnconfigured => {}
         }
     }
 
