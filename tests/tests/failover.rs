@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use mpathd_tests::capture::{Capture, Content, Frame};
@@ -45,6 +44,17 @@ fn wait_spread(lab: &Lab, addresses: &[&str], wanted: &[usize]) {
     wait_for(&format!("spread {wanted:?}"), LIMIT, || match spread(lab, addresses) {
         now if now == wanted => Ok(()),
         now => Err(now),
+    });
+}
+
+/// Waits until these NICs have all data addresses, each about as many as the others.
+fn wait_fair(lab: &Lab, nics: &[usize]) {
+    wait_for(&format!("fair spread over {nics:?}"), LIMIT, || {
+        let now = spread(lab, &DATA);
+        let counts = || nics.iter().map(|nic| now[*nic]);
+        let all = counts().sum::<usize>() == DATA.len();
+        let fair = counts().max() <= counts().min().map(|least| least + 1);
+        if all && fair { Ok(()) } else { Err(now) }
     });
 }
 
@@ -94,7 +104,9 @@ fn streams(lab: &Lab) -> Vec<(String, Stream)> {
 }
 
 fn wait_answered(streams: &[(String, Stream)], since: Nanos) {
-    streams.iter().for_each(|(_, stream)| drop(stream.wait_answered(since, LIMIT)));
+    for (_, stream) in streams {
+        stream.wait_answered(since, LIMIT);
+    }
 }
 
 /// What `ipmpstat` tells has to be what `ip` shows.
@@ -223,10 +235,7 @@ fn a_silent_cut_moves_everything_and_repair_brings_it_back() {
         let mended = lab.mend(0);
         daemon.wait_log("IP interface repair detected on eth0 of group ipmp0", mended, LIMIT);
         wait_ways_out(&lab, &["eth0", "eth1"]);
-        wait_for("fair spread", LIMIT, || match spread(&lab, &DATA) {
-            now if now == [1, 2] || now == [2, 1] => Ok(()),
-            now => Err(now),
-        });
+        wait_fair(&lab, &[0, 1]);
         wait_answered(&streams, clock::now());
         check_what_is_told(&lab, &daemon, &["eth0", "eth1"], &[]);
 
@@ -306,6 +315,26 @@ fn a_move_is_announced_to_neighbours_gateway_and_targets() {
 }
 
 #[test]
+fn a_standby_is_given_nothing_at_start() {
+    isolated(|| {
+        let lab = Lab::builder().nics(3).build();
+        let watch = AddressWatch::start(lab.host());
+        let mut config = Config::dual_stack(2);
+        config.members.push(Member::of_nic(2).standby());
+        let _daemon = running(&lab, &config);
+        let placed: Vec<_> = watch
+            .events()
+            .into_iter()
+            .filter(|it| it.added && DATA.contains(&it.address.to_string().as_str()))
+            .map(|it| format!("{} on {}", it.address, it.ifname))
+            .collect();
+        let wanted = ["192.0.2.50 on eth0", "192.0.2.51 on eth1", "2001:db8::50 on eth0"];
+        assert!(placed.iter().all(|it| wanted.contains(&it.as_str())), "{placed:?}");
+        assert_eq!(spread(&lab, &DATA), [2, 1, 0]);
+    });
+}
+
+#[test]
 fn a_standby_is_activated_by_a_failure_and_put_back_by_repair() {
     isolated(|| {
         let lab = Lab::builder().nics(3).build();
@@ -321,16 +350,16 @@ fn a_standby_is_activated_by_a_failure_and_put_back_by_repair() {
             );
         };
         flags("eth2", "is-----");
-        assert_eq!(spread(&lab, &DATA)[2], 0, "a standby has addresses");
+        wait_spread(&lab, &DATA, &[2, 1, 0]);
         wait_ways_out(&lab, &["eth0", "eth1"]);
 
         lab.cut(0);
-        wait_spread(&lab, &DATA, &[0, 1, 2]);
+        wait_fair(&lab, &[1, 2]);
         flags("eth2", "-s-----");
         wait_ways_out(&lab, &["eth1", "eth2"]);
 
         lab.mend(0);
-        wait_spread(&lab, &DATA, &[2, 1, 0]);
+        wait_fair(&lab, &[0, 1]);
         flags("eth2", "is-----");
         wait_ways_out(&lab, &["eth0", "eth1"]);
     });
@@ -378,13 +407,18 @@ fn without_failback_addresses_stay_where_they_are() {
     });
 }
 
-/// Behaviour N19: one family is dead here and works elsewhere.
+/// The other family still works.
 fn cut_ipv6(lab: &Lab, nic: usize) {
-    for side in ["ingress", "egress"] {
-        let port = format!("sw{nic}");
-        let filter = ["filter", "add", "dev", &port, side, "pref", "1", "protocol", "ipv6"];
-        lab.lan().expect("tc", &[&filter[..], &["matchall", "action", "drop"]].concat());
-    }
+    let chain = "type filter hook forward priority 0";
+    lab.lan().nft(&format!(
+        "table bridge cut {{
+           chain ipv6 {{
+             {chain}
+             iifname sw{nic} ether type ip6 drop
+             oifname sw{nic} ether type ip6 drop
+           }}
+         }}"
+    ));
 }
 
 #[test]
@@ -392,6 +426,7 @@ fn a_family_that_is_dead_on_one_nic_alone_leaves_it() {
     isolated(|| {
         let lab = Lab::builder().build();
         let daemon = running(&lab, &Config::dual_stack(2));
+        wait_held(lab.host(), "192.0.2.50", "eth0", LIMIT);
         wait_held(lab.host(), "2001:db8::50", "eth0", LIMIT);
         cut_ipv6(&lab, 0);
         wait_held(lab.host(), "2001:db8::50", "eth1", LIMIT);
@@ -418,6 +453,7 @@ fn a_family_that_is_dead_on_the_only_active_nic_goes_to_the_standby() {
         let mut config = Config::dual_stack(1);
         config.members.push(Member::of_nic(1).standby());
         let _daemon = running(&lab, &config);
+        wait_held(lab.host(), "192.0.2.50", "eth0", LIMIT);
         wait_held(lab.host(), "2001:db8::50", "eth0", LIMIT);
         cut_ipv6(&lab, 0);
         wait_held(lab.host(), "2001:db8::50", "eth1", LIMIT);
