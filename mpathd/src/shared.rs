@@ -55,6 +55,12 @@ impl Shared {
         self.lock().clone()
     }
 
+    /// What the picture shows is no longer what is wanted: the next engine says when it is. For the
+    /// slow thread, while no fast thread runs.
+    pub fn unsettle(&self) {
+        self.lock().settled = false;
+    }
+
     fn lock(&self) -> MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,6 +8,7 @@ pub mod capture;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod demo;
 pub mod isolate;
 pub mod lab;
 pub mod netns;

@@ -8,7 +8,10 @@ use crate::config::MAX_MEMBERS;
 pub enum Rank {
     /// Works and takes part.
     Active,
-    /// Works, but is a spare, is held back, has not answered yet, or is dead in this family alone.
+    /// Takes part, but has yet to give its first answer while others have given theirs: it keeps what
+    /// it has and is given nothing.
+    Joining,
+    /// Works, but is a spare, is held back, or is dead in this family alone.
     Spare,
     /// Failed by probes, but answers at this moment.
     Answering,

@@ -235,9 +235,9 @@ impl Engine {
                 let stays = member.ifindex().is_some_and(|i| present.as_slice().contains(&i));
                 match group.rank(member, family, now) {
                     Rank::Active => true,
-                    // Just outrun by another member's first reply: it stays for a moment.
-                    Rank::Spare => stays && member.active && group.is_sticky(member, now),
-                    Rank::Answering
+                    Rank::Joining => stays,
+                    Rank::Spare
+                    | Rank::Answering
                     | Rank::Silent
                     | Rank::LinkDown
                     | Rank::Offline

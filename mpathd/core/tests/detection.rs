@@ -231,6 +231,21 @@ fn one_dead_family_moves_that_family_alone() {
 }
 
 #[test]
+fn a_dual_stack_member_fails_and_comes_back_whole() {
+    for phase in 0..20 {
+        let mut lan = Lan::settled(dual_stack(group(2, 1, 100 * MS)));
+        lan.run(MS * phase);
+        lan.wire(0, Wire::Cut);
+        lan.run(S);
+        lan.wire(0, Wire::Works);
+        lan.run(S);
+        let moves = lan.messages.iter().filter(|(_, m)| matches!(m, Message::Moved { .. })).count();
+        assert_eq!((lan.told(FAILED), lan.told(REPAIRED), moves), (1, 1, 2), "{:#?}", lan.texts());
+        assert!(!lan.texts().iter().any(|t| t.starts_with("inet")), "{:#?}", lan.texts());
+    }
+}
+
+#[test]
 fn random_loss_below_what_five_in_a_row_needs_fails_nothing() {
     let mut lan = Lan::settled(group(2, 2, 100 * MS));
     lan.targets.values_mut().for_each(|t| t.lose_one_in = 5);

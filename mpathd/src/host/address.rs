@@ -33,15 +33,15 @@ pub(super) fn set(
     role: Role,
 ) -> Result<(), Refused> {
     let ip = address.address;
-    let flags = match mirror.addresses(ifindex, ip).max_by_key(|fact| fact.ours()) {
+    let flags = match mirror.foremost(ifindex, ip) {
         None => NLM_F_CREATE | NLM_F_EXCL,
-        Some(fact) if !fact.ours() => {
+        Some(fact) if !mirror.is_ours(&fact) => {
             return Err(Refused::with(
                 libc::EEXIST,
                 format!("{} is there already, and is not mpathd's", fact.address),
             ));
         }
-        Some(fact) if in_form(fact, role) => return Ok(()),
+        Some(fact) if in_form(&fact, role) => return Ok(()),
         Some(_) => NLM_F_CREATE | NLM_F_REPLACE,
     };
     requests.request(RouteNetlinkMessage::NewAddress(message(ifindex, name, address, role)), flags)
@@ -58,12 +58,11 @@ pub(super) fn unset(
     ip: IpAddr,
 ) -> Result<(), Refused> {
     let all: Vec<_> = mirror.addresses(ifindex, ip).copied().collect();
-    if !all.is_empty() && !all.iter().any(AddressFact::ours) {
+    let mut ours = all.iter().filter(|fact| mirror.is_ours(fact)).peekable();
+    if !all.is_empty() && ours.peek().is_none() {
         return Err(Refused::with(libc::EPERM, format!("{ip} is not mpathd's to remove")));
     }
-    all.iter()
-        .filter(|fact| fact.ours())
-        .try_for_each(|fact| delete(requests, ifindex, fact.address))
+    ours.try_for_each(|fact| delete(requests, ifindex, fact.address))
 }
 
 /// Removes an address, whosever it is; `address` with the kernel's prefix length.

@@ -132,6 +132,15 @@ impl Keeper {
     /// `loaded` is what the daemon started from; nothing of it is lost until the engine knows
     /// better.
     pub(super) fn new(run_dir: &Path, loaded: State, config: &Config) -> Self {
+        let path = path(run_dir);
+        let mut keeper = Self { path, tests: Vec::new(), state: loaded, written: None };
+        keeper.configure(config);
+        keeper
+    }
+
+    /// Another configuration is in force. What was ours by the old one stays so until the engine
+    /// has settled.
+    pub(super) fn configure(&mut self, config: &Config) {
         let tests = config.groups.iter().flat_map(|group| &group.members).flat_map(|member| {
             member.test.iter().filter_map(|test| match test {
                 Some(TestAddress::Static(address)) => {
@@ -140,7 +149,12 @@ impl Keeper {
                 Some(TestAddress::LinkLocal) | None => None,
             })
         });
-        Self { path: path(run_dir), tests: tests.collect(), state: loaded, written: None }
+        self.tests = tests.collect();
+    }
+
+    /// As the file has it, or is to have it.
+    pub(super) fn state(&self) -> &State {
+        &self.state
     }
 
     /// Takes over what the picture says.
