@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+pub mod inject;
 pub mod isolate;
 pub mod lab;
 pub mod netns;
