@@ -55,10 +55,13 @@ impl Shared {
         self.lock().clone()
     }
 
-    /// What the picture shows is no longer what is wanted: the next engine says when it is. For the
-    /// slow thread, while no fast thread runs.
+    /// What the picture shows is no longer what is wanted, and nothing is probed: the next engine
+    /// says when it is. For the slow thread, while no fast thread runs.
     pub fn unsettle(&self) {
-        self.lock().settled = false;
+        let mut view = self.lock();
+        view.settled = false;
+        view.instances.clear();
+        view.targets.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, View> {

@@ -181,6 +181,16 @@ fn name(text: &str) -> IfName {
     IfName::new(text).unwrap()
 }
 
+fn group() -> GroupView {
+    GroupView {
+        name: GroupName::new("ipmp0").unwrap(),
+        state: GroupState::Degraded,
+        fdt: Some(Duration::from_millis(100)),
+        fdt_requested: Duration::from_millis(100),
+        failback: true,
+    }
+}
+
 fn wait(what: &str, until: impl Fn() -> bool) {
     let start = Clock::now();
     while !until() {
@@ -206,13 +216,7 @@ fn reply(stream: &mut UnixStream) -> Value {
 #[test]
 fn the_picture_arrives_as_it_was_published() {
     let daemon = Daemon::start("snapshot");
-    let group = GroupView {
-        name: GroupName::new("ipmp0").unwrap(),
-        state: GroupState::Degraded,
-        fdt: Some(Duration::from_millis(100)),
-        fdt_requested: Duration::from_millis(100),
-        failback: true,
-    };
+    let group = group();
     assert!(daemon.shared.publish(|view| {
         view.at = Instant(1);
         view.settled = true;
@@ -279,7 +283,9 @@ fn a_reload_is_answered_when_the_new_engine_has_settled_and_commands_wait_for_it
         assert!(!daemon.client().snapshot().unwrap().settled, "nobody has settled");
     }
     assert!(!reload.is_finished() && !command.is_finished() && !again.is_finished());
-    assert!(daemon.shared.publish(|view| (view.at, view.settled) = (Instant(2), true)));
+    assert!(daemon.shared.publish(|view| {
+        (view.at, view.settled, view.groups) = (Instant(2), true, vec![group()]);
+    }));
     let reloaded = reload.join().unwrap().unwrap();
     assert_eq!(reloaded, Reloaded { changes: vec![change], missing: None });
     command.join().unwrap().unwrap();

@@ -147,7 +147,9 @@ impl Group {
         } else if member.failed.is_some() {
             let answers = member.instances.iter().any(|i| i.answering(now));
             if answers { Rank::Answering } else { Rank::Silent }
-        } else if !member.active || member.family_dead(family) {
+        } else if member.family_dead(family) {
+            Rank::FamilyDead
+        } else if !member.active {
             Rank::Spare
         } else if member.outrun_since.is_none() {
             Rank::Active

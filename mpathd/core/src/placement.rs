@@ -11,8 +11,10 @@ pub enum Rank {
     /// Takes part, but has yet to give its first answer while others have given theirs: it keeps what
     /// it has and is given nothing.
     Joining,
-    /// Works, but is a spare, is held back, or is dead in this family alone.
+    /// Works, but is a spare or is held back.
     Spare,
+    /// Works in the other family only.
+    FamilyDead,
     /// Failed by probes, but answers at this moment.
     Answering,
     /// Failed by probes, link up.

@@ -51,7 +51,7 @@ impl From<Errors> for NotReloaded {
 }
 
 /// The new configuration is in force: what it changed, a line each, nothing if there are none; and
-/// what does not stand yet 5 s after.
+/// what does not stand yet 5 s after, or is not done at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
 pub struct Reloaded {
     pub changes: Vec<String>,

@@ -167,8 +167,9 @@ impl Keeper {
             .filter_map(|row| Some(OwnAddress { interface: row.inbound?, address: row.address }));
         let tests = self.tests.iter().copied().filter(|test| present(test.interface));
         let mut now: Vec<_> = data.chain(tests).collect();
-        if !view.settled {
-            // What an earlier daemon left behind is ours until it has been taken away.
+        if !view.settled || view.groups.is_empty() {
+            // What an earlier daemon left behind is ours until it has been taken away, and without
+            // groups nothing is touched.
             now.extend(
                 self.state
                     .addresses
@@ -258,6 +259,25 @@ mod tests {
         view.addresses[0].inbound = None;
         keeper.observe(&view);
         assert_eq!(keeper.state.core.bindings[0].interface, sample::name("eth1"));
+    }
+
+    #[test]
+    fn what_an_earlier_configuration_left_is_ours_until_the_new_one_has_settled() {
+        let dir = sample::dir("state-left-behind");
+        let left = OwnAddress {
+            interface: sample::name("eth9"),
+            address: "192.0.2.99/24".parse().unwrap(),
+        };
+        let loaded = State { addresses: vec![left], ..State::default() };
+        let mut keeper = Keeper::new(&dir, loaded, &Config::default());
+        keeper.observe(&View { at: sample::view().at, settled: true, ..View::default() });
+        assert_eq!(keeper.state.addresses, [left], "without groups nothing is touched");
+        keeper.configure(&sample::config());
+        keeper.observe(&View { settled: false, ..sample::view() });
+        let ours: Vec<_> = keeper.state.addresses.iter().map(|a| a.address.to_string()).collect();
+        assert_eq!(ours, ["192.0.2.50/24", "192.0.2.11/24", "192.0.2.99/24"]);
+        keeper.observe(&sample::view());
+        assert!(!keeper.state.addresses.contains(&left));
     }
 
     #[test]

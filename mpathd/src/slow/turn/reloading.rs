@@ -15,6 +15,10 @@ use crate::slow::{RunError, STOP_WITHIN, now, systemd};
 /// It is answered then at the latest, with what is missing.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 
+/// A daemon without groups touches nothing (contract, Configuration).
+const LAST_GROUP: &str = "no group is left, so nothing was taken away: when mpathd has stopped, \
+                          `mpathd release` does";
+
 /// A reload under way.
 pub(super) struct Reloading {
     plan: Plan,
@@ -126,6 +130,7 @@ impl Turn<'_> {
         self.deadline = None;
         self.hub.open();
         let missing = match &self.view {
+            Some(view) if view.settled && view.groups.is_empty() => Some(LAST_GROUP.to_owned()),
             Some(view) if view.settled => None,
             Some(view) => Some(systemd::missing(view)),
             None => Some("the engine has not started".to_owned()),
