@@ -329,7 +329,8 @@ impl<B: Brain> Fast<B> {
     }
 
     fn publish(&mut self, now: Instant) {
-        if now < self.picture_due() {
+        // The last picture is what another engine begins with.
+        if now < self.picture_due() && !self.stopping {
             return;
         }
         let Desk { brain, shared, changed, counted, .. } = &mut self.desk;

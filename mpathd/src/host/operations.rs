@@ -185,6 +185,12 @@ impl Host {
     }
 
     /// Tells the links of the configuration anew, see `ToHost::DumpLinks`.
+    pub(super) fn answer_dump(&mut self) {
+        self.tell_links();
+        self.fast.push(ToFast::LinksDumped);
+    }
+
+    /// The links of all members, as they are now.
     pub(super) fn tell_links(&mut self) {
         match monitor::link_dump(&mut self.requests) {
             Ok(links) => self.monitor.mirror.sweep_links(links),
@@ -197,7 +203,6 @@ impl Host {
             self.monitor.mirror.tell(Event::Link(link));
         }
         self.pass_on();
-        self.fast.push(ToFast::LinksDumped);
     }
 
     /// The kernel's words, which an errno does not carry.

@@ -90,7 +90,8 @@ impl Picture {
             all.insert(("place", row.address.address.to_string()), json!(to));
         }
         for route in routes.filter(|route| route.ours) {
-            let hops: Vec<String> = route.hops.as_slice().iter().map(|hop| name(*hop)).collect();
+            let mut hops: Vec<_> = route.hops.as_slice().iter().map(|hop| name(*hop)).collect();
+            hops.sort();
             let hops = json!({ "hops": hops, "src": route.src });
             all.insert(("route", route.key.to.to_string()), hops);
         }

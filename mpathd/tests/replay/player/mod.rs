@@ -16,6 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lan::{Answer, Hook, Lan};
+use mpathd_core::config::Config;
 use mpathd_core::event::{self, Event, Fate};
 use mpathd_core::ids::{IfName, Ifindex};
 use mpathd_core::time::Instant;
@@ -47,10 +48,8 @@ impl Played {
 /// # Errors
 /// What is wrong with the configuration.
 pub fn play(recording: &Recording, config: &str, from: Duration) -> Result<Played, String> {
-    let settings = mpathd::config::parse(config.as_bytes(), Path::new("config.toml"))
-        .map_err(|errors| errors.to_string())?;
     let header = &recording.header;
-    let lan = Lan::bare(settings.engine, header.state.clone(), header.seed);
+    let lan = Lan::bare(parse(config)?, header.state.clone(), header.seed);
     let start = lan.now;
     let mut player = Player {
         start,
@@ -67,11 +66,16 @@ pub fn play(recording: &Recording, config: &str, from: Duration) -> Result<Playe
     };
     for (t, fact) in &recording.facts {
         player.advance(start + *t);
-        player.take(fact);
+        player.take(fact)?;
     }
     player.advance(start + recording.end);
     player.turns(start + recording.end);
     Ok(Played { changes: player.changes, lan: player.lan })
+}
+
+fn parse(config: &str) -> Result<Config, String> {
+    let settings = mpathd::config::parse(config.as_bytes(), Path::new("config.toml"));
+    settings.map(|settings| settings.engine).map_err(|errors| errors.to_string())
 }
 
 /// How and when each NIC got its hook is the host's to say, whenever the engine asks for it.
@@ -145,7 +149,7 @@ impl Player {
         self.picture = picture;
     }
 
-    fn take(&mut self, fact: &Fact) {
+    fn take(&mut self, fact: &Fact) -> Result<(), String> {
         match fact {
             Fact::Link(link) => self.link(link),
             Fact::LinkGone(Interface { interface }) => {
@@ -166,10 +170,13 @@ impl Player {
                 }
                 self.post(Event::Gateways(all));
             }
+            // A later one belongs to a reload, and the LAN has told of itself.
+            Fact::Surveyed if self.surveyed => {}
             Fact::Surveyed => {
                 self.surveyed = true;
                 self.lan.survey();
             }
+            Fact::Reload(reload) => self.lan.start_anew(parse(&reload.config)?, reload.seed),
             Fact::Answers(answers) => self.answers(answers),
             Fact::Transmits(transmits) => {
                 if let Some(nic) = self.lan.nics.get_mut(&transmits.interface) {
@@ -183,6 +190,7 @@ impl Player {
             Fact::Sleep(span) => self.awake_at = self.lan.now + *span,
             Fact::Attached(_) | Fact::Lost(_) => {}
         }
+        Ok(())
     }
 
     fn post(&mut self, event: Event) {

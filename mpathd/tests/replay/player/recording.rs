@@ -51,6 +51,7 @@ pub enum Fact {
     Answers(Answers),
     Transmits(Transmits),
     Command(Command),
+    Reload(Reload),
     /// The daemon sleeps for so long.
     Sleep(Duration),
     /// Facts or lines that are not here.
@@ -165,6 +166,13 @@ pub enum Command {
     Online(IfName),
 }
 
+/// The daemon has read another configuration and begins anew.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Reload {
+    pub config: String,
+    pub seed: u64,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 pub struct Lost {
     #[serde(default)]
@@ -252,6 +260,7 @@ fn read_fact(
         "answers" => read(content, Fact::Answers),
         "transmits" => read(content, Fact::Transmits),
         "command" => read(content, Fact::Command),
+        "reload" => read(content, Fact::Reload),
         "lost" => read(content, Fact::Lost),
         "wake" => {
             let Wake { late } = from_value(content)?;

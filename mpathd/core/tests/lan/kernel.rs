@@ -1,0 +1,131 @@
+//! The kernel's side: carries out what the engine asks for, and tells it.
+
+use std::time::Duration;
+
+use mpathd_core::event::{Address, Done, Errno, Event, Fate, ObservedRoute};
+use mpathd_core::ids::{PathId, Seq};
+use mpathd_core::request::{Action, Notice, Op, PathKey, Request, Role};
+
+use super::{Answer, Lan, Wire};
+
+impl Lan {
+    pub(super) fn act(&mut self, action: Action) {
+        match action {
+            Action::Path { path, key: Some(key) } => drop(self.paths.insert(path, key)),
+            Action::Path { path, key: None } => drop(self.paths.remove(&path)),
+            Action::Round(round) => round.probes().iter().for_each(|p| self.probe(p.path, p.seq)),
+            Action::Request(op) => self.request(op),
+            Action::Notice(Notice::Message(message)) => self.messages.push((self.now, message)),
+            Action::Notice(Notice::Reply(result)) => self.replies.push(result.is_ok()),
+            Action::Notice(Notice::Persist | Notice::Probe(_)) => {}
+        }
+    }
+
+    fn probe(&mut self, path: PathId, seq: Seq) {
+        let key = self.paths[&path];
+        self.serial += 1;
+        let told = self.answers.get(&(key.name, key.target)).copied();
+        let Answer { fate, rtt } = told.unwrap_or_else(|| self.answer(key));
+        let nic = self.nics.get_mut(&key.name).unwrap();
+        nic.frames += u64::from(fate == Fate::Left);
+        let running = nic.link.running;
+        let now = self.now;
+        self.call(|engine| engine.handle(now, Event::Sent { path, seq, at: now, fate }));
+        let Some(rtt) = rtt.filter(|_| running) else { return };
+        let at = self.now + rtt;
+        let reply = match fate {
+            Fate::Resolving => Event::Resolved { path, seq, at },
+            Fate::Left | Fate::Waiting | Fate::Refused => Event::Reply { path, seq, at },
+        };
+        self.post(rtt, reply);
+    }
+
+    /// What NIC and target make of a probe.
+    fn answer(&self, key: PathKey) -> Answer {
+        let wire = self.nics[&key.name].wire;
+        let fate = match wire {
+            Wire::Works | Wire::Cut => Fate::Left,
+            Wire::Stuck | Wire::Congested => Fate::Refused,
+        };
+        let deaf = self.deaf == Some((key.name, key.target.is_ipv6()));
+        let target = self.targets.get(&key.target).filter(|t| {
+            let lost = t.lose_one_in != 0 && scramble(self.serial).is_multiple_of(t.lose_one_in);
+            t.alive && !lost && !deaf && wire == Wire::Works
+        });
+        Answer { fate, rtt: target.map(|t| t.rtt) }
+    }
+
+    fn request(&mut self, op: Op) {
+        self.requests.push((self.now, op.request));
+        let took = self.takes(&op.request);
+        let result = match (self.refuse)(&op.request).or_else(|| self.conflict(&op.request)) {
+            Some(errno) => Err(Errno(errno)),
+            None => Ok(()),
+        };
+        // As the host thread does: what the kernel said of it is told before the acknowledgement.
+        if result.is_ok() {
+            self.carry_out(op.request);
+        }
+        let done = Done { op: op.id, result, waited: Duration::ZERO, ran: took };
+        self.post(took, Event::Done(done));
+    }
+
+    fn takes(&self, request: &Request) -> Duration {
+        match request {
+            Request::Attach { name, .. } => {
+                self.attach.max(self.nics[name].hook.from.since(self.now))
+            }
+            _ => self.kernel,
+        }
+    }
+
+    /// A route of somebody else at the same key: EEXIST.
+    fn conflict(&self, request: &Request) -> Option<i32> {
+        let Request::SetRoute(wanted) = request else { return None };
+        self.routes.get(&wanted.key).filter(|there| !there.ours).map(|_| 17)
+    }
+
+    fn carry_out(&mut self, request: Request) {
+        let took = self.takes(&request);
+        match request {
+            Request::SetAddress { ifindex, address, role, .. } => {
+                if self.nics.values().any(|n| n.link.ifindex == ifindex) {
+                    self.addresses.insert((ifindex, address.address));
+                    let (ours, link_scope) = (true, role == Role::Test);
+                    let seen = Address { ifindex, address, ours, tentative: false, link_scope };
+                    self.post(took, Event::Address(seen));
+                }
+            }
+            Request::UnsetAddress { ifindex, address, .. } => {
+                if self.addresses.remove(&(ifindex, address.address)) {
+                    let address = address.address;
+                    self.post(took, Event::AddressGone { ifindex, address });
+                }
+            }
+            Request::SetRoute(wanted) => {
+                assert!(self.stands(wanted.src), "a route from {} that is nowhere", wanted.src);
+                let (key, via, src) = (wanted.key, wanted.via, Some(wanted.src));
+                let seen = ObservedRoute { key, via, src, hops: wanted.hops, ours: true };
+                self.routes.insert(key, seen);
+                self.post(took, Event::Route(seen));
+            }
+            Request::UnsetRoute(key) => drop(self.routes.remove(&key)),
+            Request::Attach { ifindex, name, .. } => {
+                let mode = self.nics[&name].hook.mode;
+                self.post(took, Event::Attached { ifindex, mode });
+            }
+            Request::CountTransmits { ifindex, name } => {
+                let nic = self.nics.get_mut(&name).unwrap();
+                nic.frames += u64::from(nic.wire == Wire::Congested);
+                let frames = nic.frames;
+                self.post(took, Event::Transmits { ifindex, frames });
+            }
+            Request::Prepare { .. } | Request::Announce { .. } | Request::RemoveUnconfigured => {}
+        }
+    }
+}
+
+fn scramble(n: u64) -> u64 {
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 16
+}
