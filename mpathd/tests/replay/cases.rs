@@ -51,7 +51,6 @@ cases! {
     behaviour_102_addresses_spread_move_and_return
     behaviour_105_three_addresses_on_two_nics
     behaviour_122_offline_and_undo
-    behaviour_128_the_link_drops_while_offline
     behaviour_138_a_nic_is_removed_and_returns
     behaviour_140_a_nic_is_missing_at_the_start
     fdt_5ms_within_its_budget
