@@ -53,6 +53,10 @@ cases! {
     behaviour_122_offline_and_undo
     behaviour_138_a_nic_is_removed_and_returns
     behaviour_140_a_nic_is_missing_at_the_start
+    behaviour_97_offline_ignores_no_failback
+    behaviour_101_a_standby_before_one_set_aside
+    behaviour_46_a_slow_path_raises_the_fdt
+    a_late_daemon_asks_for_one_round_more
     fdt_5ms_within_its_budget
     an_address_of_ours_is_taken_away
     a_full_queue_is_late_and_a_stuck_one_has_failed

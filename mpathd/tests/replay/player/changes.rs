@@ -63,7 +63,8 @@ pub fn without_times(text: &str) -> &str {
     }
 }
 
-/// What is wanted and known at a moment, each under a kind and a name.
+/// What is wanted and known at a moment, each under a kind and a name. An address that stands
+/// nowhere has no place.
 #[derive(Clone, Debug, Default)]
 pub struct Picture(BTreeMap<(&'static str, String), Value>);
 
@@ -86,7 +87,7 @@ impl Picture {
             all.insert(("state", interface.name.to_string()), state(interface).into());
         }
         for row in &view.addresses {
-            let to = row.wanted.or(row.inbound);
+            let to = row.wanted.or(row.inbound).filter(|_| row.up);
             all.insert(("place", row.address.address.to_string()), json!(to));
         }
         for route in routes.filter(|route| route.ours) {
