@@ -265,6 +265,8 @@ fn spawn(
             .arg(folder)
             .args(arguments)
             .env("NOTIFY_SOCKET", folder.join("notify"))
+            // The first allocation of the fast thread after READY ends it, in every lab.
+            .env("MPATHD_ABORT_ON_ALLOC", "1")
             // Log lines shall come here, as on a terminal, and not go to a journal.
             .env_remove("JOURNAL_STREAM")
             .stdin(Stdio::null())

@@ -7,11 +7,15 @@
 pub mod capture;
 pub mod clock;
 pub mod config;
+pub mod cuts;
 pub mod daemon;
+pub mod delays;
 pub mod demo;
+pub mod figures;
 pub mod inject;
 pub mod isolate;
 pub mod lab;
+pub mod load;
 pub mod netns;
 pub mod object;
 pub mod observe;
