@@ -9,6 +9,9 @@ use crate::abi::{
 use crate::wire::EchoReply;
 
 /// The maps of [`crate::abi::maps`] by key. `None`: no such key.
+///
+/// Counts are the caller's own, of its CPU in the kernel and of the one receiving thread in the
+/// socket mode: [`match_reply`] adds to them without regard for other writers.
 pub trait Tables {
     type Word: Word;
 
@@ -45,7 +48,7 @@ pub fn match_reply<T: Tables>(
         None => enter(tables, reply, now_ns()).ok_or(Skip::NoSlot)?,
     };
     if let Some(count) = tables.outcome(outcome_key(reply.slot, outcome)) {
-        count.add(1);
+        count.increment();
     }
     let ours = match outcome {
         Outcome::Reply | Outcome::Late | Outcome::Duplicate => true,
@@ -115,6 +118,6 @@ fn enter<T: Tables>(tables: &T, reply: &EchoReply, now_ns: u64) -> Option<Outcom
     }
     let stamp = word(now_ns, reply.seq);
     received.set(stamp);
-    tables.rtt(rtt_key(reply.slot, rtt_bucket(rtt_ns(sent, stamp))))?.add(1);
+    tables.rtt(rtt_key(reply.slot, rtt_bucket(rtt_ns(sent, stamp))))?.increment();
     Some(Outcome::Reply)
 }

@@ -7,11 +7,7 @@
 //!
 //! For any other target than BPF the crate is an empty program, so that commands over the whole
 //! workspace pass.
-#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
-#![cfg_attr(
-    target_arch = "bpf",
-    allow(internal_features, reason = "atomic_xadd: BPF has no AtomicU64::fetch_add")
-)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
 mod cursor;

@@ -1,13 +1,13 @@
 //! The maps of `mpathd_common::abi` and how the kernel side reads and writes their words.
 
 use core::cell::UnsafeCell;
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::Array;
+use aya_ebpf::btf_maps::{Array, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use mpathd_common::abi::{
-    CPUS, OUTCOME_ROW, RING, RTT_ROW, SKIP_ROW, SLOTS as SLOT_COUNT, Slot, Word,
+    CPUS, FRAMES_ROW, OUTCOME_ROW, RING, RTT_ROW, SKIP_ROW, SLOTS as SLOT_COUNT, Skip, Slot, Word,
+    frames_key, skip_key,
 };
 use mpathd_common::matching::Tables;
 
@@ -29,12 +29,6 @@ impl Word for Shared {
         // SAFETY: as in `get`.
         unsafe { self.0.get().write_volatile(value) }
     }
-
-    #[inline(always)]
-    fn add(&self, n: u64) {
-        // SAFETY: as in `get`. Compiles to `lock *(u64 *)(r) += n`.
-        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(self.0.get(), n) };
-    }
 }
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -42,18 +36,26 @@ const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 /// Words that user space maps.
 type Words<const ENTRIES: usize> = Array<Shared, ENTRIES, MMAPABLE>;
 
+/// Words of which each CPU has its own. Our hooks run in softirq, which does not interrupt itself, so
+/// a CPU adds to them without an atomic instruction.
+type Counts<const ENTRIES: usize> = PerCpuArray<Shared, ENTRIES>;
+
 #[btf_map(name = "MPATHD_SLOTS")]
 static SLOTS: Array<Slot<Shared>, { SLOT_COUNT as usize }, MMAPABLE> = Array::new();
 #[btf_map(name = "MPATHD_TX")]
 static TX: Words<{ (SLOT_COUNT * RING) as usize }> = Array::new();
 #[btf_map(name = "MPATHD_RX")]
 static RX: Words<{ (SLOT_COUNT * RING) as usize }> = Array::new();
+#[btf_map(name = "MPATHD_SERVED_BY")]
+static SERVED_BY: Words<{ SLOT_COUNT as usize }> = Array::new();
+#[btf_map(name = "MPATHD_FRAMES")]
+static FRAMES: Words<{ (CPUS * FRAMES_ROW) as usize }> = Array::new();
 #[btf_map(name = "MPATHD_OUTCOMES")]
-static OUTCOMES: Words<{ (SLOT_COUNT * OUTCOME_ROW) as usize }> = Array::new();
+static OUTCOMES: Counts<{ (SLOT_COUNT * OUTCOME_ROW) as usize }> = PerCpuArray::new();
 #[btf_map(name = "MPATHD_RTT")]
-static RTT: Words<{ (SLOT_COUNT * RTT_ROW) as usize }> = Array::new();
+static RTT: Counts<{ (SLOT_COUNT * RTT_ROW) as usize }> = PerCpuArray::new();
 #[btf_map(name = "MPATHD_SKIPS")]
-static SKIPS: Words<{ (CPUS * SKIP_ROW) as usize }> = Array::new();
+static SKIPS: Counts<{ SKIP_ROW as usize }> = PerCpuArray::new();
 
 /// The maps, as matching sees them.
 pub(crate) struct Maps;
@@ -88,9 +90,20 @@ impl Tables for Maps {
 }
 
 impl Maps {
-    /// A count in this CPU's row of `MPATHD_SKIPS`.
+    /// The CPU + 1 that took the slot's last reply.
     #[inline(always)]
-    pub(crate) fn skip(&self, key: u32) -> Option<&Shared> {
-        SKIPS.get(key)
+    pub(crate) fn served_by(&self, slot: u32) -> Option<&Shared> {
+        SERVED_BY.get(slot)
+    }
+
+    /// The frames handled on this CPU, whose number is given.
+    #[inline(always)]
+    pub(crate) fn frames(&self, cpu: u32) -> Option<&Shared> {
+        FRAMES.get(frames_key(cpu))
+    }
+
+    #[inline(always)]
+    pub(crate) fn skip(&self, skip: Skip) -> Option<&Shared> {
+        SKIPS.get(skip_key(skip))
     }
 }

@@ -1,8 +1,8 @@
 //! From frame to verdict: parse, match, count. Shared by both entry points.
 
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
-use mpathd_common::abi::{Outcome, Skip, Word, served_by_key, skip_key};
-use mpathd_common::matching::{Tables, match_reply};
+use mpathd_common::abi::{Outcome, Skip, Word};
+use mpathd_common::matching::match_reply;
 use mpathd_common::wire::parse;
 
 use crate::cursor::Frame;
@@ -25,15 +25,15 @@ pub(crate) fn is_cut_short(frame: &Frame) -> bool {
 pub(crate) fn handle(frame: &Frame, ifindex: u32) -> Verdict {
     // SAFETY: takes no argument and has no condition.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let (skip, verdict) = match judge(frame, ifindex, cpu) {
-        Ok(verdict) => (Skip::Matched, verdict),
-        Err(skip) => (skip, Verdict::Pass),
-    };
-    // Own row, own CPU: nobody else writes it, so no atomic addition.
-    if let Some(count) = Maps.skip(skip_key(cpu, skip)) {
-        count.set(count.get() + 1);
+    if let Some(frames) = Maps.frames(cpu) {
+        frames.increment();
     }
-    verdict
+    judge(frame, ifindex, cpu).unwrap_or_else(|skip| {
+        if let Some(count) = Maps.skip(skip) {
+            count.increment();
+        }
+        Verdict::Pass
+    })
 }
 
 #[inline(always)]
@@ -42,7 +42,7 @@ fn judge(frame: &Frame, ifindex: u32, cpu: u32) -> Result<Verdict, Skip> {
     // SAFETY: takes no argument and has no condition. The same clock as CLOCK_MONOTONIC.
     let found = match_reply(&Maps, &reply, ifindex, || unsafe { bpf_ktime_get_ns() })?;
     if found.outcome == Outcome::Reply
-        && let Some(served_by) = Maps.outcome(served_by_key(reply.slot))
+        && let Some(served_by) = Maps.served_by(reply.slot)
     {
         served_by.set(u64::from(cpu) + 1);
     }

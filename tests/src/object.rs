@@ -2,16 +2,16 @@
 //! through it by BPF_PROG_TEST_RUN. Deliberately apart from the daemon's own loader.
 
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result, bail};
-use aya::maps::Map;
+use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::xdp::XdpMode;
 use aya::programs::{SchedClassifier, TcAttachType, Xdp};
 use aya::{Ebpf, TestRun, TestRunOptions};
-use mpathd_common::abi::{self, Skip, Slot, Word};
+use mpathd_common::abi::{self, Slot, Word};
 
 /// The object under test: `MPATHD_EBPF`, else `target/ebpf/mpathd.bpf.o`.
 pub fn read() -> Result<Vec<u8>> {
@@ -63,9 +63,11 @@ pub struct Program {
     pub slots: Mapping<Slot<AtomicU64>>,
     pub tx: Mapping<AtomicU64>,
     pub rx: Mapping<AtomicU64>,
-    pub outcomes: Mapping<AtomicU64>,
-    pub rtt: Mapping<AtomicU64>,
-    pub skips: Mapping<AtomicU64>,
+    pub served_by: Mapping<AtomicU64>,
+    pub frames: Mapping<AtomicU64>,
+    pub outcomes: Counts,
+    pub rtt: Counts,
+    pub skips: Counts,
 }
 
 impl Program {
@@ -81,9 +83,11 @@ impl Program {
             slots: Mapping::new(&ebpf, abi::maps::SLOTS, abi::SLOTS)?,
             tx: Mapping::new(&ebpf, abi::maps::TX, abi::SLOTS * abi::RING)?,
             rx: Mapping::new(&ebpf, abi::maps::RX, abi::SLOTS * abi::RING)?,
-            outcomes: Mapping::new(&ebpf, abi::maps::OUTCOMES, abi::SLOTS * abi::OUTCOME_ROW)?,
-            rtt: Mapping::new(&ebpf, abi::maps::RTT, abi::SLOTS * abi::RTT_ROW)?,
-            skips: Mapping::new(&ebpf, abi::maps::SKIPS, abi::CPUS * abi::SKIP_ROW)?,
+            served_by: Mapping::new(&ebpf, abi::maps::SERVED_BY, abi::SLOTS)?,
+            frames: Mapping::new(&ebpf, abi::maps::FRAMES, abi::CPUS * abi::FRAMES_ROW)?,
+            outcomes: Counts::new(&ebpf, abi::maps::OUTCOMES, abi::SLOTS * abi::OUTCOME_ROW)?,
+            rtt: Counts::new(&ebpf, abi::maps::RTT, abi::SLOTS * abi::RTT_ROW)?,
+            skips: Counts::new(&ebpf, abi::maps::SKIPS, abi::SKIP_ROW)?,
             ebpf,
         })
     }
@@ -105,9 +109,9 @@ impl Program {
         Ok(())
     }
 
-    /// The frames that all CPUs together counted so.
-    pub fn skipped(&self, skip: Skip) -> u64 {
-        (0..abi::CPUS).map(|cpu| self.skips.at(abi::skip_key(cpu, skip)).get()).sum()
+    /// The frames that all CPUs together have handled.
+    pub fn handled(&self) -> u64 {
+        (0..abi::CPUS).map(|cpu| self.frames.at(abi::frames_key(cpu)).get()).sum()
     }
 
     /// Sends one frame through a hook, as if it came in on the loopback of this namespace (ifindex
@@ -135,6 +139,44 @@ impl Program {
         }
         .with_context(|| format!("test run of {} bytes through {hook:?}", frame.len()))?;
         Ok((result.return_value, result.duration.as_nanos()))
+    }
+}
+
+/// An array map of which each CPU has its own.
+pub struct Counts {
+    map: PerCpuArray<MapData, u64>,
+    fd: OwnedFd,
+    name: &'static str,
+}
+
+impl Counts {
+    fn new(ebpf: &Ebpf, name: &'static str, entries: u32) -> Result<Self> {
+        let Some(Map::PerCpuArray(data)) = ebpf.map(name) else {
+            bail!("no per-CPU array {name} in the object")
+        };
+        let fd = data.fd().as_fd().try_clone_to_owned()?;
+        let own = Map::from_map_data(MapData::from_fd(fd.try_clone()?)?)?;
+        let map: PerCpuArray<MapData, u64> = own.try_into()?;
+        if map.len() != entries {
+            bail!("{name} has {} entries, not {entries}", map.len());
+        }
+        Ok(Self { map, fd, name })
+    }
+
+    /// The count of each possible CPU.
+    pub fn by_cpu(&self, key: u32) -> Vec<u64> {
+        let values = self.map.get(&key, 0);
+        values.unwrap_or_else(|error| panic!("{} key {key}: {error}", self.name)).to_vec()
+    }
+
+    /// The count of all CPUs together.
+    pub fn at(&self, key: u32) -> u64 {
+        self.by_cpu(key).iter().sum()
+    }
+
+    /// A descriptor of the map.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

@@ -92,8 +92,8 @@ fn macs_then_answers(mode: ReceiveMode) {
             fates.iter().any(|((of, _), (_, fate))| *of == path && *fate == Fate::Resolving);
         let told = |e: &Event| matches!(e, Event::Resolved { path: of, .. } if *of == path);
         assert!(asked && rig.seen.iter().any(told), "the MAC of {path:?} was not asked for");
-        assert!(rig.slots.count(path, Outcome::Reply) >= 50);
-        assert_eq!(rig.slots.count(path, Outcome::Forged), 0);
+        assert!(rig.count(path, Outcome::Reply) >= 50);
+        assert_eq!(rig.count(path, Outcome::Forged), 0);
     }
     assert_eq!(violations(), 0, "the armed thread allocated");
     rig.control.allocate.store(true, Ordering::Relaxed);
@@ -129,11 +129,11 @@ fn forged_answers(mode: ReceiveMode) {
         (Outcome::WrongNic, Forged { to: mac(&nic_mac(1)), ..right }),
     ];
     for (outcome, forged) in cases {
-        let count = rig.slots.count(FIRST, outcome);
+        let count = rig.count(FIRST, outcome);
         wait_for(outcome.label(), LIMIT, || {
             let newest = newest(rig.look(), FIRST);
             forged.send(&stranger, newest);
-            if rig.slots.count(FIRST, outcome) > count { Ok(()) } else { Err(()) }
+            if rig.count(FIRST, outcome) > count { Ok(()) } else { Err(()) }
         });
     }
     rig.look();

@@ -11,5 +11,7 @@ mod driver;
 mod hooks;
 #[path = "host_thread/members.rs"]
 mod members;
+#[path = "host_thread/release.rs"]
+mod release;
 #[path = "host_thread/routes.rs"]
 mod routes;

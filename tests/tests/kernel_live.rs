@@ -119,7 +119,7 @@ fn probe(hook: Hook, mode: XdpMode, path: Path, consume: bool) -> Result<()> {
         ensure!(sent == frame.len() as isize, "send: {}", Error::last_os_error());
         answered(&program, seq)?;
     }
-    let replies = program.outcomes.at(outcome_key(SLOT, Outcome::Reply)).get();
+    let replies = program.outcomes.at(outcome_key(SLOT, Outcome::Reply));
     ensure!(replies == u64::from(PROBES), "{replies} replies to {PROBES} probes");
     Ok(())
 }
@@ -135,7 +135,7 @@ fn answered(program: &Program, seq: u16) -> Result<()> {
     }
     let outcomes = Outcome::ALL
         .iter()
-        .map(|&each| (each.label(), program.outcomes.at(outcome_key(SLOT, each)).get()));
+        .map(|&each| (each.label(), program.outcomes.at(outcome_key(SLOT, each))));
     bail!("probe {seq} unanswered; outcomes {:?}", outcomes.collect::<Vec<_>>())
 }
 

@@ -3,19 +3,23 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use aya::maps::MapError;
+use mpathd::host::counters::{CounterFds, Counters};
 use mpathd_common::abi::{
-    OUTCOME_ROW, Outcome, Path, RTT_ROW, SKIP_ROW, SLOTS, Skip, SlotKey, Word, outcome_key,
-    ring_key, rtt_bucket, rtt_key, rtt_ns, served_by_key, word, word_seq, word_stamp,
+    OUTCOME_ROW, Outcome, Path, RTT_ROW, SLOTS, Skip, SlotKey, Word, frames_key, outcome_key,
+    ring_key, rtt_bucket, rtt_key, rtt_ns, skip_key, word, word_seq, word_stamp,
 };
 use mpathd_common::frame::{Echo, PROBE_MAX, Probe};
 use mpathd_tests::object::{self, Hook, Program, Verdict};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const PEER: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// Test runs come in on the loopback.
 const IFINDEX: u32 = 1;
-const SLOT: u32 = 4095;
+const SLOT: u32 = SLOTS - 1;
 const SEQ: u16 = 0xfff7;
 const V4: Path =
     Path::V4 { test: Ipv4Addr::new(192, 0, 2, 11), target: Ipv4Addr::new(192, 0, 2, 1) };
@@ -104,15 +108,17 @@ impl Bench {
 
     /// All counts of the slot and of all CPUs that are not zero, by name.
     fn counts(&self) -> Vec<(&'static str, u64)> {
-        let outcome = |outcome| self.program.outcomes.at(outcome_key(SLOT, outcome)).get();
+        let outcome = |outcome| self.program.outcomes.at(outcome_key(SLOT, outcome));
         let outcomes = Outcome::ALL.iter().map(|&each| (each.label(), outcome(each)));
-        let skips = Skip::ALL.iter().map(|&skip| (skip.label(), self.program.skipped(skip)));
-        outcomes.chain(skips).filter(|(_, count)| *count != 0).collect()
+        let skips =
+            Skip::ALL.iter().map(|&skip| (skip.label(), self.program.skips.at(skip_key(skip))));
+        let frames = ("frames", self.program.handled());
+        outcomes.chain(skips).chain([frames]).filter(|(_, count)| *count != 0).collect()
     }
 
     fn rtts(&self) -> Vec<(u32, u64)> {
         let buckets =
-            (0..RTT_ROW).map(|bucket| (bucket, self.program.rtt.at(rtt_key(SLOT, bucket)).get()));
+            (0..RTT_ROW).map(|bucket| (bucket, self.program.rtt.at(rtt_key(SLOT, bucket))));
         buckets.filter(|(_, count)| *count != 0).collect()
     }
 
@@ -121,21 +127,19 @@ impl Bench {
     fn expect_no_reply(&self, frame: &[u8], outcome: &'static str) {
         let context = format!("{:?} {:?} {outcome}", self.hook, self.path);
         assert_eq!(self.run(frame), Verdict::Passed, "{context}");
-        assert_eq!(self.counts(), [(outcome, 1), ("matched", 1)], "{context}");
+        assert_eq!(self.counts(), [(outcome, 1), ("frames", 1)], "{context}");
         assert_eq!((self.rx(), self.rtts()), (0, vec![]), "{context}");
     }
 
     /// One frame that is none of ours.
     fn expect_skip(&self, frame: &[u8], skip: &'static str) {
-        let before =
-            self.counts().iter().find(|(name, _)| *name == skip).map_or(0, |(_, count)| *count);
+        let count = |name| {
+            self.counts().iter().find(|(each, _)| *each == name).map_or(0, |(_, count)| *count)
+        };
+        let before = (count(skip), count("frames"));
         assert_eq!(self.run(frame), Verdict::Passed, "{:?} {skip}", self.hook);
-        assert!(
-            self.counts().contains(&(skip, before + 1)),
-            "{:?} {skip}: {:?}",
-            self.hook,
-            self.counts()
-        );
+        let after = (count(skip), count("frames"));
+        assert_eq!(after, (before.0 + 1, before.1 + 1), "{:?} {skip}", self.hook);
         assert_eq!((self.rx(), self.rtts()), (0, vec![]), "{:?} {skip}", self.hook);
     }
 
@@ -147,14 +151,12 @@ impl Bench {
         assert_eq!(word_seq(rx), SEQ);
         let stamp = word_stamp(rx);
         assert!((before..=after).contains(&stamp), "{before} <= {stamp} <= {after}");
-        assert_eq!(self.counts(), [("reply", 1), ("matched", 1)]);
+        assert_eq!(self.counts(), [("reply", 1), ("frames", 1)]);
         assert_eq!(self.rtts(), [(rtt_bucket(rtt_ns(self.sent, rx)), 1)]);
-        let cpu = self.program.outcomes.at(served_by_key(SLOT)).get();
-        assert_eq!(
-            self.program.skips.at((cpu as u32 - 1) * SKIP_ROW + Skip::Matched as u32).get(),
-            1,
-            "CPU {cpu} - 1"
-        );
+        let cpu = self.program.served_by.at(SLOT).get() as u32 - 1;
+        assert_eq!(self.program.frames.at(frames_key(cpu)).get(), 1, "CPU {cpu}");
+        let replies = self.program.outcomes.by_cpu(outcome_key(SLOT, Outcome::Reply));
+        assert_eq!(replies[cpu as usize], 1, "CPU {cpu} of {replies:?}");
     }
 }
 
@@ -180,7 +182,7 @@ fn a_slot_without_the_flag_consumes_nothing() {
     Bench::each(|bench| {
         bench.program.slots.at(SLOT).publish(&SlotKey { consume: false, ..key(bench.path) });
         assert_eq!(bench.run(&bench.answer()), Verdict::Passed);
-        assert_eq!(bench.counts(), [("reply", 1), ("matched", 1)]);
+        assert_eq!(bench.counts(), [("reply", 1), ("frames", 1)]);
         assert_eq!(word_seq(bench.rx()), SEQ);
     });
 }
@@ -192,7 +194,7 @@ fn a_second_reply_is_a_duplicate_and_leaves_the_first_stamp() {
         let first = bench.rx();
         assert_eq!(bench.run(&bench.answer()), Verdict::Consumed);
         assert_eq!(bench.rx(), first);
-        assert_eq!(bench.counts(), [("reply", 1), ("duplicate", 1), ("matched", 2)]);
+        assert_eq!(bench.counts(), [("reply", 1), ("duplicate", 1), ("frames", 2)]);
         assert_eq!(bench.rtts().iter().map(|(_, count)| count).sum::<u64>(), 1);
     });
 }
@@ -207,10 +209,10 @@ fn a_seq_that_is_not_in_the_ring_is_late() {
                 "it is ours all the same"
             );
         }
-        assert_eq!(bench.counts(), [("late", 3), ("matched", 3)]);
+        assert_eq!(bench.counts(), [("late", 3), ("frames", 3)]);
         bench.program.tx.at(ring_key(SLOT, SEQ)).set(0);
         bench.run(&bench.answer());
-        assert_eq!(bench.counts(), [("late", 4), ("matched", 4)]);
+        assert_eq!(bench.counts(), [("late", 4), ("frames", 4)]);
         assert_eq!((bench.rx(), bench.rtts()), (0, vec![]));
     });
 }
@@ -249,7 +251,7 @@ fn a_wrong_address_is_no_reply() {
                     let mut frame = bench.answer();
                     frame[at] ^= 0x40;
                     assert_eq!(bench.run(&frame), Verdict::Passed);
-                    assert_eq!(bench.counts(), [(outcome, n), ("matched", n)], "byte {at}");
+                    assert_eq!(bench.counts(), [(outcome, n), ("frames", n)], "byte {at}");
                 }
                 assert_eq!((bench.rx(), bench.rtts()), (0, vec![]));
             }
@@ -330,10 +332,63 @@ fn what_is_not_ours_passes_with_its_reason() {
 fn one_slot_leaves_the_others_alone() {
     Bench::each(|bench| {
         bench.expect_reply(&bench.answer());
-        let others = (0..SLOT * OUTCOME_ROW).map(|key| bench.program.outcomes.at(key).get());
+        let others = (0..SLOT * OUTCOME_ROW).map(|key| bench.program.outcomes.at(key));
         assert_eq!(others.sum::<u64>(), 0);
         assert!((0..ring_key(SLOT, 0)).all(|key| bench.program.rx.at(key).get() == 0));
     });
+}
+
+/// The CPUs this thread may run on.
+fn own_cpus() -> Vec<usize> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).expect("affinity");
+    (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu) == Ok(true)).collect()
+}
+
+fn move_to(cpu: usize) {
+    let mut only = CpuSet::new();
+    only.set(cpu).expect("within the set");
+    sched_setaffinity(Pid::from_raw(0), &only).expect("affinity");
+}
+
+/// One reply on each CPU, then a skip and a duplicate there: the daemon's sums are of all of them.
+#[test]
+fn counters_are_sums_over_the_cpus() {
+    let bench = Bench::new(Hook::Xdp, V4);
+    let Program { outcomes, rtt, skips, .. } = &bench.program;
+    let fds = CounterFds { outcomes: outcomes.fd(), rtt: rtt.fd(), skips: skips.fd() };
+    let counters = Counters::new(&fds).expect("per-CPU maps");
+    let cpus = own_cpus();
+    for (n, &cpu) in (1u64..).zip(&cpus) {
+        move_to(cpu);
+        bench.program.rx.at(ring_key(SLOT, SEQ)).set(0);
+        for frame in [bench.answer(), bench.answer(), tagged(&tagged(&bench.answer(), 1), 1)] {
+            bench.run(&frame);
+        }
+        assert_eq!(bench.program.served_by.at(SLOT).get(), cpu as u64 + 1);
+        assert_eq!(bench.program.frames.at(frames_key(cpu as u32)).get(), 3, "CPU {cpu}");
+        assert_eq!(outcomes.by_cpu(outcome_key(SLOT, Outcome::Reply))[cpu], 1);
+        assert_eq!(bench.program.handled(), 3 * n);
+    }
+    // The slow thread reads, not the one that made them.
+    std::thread::spawn(move || {
+        let n = cpus.len() as u64;
+        let expected = Outcome::ALL.iter().map(|outcome| match outcome {
+            Outcome::Reply | Outcome::Duplicate => n,
+            _ => 0,
+        });
+        let expected: Vec<_> = expected.collect();
+        assert_eq!(counters.outcomes(SLOT).expect("outcomes").to_vec(), expected);
+        assert_eq!(counters.rtt_histogram(SLOT).expect("histogram").iter().sum::<u64>(), n);
+        let skips = counters.skips().expect("skips");
+        assert_eq!((skips[Skip::NotIp as usize], skips.iter().sum::<u64>()), (n, n));
+        assert_eq!(counters.outcomes(SLOT - 1).expect("outcomes").iter().sum::<u64>(), 0);
+        for beyond in [SLOTS, u32::MAX] {
+            assert!(matches!(counters.outcomes(beyond), Err(MapError::OutOfBounds { .. })));
+            assert!(matches!(counters.rtt_histogram(beyond), Err(MapError::OutOfBounds { .. })));
+        }
+    })
+    .join()
+    .expect("sums");
 }
 
 #[test]

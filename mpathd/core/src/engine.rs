@@ -43,6 +43,8 @@ pub struct Engine {
     pub(crate) proven: Vec<IpAddr>,
     pub(crate) saved: Saved,
     pub(crate) surveyed: bool,
+    /// What an earlier configuration has left is gone.
+    pub(crate) tidied: bool,
     pub(crate) started: Option<Instant>,
     items: Vec<Item>,
     pub(crate) out: Outbox,
@@ -68,6 +70,7 @@ impl Engine {
             proven: Vec::new(),
             saved,
             surveyed: false,
+            tidied: false,
             started: None,
             items: Vec::new(),
             out: Outbox::new(0),
@@ -123,6 +126,7 @@ impl Engine {
             }
         }
         self.slots.extend((0..self.routes.len()).map(|r| Slot::new(Resource::Route(r))));
+        self.slots.push(Slot::new(Resource::Unconfigured));
     }
 
     pub(crate) fn slot_of(&self, what: Resource) -> usize {
@@ -132,7 +136,8 @@ impl Engine {
             Resource::Attach(m) => m * SLOTS_PER_MEMBER + 3,
             Resource::Transmits(m) => m * SLOTS_PER_MEMBER + 4,
             Resource::Data(k, position) => self.data_slots[k] + position,
-            Resource::Route(r) => self.slots.len() - self.routes.len() + r,
+            Resource::Route(r) => self.slots.len() - 1 - self.routes.len() + r,
+            Resource::Unconfigured => self.slots.len() - 1,
         }
     }
 

@@ -117,7 +117,8 @@ impl Engine {
         let at_home = member.filter(|m| self.group_of_address(k) == self.group_of(*m));
         match at_home.filter(|_| seen.ours) {
             Some(m) => self.data_address_seen(now, k, m),
-            None => self.addresses[k].foreign = true,
+            // Ours where it no longer belongs is removed when it stands where it does.
+            None => self.addresses[k].foreign |= !seen.ours,
         }
     }
 
@@ -157,8 +158,12 @@ impl Engine {
     }
 
     pub(crate) fn address_gone(&mut self, now: Instant, ifindex: Ifindex, address: IpAddr) {
-        let Some(m) = self.member_at(ifindex) else { return };
         let family = Family::of(address);
+        let Some(m) = self.member_at(ifindex) else {
+            let elsewhere = self.addresses.iter_mut().filter(|a| a.net.address == address);
+            elsewhere.for_each(|a| a.foreign = false);
+            return;
+        };
         if self.members[m].instance(family).test == Some(address)
             || self.static_test(m, family).is_some_and(|t| t.address == address)
         {
@@ -178,6 +183,8 @@ impl Engine {
             if !wanted {
                 self.announce(now, k);
             }
+        } else {
+            self.addresses[k].foreign = false;
         }
     }
 
@@ -339,6 +346,10 @@ impl Engine {
                 self.members[m].met = true;
             }
             Resource::Attach(_) => slot.noticed(),
+            Resource::Unconfigured => {
+                slot.noticed();
+                self.tidied |= done.result.is_ok();
+            }
             Resource::Transmits(m) => {
                 slot.noticed();
                 slot.not_before = now + self.groups[usize::from(self.members[m].group.0)].fdt / 6;
@@ -478,7 +489,9 @@ fn fail_with_link(instance: &mut Instance, now: Instant) {
     if instance.probing() && instance.failure.is_none() {
         let last = instance.paths.iter().filter_map(|p| p.last_reply).max();
         instance.fail(Failure {
+            since: now,
             together: false,
+            told: true,
             evidence: Evidence {
                 reason: Reason::Link,
                 silent: 0,

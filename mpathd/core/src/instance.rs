@@ -28,6 +28,8 @@ pub struct Instance {
     pub failure: Option<Failure>,
     rounds: [RoundRecord; RING],
     next_number: u32,
+    /// When the first probe left that no pause of probing followed.
+    asked_since: Option<Instant>,
     /// `None` while nothing may be sent.
     next_round: Option<Instant>,
     /// Since when every round was refused or kept waiting.
@@ -44,8 +46,11 @@ pub struct Instance {
 /// A failed instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
+    pub since: Instant,
     /// No other member heard anything either: the cause may be the targets or the switch.
     pub together: bool,
+    /// The administrator has been told of this family by itself.
+    pub told: bool,
     pub evidence: Evidence,
 }
 
@@ -59,7 +64,7 @@ impl Failure {
             last_reply: None,
             detected: Duration::ZERO,
         };
-        Self { together: false, evidence }
+        Self { since: Instant(0), together: false, told: true, evidence }
     }
 }
 
@@ -98,6 +103,7 @@ impl Instance {
             failure: None,
             rounds: [NO_ROUND; RING],
             next_number: 0,
+            asked_since: None,
             next_round: None,
             stuck_since: None,
             doubtful_until: Instant(0),
@@ -149,9 +155,14 @@ impl Instance {
     /// Ends probing; earlier answers prove nothing after a pause.
     pub fn stop(&mut self) {
         self.next_round = None;
+        self.asked_since = None;
         self.stuck_since = None;
         self.rounds = [NO_ROUND; RING];
         self.paths.iter_mut().for_each(Path::clear_ring);
+    }
+
+    pub fn asked_since(&self) -> Option<Instant> {
+        self.asked_since
     }
 
     pub fn running(&self) -> bool {
@@ -201,7 +212,10 @@ impl Instance {
         let Some(path) = self.path_mut(path) else { return };
         path.sent(seq, at, fate);
         match fate {
-            Fate::Left | Fate::Resolving => self.progress(number),
+            Fate::Left | Fate::Resolving => {
+                self.asked_since = self.asked_since.or(Some(at));
+                self.progress(number);
+            }
             Fate::Waiting | Fate::Refused => {
                 self.stuck_since = self.stuck_since.or(Some(at));
             }
@@ -355,13 +369,22 @@ impl Instance {
         self.decided(now).next().is_some_and(|r| r.answered)
     }
 
-    /// At least one target answered in every round for 2 x FDT (design 2.9). Rounds that did not
-    /// leave are passed over.
+    /// At least one target answered in every round for 2 x FDT (design 2.9).
     pub fn has_earned_repair(&self, now: Instant) -> bool {
+        self.streak(now) >= self.fdt * 2
+    }
+
+    /// Will have earned it a round or two later, if nothing breaks.
+    pub fn is_about_to_earn_repair(&self, now: Instant) -> bool {
+        let streak = self.streak(now);
+        (self.fdt * 2 - self.interval() * 2..self.fdt * 2).contains(&streak)
+    }
+
+    /// How long every round has been answered. Rounds that did not leave are passed over.
+    fn streak(&self, now: Instant) -> Duration {
         let mut decided = self.decided(now).take_while(|r| r.answered);
-        let Some(newest) = decided.next() else { return false };
-        let oldest = decided.last().unwrap_or(newest);
-        newest.at.since(oldest.at) >= self.fdt * 2
+        let Some(newest) = decided.next() else { return Duration::ZERO };
+        newest.at.since(decided.last().unwrap_or(newest).at)
     }
 
     /// Rounds that have left and had their time, newest first; an answered one has had it.

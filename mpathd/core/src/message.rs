@@ -394,6 +394,7 @@ impl fmt::Display for Wish<'_> {
             ),
             Request::Attach { name, .. } => write!(f, "attaching the receive hook to {name}"),
             Request::Announce { address, .. } => write!(f, "announcing {address}"),
+            Request::RemoveUnconfigured => f.write_str("removing what is no longer configured"),
             Request::CountTransmits { name, .. } => {
                 write!(f, "reading the transmit counter of {name}")
             }

@@ -74,6 +74,10 @@ impl Engine {
             Resource::Route(r) => self.wish_route(r, now),
             Resource::Attach(m) => self.wish_attached(m, now),
             Resource::Transmits(m) => self.wish_transmits(m),
+            Resource::Unconfigured => {
+                let wanted = !self.tidied && !self.groups.is_empty() && self.is_settled(now);
+                wanted.then_some(Request::RemoveUnconfigured)
+            }
         }
     }
 
@@ -222,28 +226,34 @@ impl Engine {
         let group = &self.groups[g];
         let family = Family::of(near);
         let present = self.routes[r].observed.map(|o| o.hops).unwrap_or_default();
-        let spread: Hops = group
-            .members
-            .clone()
-            .filter(|m| family == Family::Inet6 || self.has_own_address(*m, near))
-            .map(|m| &self.members[m])
-            .filter(|member| {
-                let stays = member.ifindex().is_some_and(|i| present.as_slice().contains(&i));
-                match group.rank(member, family, now) {
-                    Rank::Active => true,
-                    // Just outrun by another member's first reply: it stays for a moment.
-                    Rank::Spare => stays && member.active && group.is_sticky(member, now),
-                    Rank::Answering
-                    | Rank::Silent
-                    | Rank::LinkDown
-                    | Rank::Offline
-                    | Rank::Absent => false,
-                }
-            })
-            .filter_map(Member::ifindex)
-            .collect();
+        let hops = |wanted: &dyn Fn(&Member, bool) -> bool| -> Hops {
+            let eligible = group.members.clone();
+            eligible
+                .filter(|m| family == Family::Inet6 || self.has_own_address(*m, near))
+                .map(|m| &self.members[m])
+                .filter(|m| wanted(m, m.ifindex().is_some_and(|i| present.as_slice().contains(&i))))
+                .filter_map(Member::ifindex)
+                .collect()
+        };
+        let rank = |m: &Member| group.rank(m, family, now);
+        let settling = group.settles_at.is_some_and(|at| now < at);
+        let spread = hops(&|m, present| match rank(m) {
+            Rank::Active => true,
+            Rank::Joining => present,
+            Rank::Answering | Rank::Silent => present && settling,
+            Rank::Spare | Rank::FamilyDead | Rank::LinkDown | Rank::Offline | Rank::Absent => false,
+        });
         if !spread.as_slice().is_empty() {
             return spread;
+        }
+        // The whole group has failed: nothing is moved by that, unless some member answers.
+        if !self.members[group.members.clone()].iter().any(Member::usable) {
+            let answering = hops(&|m, _| rank(m) == Rank::Answering);
+            let kept =
+                hops(&|m, present| present && matches!(rank(m), Rank::Answering | Rank::Silent));
+            if let Some(hops) = [answering, kept].into_iter().find(|h| !h.as_slice().is_empty()) {
+                return hops;
+            }
         }
         let owner = source.holder.filter(|h| source.on.contains(*h));
         let anywhere = || (0..group.members.len()).find(|p| source.on.contains(*p));

@@ -120,6 +120,9 @@ pub enum Request {
         address: IpAddr,
         peers: Peers,
     },
+    /// Remove addresses and routes that carry our mark and are in no configuration any more, when all
+    /// that is configured stands (O2).
+    RemoveUnconfigured,
     /// Read the device's transmit counter; answered by `Event::Transmits`.
     CountTransmits {
         ifindex: Ifindex,

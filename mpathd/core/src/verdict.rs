@@ -14,7 +14,7 @@ use core::time::Duration;
 use crate::capacity;
 use crate::group::Group;
 use crate::ids::Family;
-use crate::instance::{Failure, Suspicion};
+use crate::instance::{Failure, Instance, Suspicion};
 use crate::member::Member;
 use crate::message::{Evidence, Message, Reason};
 use crate::outbox::Outbox;
@@ -69,16 +69,16 @@ fn judge_instance(
     let interval = members[i].instance(family).interval();
     match witness(members, i, family, case.fourth) {
         Witness::Heard => {
-            let failure = Failure { together: false, evidence: case.evidence };
+            let failure =
+                Failure { since: now, together: false, told: false, evidence: case.evidence };
             members[i].instances[family as usize].fail(failure);
-            group.fresh.insert(i);
         }
         Witness::NotYet if now < case.ready + interval => {
             let until = case.ready + interval;
             group.waits_for_witness_until =
                 Some(group.waits_for_witness_until.map_or(until, |w| w.min(until)));
         }
-        Witness::NotYet | Witness::Nobody => fail_together(group, members, family, case, out),
+        Witness::NotYet | Witness::Nobody => fail_together(group, members, family, case, now, out),
     }
 }
 
@@ -126,9 +126,10 @@ fn fail_together(
     members: &mut [Member],
     family: Family,
     case: Suspicion,
+    now: Instant,
     out: &mut Outbox,
 ) {
-    let failure = Failure { together: true, evidence: case.evidence };
+    let failure = Failure { since: now, together: true, told: true, evidence: case.evidence };
     for member in members.iter_mut().filter(|m| m.link_up() && !m.offline) {
         let instance = &mut member.instances[family as usize];
         if instance.probing() && instance.failure.is_none() {
@@ -147,13 +148,19 @@ fn repair_instances(group: &Group, member: &mut Member, now: Instant, out: &mut 
         return;
     }
     let (interface, whole) = (member.name(), member.failed.is_some());
+    // The two families run at phases of their own: a repaired interface comes back whole.
+    let other_follows = |i: &Instance| i.failure.is_some() && i.is_about_to_earn_repair(now);
+    if whole && member.instances.iter().any(other_follows) {
+        return;
+    }
     let quiet = member.up_since.is_some_and(|at| now.since(at) >= group.quiet_period);
     for instance in &mut member.instances {
         // Nobody is left to answer: then the link alone decides.
         let orphaned = quiet && !instance.has_targets();
-        if instance.failure.is_some() && (orphaned || instance.has_earned_repair(now)) {
+        let Some(failure) = instance.failure else { continue };
+        if orphaned || instance.has_earned_repair(now) {
             instance.failure = None;
-            if !whole {
+            if !whole && failure.told {
                 let family = instance.family;
                 out.message(Message::FamilyRepaired { interface, family, group: group.name });
             }
@@ -195,12 +202,9 @@ fn judge_members(
             let evidence = evidence(&members[i], now);
             let (interface, group) = (members[i].name(), group.name);
             out.message(Message::InterfaceFailed { interface, group, evidence });
-        } else if group.fresh.contains(i) && members[i].failed.is_none() {
-            tell_family_failures(group, &members[i], out);
-            changed = true;
         }
+        tell_family_failures(group, &mut members[i], now, out);
     }
-    group.fresh = capacity::Set::default();
     changed
 }
 
@@ -209,6 +213,9 @@ fn repair(group: &mut Group, members: &mut [Member], i: usize, now: Instant, out
     let capacity_stands = others.count() >= group.intended;
     let member = &mut members[i];
     member.failed = None;
+    for failure in member.instances.iter_mut().filter_map(|i| i.failure.as_mut()) {
+        (failure.since, failure.told) = (now, false);
+    }
     member.flap_told = false;
     member.since = now;
     member.set_aside = !group.failback && !member.config.standby && capacity_stands;
@@ -228,10 +235,16 @@ fn tell_flapping(member: &mut Member, now: Instant, out: &mut Outbox) {
     }
 }
 
-fn tell_family_failures(group: &Group, member: &Member, out: &mut Outbox) {
-    for instance in &member.instances {
-        if let Some(Failure { together: false, evidence }) = instance.failure {
-            let (interface, family) = (member.name(), instance.family);
+/// One family alone is dead. Told an interval later: when the path is cut the other one follows at
+/// its own phase, and then the interface has failed.
+fn tell_family_failures(group: &Group, member: &mut Member, now: Instant, out: &mut Outbox) {
+    let (interface, failed) = (member.name(), member.failed.is_some());
+    for instance in &mut member.instances {
+        let (family, interval) = (instance.family, instance.interval());
+        let Some(failure) = &mut instance.failure else { continue };
+        if !failed && !failure.told && now >= failure.since + interval {
+            failure.told = true;
+            let evidence = failure.evidence;
             out.message(Message::FamilyFailed { interface, family, group: group.name, evidence });
         }
     }

@@ -122,6 +122,14 @@ pub enum Problem {
     NoInterface(String),
     #[error("{0} interfaces; a group has {MAX_MEMBERS} at most: make two groups of it")]
     TooManyMembers(usize),
+    #[error(
+        "more interfaces in all than there are slots for; run a second mpathd in another network namespace"
+    )]
+    TooManyInterfaces,
+    #[error(
+        "group {group} has an address of this subnet ({place}); a subnet belongs to one group only"
+    )]
+    SubnetOfTwoGroups { group: String, place: Place },
     #[error("already in group {group} ({place}); an interface is in one group only")]
     InterfaceInTwoGroups { group: String, place: Place },
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use mpathd_core::config::{MAX_MEMBERS, ROUTE_METRIC, TABLE_MAIN, TestAddress};
+use mpathd_core::config::{MAX_MEMBERS, MAX_TARGETS, ROUTE_METRIC, TABLE_MAIN, TestAddress};
 use mpathd_core::ids::{Family, IfName, IpNet};
 
 use super::address::{family_name, is_link_local};
@@ -12,6 +12,10 @@ use super::origin::key_path;
 use super::raw::{File, Group, Interface, Located, Route};
 
 /// Adds what is wrong to `errors`.
+/// Each interface has a slot per family and target in the kernel maps.
+const MAX_INTERFACES: usize =
+    mpathd_common::abi::SLOTS as usize / (Family::ALL.len() * MAX_TARGETS);
+
 pub(super) fn check(file: &File, errors: &mut Vec<ConfigError>) {
     let mut rules = Rules { own: Own::default(), errors };
     rules.memberships(file);
@@ -22,6 +26,8 @@ pub(super) fn check(file: &File, errors: &mut Vec<ConfigError>) {
         rules.routes(group);
     }
     rules.route_keys(file);
+    rules.subnets(file);
+    rules.slots(file);
 }
 
 struct Rules<'e> {
@@ -108,6 +114,30 @@ impl Rules<'_> {
         }
     }
 
+    /// Two groups on one subnet would want the same route for it.
+    fn subnets(&mut self, file: &File) {
+        let mut seen: BTreeMap<IpNet, (&Group, &Place)> = BTreeMap::new();
+        for group in &file.groups {
+            for data in &group.data {
+                let (first, place) =
+                    *seen.entry(data.value.network()).or_insert((group, &data.at.place));
+                // The same address twice has been told already.
+                let alone = self.own.data.get(&data.value.address) == Some(&data.at.place);
+                if alone && first.name.value != group.name.value {
+                    let group = first.name.value.to_string();
+                    self.reject(data, Problem::SubnetOfTwoGroups { group, place: place.clone() });
+                }
+            }
+        }
+    }
+
+    fn slots(&mut self, file: &File) {
+        let mut interfaces = file.groups.iter().flat_map(|group| &group.interfaces);
+        if let Some(first) = interfaces.nth(MAX_INTERFACES) {
+            self.reject(&first.name, Problem::TooManyInterfaces);
+        }
+    }
+
     fn targets(&mut self, group: &Group) {
         let mut seen: BTreeMap<IpAddr, &Place> = BTreeMap::new();
         let tests = test_subnets(group);
@@ -188,17 +218,19 @@ impl Rules<'_> {
     }
 }
 
-/// Where targets may be. Of "link-local", fe80::/64: RFC 4291 2.5.6.
+/// Where targets may be. Of "link-local", fe80::/64 (RFC 4291 2.5.6) and the data subnets, whose
+/// hosts are on the same link.
 fn test_subnets(group: &Group) -> Vec<IpNet> {
     let link_local = IpNet { address: IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 0]), len: 64 };
     let mut subnets: Vec<IpNet> = Vec::new();
     for test in group.interfaces.iter().flat_map(|interface| &interface.test) {
-        let net = match test.value {
-            TestAddress::Static(net) => net.network(),
-            TestAddress::LinkLocal => link_local,
-        };
-        if !subnets.contains(&net) {
-            subnets.push(net);
+        match test.value {
+            TestAddress::Static(net) => subnets.push(net.network()),
+            TestAddress::LinkLocal => {
+                let data = group.data.iter().map(|data| data.value.network());
+                subnets.push(link_local);
+                subnets.extend(data.filter(|net| net.family() == Family::Inet6));
+            }
         }
     }
     subnets

@@ -1,6 +1,8 @@
 //! The slots: where the fast thread writes what it sent and the receive hook what came back. The
 //! same words whether they are mapped maps of the BPF object or, in socket mode, ordinary memory.
-//! Made by the host thread, used by the fast thread; the counts may be read by anyone.
+//! Made by the host thread, used by the fast thread; the counts may be read by anyone. They are of
+//! the replies taken in socket mode: the kernel program keeps its own (`host::counters`), and what
+//! is shown is the sum of both.
 //!
 //! Every word is complete in itself and accessed by atomic loads and stores only: the kernel writes
 //! the mapping at any moment, so a plain reference to its contents would be a data race (A3).
@@ -13,7 +15,7 @@ use std::sync::atomic::AtomicU64;
 
 use mpathd_common::abi::{
     OUTCOME_ROW, Outcome, RING, RTT_ROW, SLOTS, Slot, SlotKey, Word, full_stamp, outcome_key,
-    ring_key, rtt_key, served_by_key, word, word_is, word_stamp,
+    ring_key, rtt_key, word, word_is, word_stamp,
 };
 use mpathd_common::matching::Tables;
 use mpathd_core::ids::{PathId, Seq};
@@ -25,8 +27,7 @@ pub struct MapFds<'a> {
     pub slots: BorrowedFd<'a>,
     pub tx: BorrowedFd<'a>,
     pub rx: BorrowedFd<'a>,
-    pub outcomes: BorrowedFd<'a>,
-    pub rtt: BorrowedFd<'a>,
+    pub served_by: BorrowedFd<'a>,
 }
 
 /// A handle; clones share the words.
@@ -37,6 +38,7 @@ struct Areas {
     slots: Area<Slot<AtomicU64>>,
     tx: Area<AtomicU64>,
     rx: Area<AtomicU64>,
+    served_by: Area<AtomicU64>,
     outcomes: Area<AtomicU64>,
     rtt: Area<AtomicU64>,
 }
@@ -65,13 +67,26 @@ impl SlotMap {
             slots: Area::map(fds.map(|f| f.slots), SLOTS)?,
             tx: Area::map(fds.map(|f| f.tx), SLOTS * RING)?,
             rx: Area::map(fds.map(|f| f.rx), SLOTS * RING)?,
-            outcomes: Area::map(fds.map(|f| f.outcomes), SLOTS * OUTCOME_ROW)?,
-            rtt: Area::map(fds.map(|f| f.rtt), SLOTS * RTT_ROW)?,
+            served_by: Area::map(fds.map(|f| f.served_by), SLOTS)?,
+            outcomes: Area::map(None, SLOTS * OUTCOME_ROW)?,
+            rtt: Area::map(None, SLOTS * RTT_ROW)?,
         })))
     }
 
     /// From now on replies to `key` are matched. Before the first probe of that key.
     pub fn set(&self, path: PathId, key: &SlotKey) {
+        // In pinned maps an earlier daemon has left words with sequence numbers that come back.
+        for seq in 0..RING as u16 {
+            let key = ring_key(path.0.into(), seq);
+            for word in [self.tx(key), self.rx(key)].into_iter().flatten() {
+                word.set(0);
+            }
+        }
+        self.update(path, key);
+    }
+
+    /// The key has changed in a flag only; probes under way stay valid.
+    pub fn update(&self, path: PathId, key: &SlotKey) {
         if let Some(slot) = self.slot(path.0.into()) {
             slot.publish(key);
         }
@@ -100,19 +115,19 @@ impl SlotMap {
         word_is(word, seq.0).then(|| Instant(full_stamp(word_stamp(word), now.0)))
     }
 
-    /// Replies to this path with this outcome so far.
+    /// Replies to this path with this outcome so far, in socket mode.
     pub fn count(&self, path: PathId, outcome: Outcome) -> u64 {
         self.outcome(outcome_key(path.0.into(), outcome)).map_or(0, Word::get)
     }
 
-    /// Replies of this path with an RTT of 2^bucket to 2^(bucket + 1) - 1 ns.
+    /// Replies of this path, in socket mode, with an RTT of 2^bucket to 2^(bucket + 1) - 1 ns.
     pub fn rtt_count(&self, path: PathId, bucket: u32) -> u64 {
         self.rtt(rtt_key(path.0.into(), bucket.min(RTT_ROW - 1))).map_or(0, Word::get)
     }
 
     /// The CPU that took the last reply; `None` before the first, and in socket mode.
     pub fn served_by(&self, path: PathId) -> Option<u32> {
-        let cpu = self.outcome(served_by_key(path.0.into()))?.get();
+        let cpu = self.0.served_by.get(path.0.into())?.get();
         u32::try_from(cpu).ok()?.checked_sub(1)
     }
 }
@@ -255,6 +270,16 @@ mod tests {
         assert_eq!(map.read_rx(PATH, Seq(5), Instant(9000)), None);
         map.stamp_tx(PATH, Seq(37), Instant(9500));
         assert_eq!(outcome(&map, 4, || 9600), Outcome::Late);
+    }
+
+    #[test]
+    fn what_an_earlier_daemon_heard_is_no_reply_to_us() {
+        let map = SlotMap::plain().unwrap();
+        map.set(PATH, &key());
+        map.stamp_tx(PATH, Seq(5), Instant(1000));
+        assert_eq!(outcome(&map, 4, || 2000), Outcome::Reply);
+        map.set(PATH, &key());
+        assert_eq!(map.read_rx(PATH, Seq(5), Instant(9000)), None);
     }
 
     #[test]

@@ -33,15 +33,15 @@ pub(super) fn set(
     role: Role,
 ) -> Result<(), Refused> {
     let ip = address.address;
-    let flags = match mirror.addresses(ifindex, ip).max_by_key(|fact| fact.ours()) {
+    let flags = match mirror.foremost(ifindex, ip) {
         None => NLM_F_CREATE | NLM_F_EXCL,
-        Some(fact) if !fact.ours() => {
+        Some(fact) if !mirror.is_ours(&fact) => {
             return Err(Refused::with(
                 libc::EEXIST,
                 format!("{} is there already, and is not mpathd's", fact.address),
             ));
         }
-        Some(fact) if in_form(fact, role) => return Ok(()),
+        Some(fact) if in_form(&fact, role) => return Ok(()),
         Some(_) => NLM_F_CREATE | NLM_F_REPLACE,
     };
     requests.request(RouteNetlinkMessage::NewAddress(message(ifindex, name, address, role)), flags)
@@ -58,16 +58,26 @@ pub(super) fn unset(
     ip: IpAddr,
 ) -> Result<(), Refused> {
     let all: Vec<_> = mirror.addresses(ifindex, ip).copied().collect();
-    if !all.is_empty() && !all.iter().any(AddressFact::ours) {
+    let mut ours = all.iter().filter(|fact| mirror.is_ours(fact)).peekable();
+    if !all.is_empty() && ours.peek().is_none() {
         return Err(Refused::with(libc::EPERM, format!("{ip} is not mpathd's to remove")));
     }
-    for fact in all.iter().filter(|fact| fact.ours()) {
-        match requests.request(RouteNetlinkMessage::DelAddress(named(ifindex, fact.address)), 0) {
-            Err(refused) if !already_gone(refused.errno) => return Err(refused),
-            Ok(()) | Err(_) => {}
-        }
+    ours.try_for_each(|fact| delete(requests, ifindex, fact.address))
+}
+
+/// Removes an address, whosever it is; `address` with the kernel's prefix length.
+///
+/// # Errors
+/// The kernel's, but none where it is not there.
+pub(super) fn delete(
+    requests: &mut Requests,
+    ifindex: Ifindex,
+    address: IpNet,
+) -> Result<(), Refused> {
+    match requests.request(RouteNetlinkMessage::DelAddress(named(ifindex, address)), 0) {
+        Err(refused) if !already_gone(refused.errno) => Err(refused),
+        Ok(()) | Err(_) => Ok(()),
     }
-    Ok(())
 }
 
 fn already_gone(errno: i32) -> bool {
@@ -96,7 +106,8 @@ pub(super) fn label(name: IfName) -> String {
     label
 }
 
-fn named(ifindex: Ifindex, address: IpNet) -> AddressMessage {
+/// An address by its own value, without any property.
+pub(super) fn named(ifindex: Ifindex, address: IpNet) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header = AddressHeader {
         family: match address.family() {

@@ -55,8 +55,7 @@ impl Bpf {
             slots: self.fd(maps::SLOTS)?,
             tx: self.fd(maps::TX)?,
             rx: self.fd(maps::RX)?,
-            outcomes: self.fd(maps::OUTCOMES)?,
-            rtt: self.fd(maps::RTT)?,
+            served_by: self.fd(maps::SERVED_BY)?,
         };
         SlotMap::from_fds(&fds).map_err(|error| format!("mapping the slots failed: {error}"))
     }
@@ -138,6 +137,37 @@ pub(super) fn pin_directory(bpffs: &Path) -> Result<PathBuf, String> {
         return Err(format!("{} is not on a BPF file system", directory.display()));
     }
     Ok(directory)
+}
+
+/// Removes the pins of this network namespace, of whatever layout, and with them the hooks: nothing
+/// else holds them when the daemon is gone. With `dry` they are only counted.
+///
+/// # Errors
+/// Where the directory can't be read or a pin not be removed; none where there is no directory.
+pub fn remove_pins(bpffs: &Path, dry: bool) -> io::Result<usize> {
+    let suffix = format!("-{}", netns_cookie()?);
+    let mut pins = 0;
+    for directory in entries(bpffs)?.iter().filter(|path| ends_with(path, &suffix)) {
+        let files = entries(directory)?;
+        pins += files.len();
+        if !dry {
+            files.iter().try_for_each(fs::remove_file)?;
+            fs::remove_dir(directory)?;
+        }
+    }
+    Ok(pins)
+}
+
+fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn ends_with(path: &Path, suffix: &str) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(suffix))
 }
 
 /// Unlike the number of its inode, the cookie of a namespace is never used again (Linux 5.14).

@@ -73,6 +73,9 @@ pub(super) struct Undecoded;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LinkFact {
     pub(super) link: Link,
+    /// IFF_* as the kernel tells them. Carrier (IFF_LOWER_UP) goes first, what follows from it
+    /// (IFF_RUNNING, and the state of routes) up to a second later.
+    pub(super) flags: u32,
     /// Frames pass through another device's queue: VLAN, macvlan, bond ... (N1).
     pub(super) lower: bool,
     /// Programs in the XDP slot.
@@ -166,6 +169,7 @@ fn link(message: &Message) -> Result<Option<LinkFact>, Undecoded> {
     let parts = LinkParts::read(message.body.get(HEADER..).unwrap_or_default());
     Ok(Some(LinkFact {
         link,
+        flags: message.body.get(8..).and_then(u32_of).unwrap_or(0),
         lower: parts.lower(link.ifindex),
         xdp: parts.xdp,
         transmitted: parts.transmitted,

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use mpathd_core::event::{Address, Event, Gateway, Gateways, Hops, ObservedRoute, RouteKey};
 use mpathd_core::ids::{IfName, Ifindex, IpNet};
+use mpathd_core::request::Role;
 
 use super::facts::{AddressFact, Fact, Hop, LinkFact, NexthopFact, NexthopKind, RouteFact};
 use super::{PROTOCOL, Settings};
@@ -17,6 +18,8 @@ pub(super) struct Mirror {
     links: BTreeMap<Ifindex, LinkFact>,
     /// By prefix length too: IPv4 lets one address stand twice on a link, as /24 and as /32.
     addresses: BTreeMap<(Ifindex, IpAddr, u8), AddressFact>,
+    /// Addresses that we have set, whatever mark they carry now.
+    vouched: BTreeMap<(Ifindex, IpAddr), (IpNet, Role)>,
     routes: BTreeMap<RouteKey, RouteFact>,
     nexthops: BTreeMap<u32, NexthopFact>,
     gateways: BTreeSet<(IpAddr, Ifindex)>,
@@ -96,7 +99,7 @@ impl Mirror {
         self.links.values().filter(|l| self.settings.interfaces.contains(&l.link.name))
     }
 
-    fn name(&self, ifindex: Ifindex) -> Option<IfName> {
+    pub(super) fn name(&self, ifindex: Ifindex) -> Option<IfName> {
         self.links.get(&ifindex).map(|l| l.link.name)
     }
 
@@ -107,6 +110,10 @@ impl Mirror {
         ip: IpAddr,
     ) -> impl Iterator<Item = &AddressFact> {
         self.addresses.range((ifindex, ip, 0)..=(ifindex, ip, u8::MAX)).map(|(_, fact)| fact)
+    }
+
+    pub(super) fn all_addresses(&self) -> impl Iterator<Item = &AddressFact> {
+        self.addresses.values()
     }
 
     pub(super) fn route(&self, key: &RouteKey) -> Option<&RouteFact> {
@@ -123,14 +130,14 @@ impl Mirror {
 
     // Links
 
-    /// Whether routes may have changed with it: they come and go with up and carrier, unsaid.
+    /// Whether routes may have changed with it: they come and go with its flags, unsaid.
     fn set_link(&mut self, fact: LinkFact) -> bool {
         let ifindex = fact.link.ifindex;
         let old = self.links.insert(ifindex, fact);
         if old.is_none_or(|o| o.link.name != fact.link.name) {
             self.retell_addresses_of(ifindex);
         }
-        old.is_some_and(|o| (o.link.up, o.link.running) != (fact.link.up, fact.link.running))
+        old.is_some_and(|o| o.flags != fact.flags)
     }
 
     fn drop_link(&mut self, ifindex: Ifindex) {
@@ -176,6 +183,9 @@ impl Mirror {
 
     fn drop_address(&mut self, ifindex: Ifindex, address: IpNet) {
         self.addresses.remove(&(ifindex, address.address, address.len));
+        if self.addresses(ifindex, address.address).next().is_none() {
+            self.vouched.remove(&(ifindex, address.address));
+        }
         self.retell_address(ifindex, address.address);
     }
 
@@ -195,6 +205,50 @@ impl Mirror {
         }
     }
 
+    /// The form that counts of those in which an address stands on an interface: ours, if it is there.
+    pub(super) fn foremost(&self, ifindex: Ifindex, ip: IpAddr) -> Option<AddressFact> {
+        self.addresses(ifindex, ip).max_by_key(|fact| self.is_ours(fact)).copied()
+    }
+
+    /// By its mark, or in our form where we have put it.
+    pub(super) fn is_ours(&self, fact: &AddressFact) -> bool {
+        let address = fact.address;
+        fact.ours()
+            || address.len == address.family().host_bits()
+                && self.vouched.contains_key(&(fact.ifindex, address.address))
+    }
+
+    /// The address has been set by us.
+    pub(super) fn vouch(&mut self, ifindex: Ifindex, address: IpNet, role: Role) {
+        self.vouched.insert((ifindex, address.address), (address, role));
+    }
+
+    fn vouch_by_record(&mut self, ifindex: Ifindex, ip: IpAddr) {
+        let Some(name) = self.name(ifindex) else { return };
+        if self.settings.recorded.contains(&(name, ip))
+            && let Some((address, role)) = self.settings.roles.get(&ip)
+        {
+            self.vouched.entry((ifindex, ip)).or_insert((*address, *role));
+        }
+    }
+
+    /// Addresses of ours whose mark somebody has wiped. None on a kernel that keeps no marks (before
+    /// 5.18): there not even its own link-local addresses carry one.
+    pub(super) fn unmarked(&self) -> Vec<(Ifindex, IfName, IpNet, Role)> {
+        let wiped = |fact: &&AddressFact| fact.protocol != PROTOCOL && self.is_ours(fact);
+        if !self.addresses.values().any(|fact| fact.protocol != 0) {
+            return Vec::new();
+        }
+        let facts = self.addresses.values().filter(wiped);
+        facts
+            .filter_map(|fact| {
+                let (ifindex, ip) = (fact.ifindex, fact.address.address);
+                let (address, role) = self.vouched.get(&(ifindex, ip))?;
+                Some((ifindex, self.name(ifindex)?, *address, *role))
+            })
+            .collect()
+    }
+
     /// On members all; elsewhere those that are to be ours.
     fn concerns(&self, ifindex: Ifindex, ip: IpAddr) -> bool {
         self.settings.addresses.contains(&ip)
@@ -202,10 +256,8 @@ impl Mirror {
     }
 
     fn retell_address(&mut self, ifindex: Ifindex, ip: IpAddr) {
-        let fact = self
-            .concerns(ifindex, ip)
-            .then(|| self.addresses(ifindex, ip).max_by_key(|fact| fact.ours()).copied())
-            .flatten();
+        self.vouch_by_record(ifindex, ip);
+        let fact = self.concerns(ifindex, ip).then(|| self.foremost(ifindex, ip)).flatten();
         let Some(fact) = fact else {
             if self.told.addresses.remove(&(ifindex, ip)).is_some() {
                 self.events.push(Event::AddressGone { ifindex, address: ip });
@@ -215,7 +267,7 @@ impl Mirror {
         let address = Address {
             ifindex,
             address: fact.address,
-            ours: fact.ours(),
+            ours: self.is_ours(&fact),
             tentative: fact.tentative,
             link_scope: fact.link_scope,
         };

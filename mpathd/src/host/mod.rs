@@ -6,6 +6,8 @@ mod address;
 mod announce;
 mod attach;
 mod bpf;
+pub mod counters;
+mod drift;
 mod facts;
 mod filter;
 mod mirror;
@@ -14,10 +16,12 @@ mod netlink;
 mod nexthop;
 mod operations;
 mod outbox;
+pub mod release;
 mod route;
 mod settings;
 mod sockets;
 mod sysctl;
+mod unconfigured;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -32,8 +36,9 @@ use nix::sys::time::TimeSpec;
 
 use crate::fast::{clock, priority};
 use crate::messages::{Queues, ToFast, ToHost, ToSlow};
-pub use bpf::netns_cookie;
+pub use bpf::{netns_cookie, remove_pins};
 use monitor::Monitor;
+pub use netlink::Refused;
 use netlink::Requests;
 use outbox::{Fast, Slow};
 pub use settings::Settings;
@@ -78,6 +83,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         requests,
         monitor,
         sysctls: sysctl::Sysctls::default(),
+        drift: drift::Drift::default(),
         announcer: announce::Announcer::default(),
         hooks: attach::Hooks::new(object, bpffs),
         fast: Fast::new(queues.fast.clone()),
@@ -100,6 +106,7 @@ struct Host {
     requests: Requests,
     monitor: Monitor,
     sysctls: sysctl::Sysctls,
+    drift: drift::Drift,
     announcer: announce::Announcer,
     hooks: attach::Hooks,
     fast: Fast,
@@ -108,7 +115,9 @@ struct Host {
 
 impl Host {
     fn run(&mut self) {
-        // Before the first request: what stands already is not to be made again.
+        // Before the first request: what stands already is not to be made again. Links first, for
+        // an address on an unknown interface means nothing to the engine.
+        self.tell_links();
         self.survey();
         loop {
             self.observe();
@@ -127,6 +136,7 @@ impl Host {
     fn observe(&mut self) {
         self.monitor.drain();
         self.pass_on();
+        self.restore_marks();
     }
 
     fn pass_on(&mut self) {
@@ -147,7 +157,7 @@ impl Host {
             match message {
                 ToHost::Op(op) => self.operate(op),
                 ToHost::Close(channel) => drop(channel),
-                ToHost::DumpLinks => self.tell_links(),
+                ToHost::DumpLinks => self.answer_dump(),
                 ToHost::Settings(settings) => {
                     self.settings = *settings;
                     self.monitor.set_settings(self.settings.clone());

@@ -13,9 +13,9 @@ use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::route::{RouteMessage, RouteProtocol};
 
-use super::facts::{AddressFact, Fact, LinkFact, RouteFact};
+use super::facts::{AddressFact, Fact, LinkFact, NexthopFact, RouteFact};
 use super::mirror::Mirror;
-use super::netlink::{Message, Notices, Read, Refused, Requests};
+use super::netlink::{Message, Notices, Read, Refused, Requests, breathe};
 use super::{PROTOCOL, Settings};
 use crate::fast::clock;
 
@@ -87,12 +87,14 @@ impl Monitor {
         self.due = Due::Everything;
     }
 
-    /// Takes in what is waiting. Bounded by what was in the buffer when it began.
+    /// Takes in what is waiting. Bounded, for whoever changes routes without end must
+    /// not keep requests waiting.
     pub(super) fn drain(&mut self) {
-        const DATAGRAMS: usize = 4096;
+        const DATAGRAMS: u32 = 16 * 1024;
         let doubt = self.doubt();
         let Self { notices, mirror, due, .. } = self;
-        for _ in 0..DATAGRAMS {
+        for datagram in 1..DATAGRAMS {
+            breathe(datagram);
             let read = notices.read(|message| match Fact::read(message) {
                 Ok(Some(fact)) => {
                     if mirror.apply(fact) {
@@ -180,12 +182,7 @@ impl Monitor {
             self.mirror.sweep_links(links);
             self.mirror.sweep_addresses(address_dump(requests)?);
         }
-        let nexthops = collect(
-            |take| requests.dump_raw(RTM_GETNEXTHOP, &[0; 8], take),
-            |fact| {
-                if let Fact::Nexthop(nexthop) = fact { Some(nexthop) } else { None }
-            },
-        )?;
+        let nexthops = nexthop_dump(requests)?;
         self.mirror.sweep_nexthops(nexthops);
         if due == Due::Own {
             let own = route_dump(requests, RouteProtocol::from(PROTOCOL))?;
@@ -246,7 +243,17 @@ pub(super) fn link(requests: &mut Requests, ifindex: Ifindex) -> Result<LinkFact
     found.ok_or(Refused::errno(libc::ENODEV))
 }
 
-fn address_dump(requests: &mut Requests) -> Result<Vec<AddressFact>, Refused> {
+pub(super) fn nexthop_dump(requests: &mut Requests) -> Result<Vec<NexthopFact>, Refused> {
+    collect(
+        |take| requests.dump_raw(RTM_GETNEXTHOP, &[0; 8], take),
+        |fact| match fact {
+            Fact::Nexthop(nexthop) => Some(nexthop),
+            _ => None,
+        },
+    )
+}
+
+pub(super) fn address_dump(requests: &mut Requests) -> Result<Vec<AddressFact>, Refused> {
     let message = RouteNetlinkMessage::GetAddress(AddressMessage::default());
     collect(
         |take| requests.dump(message, take),
@@ -258,7 +265,10 @@ fn address_dump(requests: &mut Requests) -> Result<Vec<AddressFact>, Refused> {
 }
 
 /// Both families, filtered by the kernel where a protocol is named.
-fn route_dump(requests: &mut Requests, protocol: RouteProtocol) -> Result<Vec<RouteFact>, Refused> {
+pub(super) fn route_dump(
+    requests: &mut Requests,
+    protocol: RouteProtocol,
+) -> Result<Vec<RouteFact>, Refused> {
     let mut routes = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut message = RouteMessage::default();

@@ -42,15 +42,33 @@ pub(super) fn set_route(
     for ifindex in wanted.hops.as_slice() {
         members.push(hop(requests, mirror, &mut numbers, *ifindex, wanted.via)?);
     }
-    let known = mirror.route(&wanted.key).and_then(|fact| fact.nexthop);
-    let group = known.filter(|id| is_group(mirror, *id)).unwrap_or_else(|| numbers.take());
-    set_group(requests, group, &members)?;
-    // Also where it seems to stand already: an emptied group takes its routes with it.
+    let known = mirror.route(&wanted.key);
+    let group = known.and_then(|fact| fact.nexthop).filter(|id| is_group(mirror, *id));
+    let replaced = match group {
+        Some(id) => replace_group(requests, id, &members)?,
+        None => false,
+    };
+    if replaced && known.is_some_and(|fact| fact.src == Some(wanted.src)) {
+        return Ok(());
+    }
+    let id = group.unwrap_or_else(|| numbers.take());
+    if !replaced {
+        set_group(requests, id, &members, NLM_F_CREATE | NLM_F_EXCL)?;
+    }
     let mut message = route::base(&wanted.key);
     message.header.scope = RouteScope::Universe;
     message.attributes.push(RouteAttribute::PrefSource(RouteAddress::from(wanted.src)));
-    message.attributes.push(RouteAttribute::NhId(group));
+    message.attributes.push(RouteAttribute::NhId(id));
     requests.request(RouteNetlinkMessage::NewRoute(message), flags)
+}
+
+/// `false` where the group has gone: emptied by links that went down, unsaid, and its routes with it.
+fn replace_group(requests: &mut Requests, id: u32, members: &[u32]) -> Result<bool, Refused> {
+    match set_group(requests, id, members, NLM_F_REPLACE) {
+        Ok(()) => Ok(true),
+        Err(refused) if refused.errno == libc::ENOENT => Ok(false),
+        Err(refused) => Err(refused),
+    }
 }
 
 /// Numbers of our range that are taken.
@@ -103,7 +121,10 @@ fn hop(
     }
 }
 
-fn set_group(requests: &mut Requests, id: u32, members: &[u32]) -> Result<(), Refused> {
+/// Replacing takes effect in one step. What is lost is a packet that has been given its next hop on
+/// another CPU in that moment, for the kernel drops cached IPv6 routes with the group they came
+/// from: 0 to 4 of 3 000 datagrams in 600 replacements (Linux 6.18).
+fn set_group(requests: &mut Requests, id: u32, members: &[u32], flags: u16) -> Result<(), Refused> {
     let mut group = Vec::new();
     for member in members {
         // struct nexthop_grp: number, weight less one, reserved.
@@ -115,7 +136,7 @@ fn set_group(requests: &mut Requests, id: u32, members: &[u32]) -> Result<(), Re
     body[0] = 0;
     attribute(&mut body, NHA_ID, &id.to_ne_bytes());
     attribute(&mut body, NHA_GROUP, &group);
-    requests.request_raw(RTM_NEWNEXTHOP, NLM_F_CREATE | NLM_F_REPLACE, &body)
+    requests.request_raw(RTM_NEWNEXTHOP, flags, &body)
 }
 
 /// `struct nhmsg`: family, scope, protocol, reserved, flags.
@@ -146,7 +167,11 @@ pub(super) fn sweep(requests: &mut Requests, mirror: &Mirror) -> Result<(), Refu
     unused.into_iter().try_for_each(|id| delete(requests, id))
 }
 
-fn delete(requests: &mut Requests, id: u32) -> Result<(), Refused> {
+/// Deletes an object; one that is not there is no error.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn delete(requests: &mut Requests, id: u32) -> Result<(), Refused> {
     let mut body = vec![0; 8];
     attribute(&mut body, NHA_ID, &id.to_ne_bytes());
     match requests.request_raw(RTM_DELNEXTHOP, 0, &body) {

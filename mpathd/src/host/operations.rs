@@ -11,7 +11,7 @@ use netlink_packet_route::link::{LinkFlags, LinkMessage};
 
 use super::facts::LinkFact;
 use super::netlink::Refused;
-use super::{Host, address, monitor, route};
+use super::{Host, address, monitor, route, unconfigured};
 use crate::config::Sysctls;
 use crate::fast::clock;
 use crate::messages::ToFast;
@@ -77,6 +77,9 @@ impl Host {
                 announcer.begin(address, ifindex, peers, clock::now());
                 Ok(())
             }
+            Request::RemoveUnconfigured => {
+                unconfigured::remove(requests, mirror, &self.settings, &mut self.slow)
+            }
             Request::CountTransmits { ifindex, .. } => {
                 let frames = monitor::link(requests, ifindex)?.transmitted;
                 self.monitor.mirror.tell(Event::Transmits { ifindex, frames });
@@ -124,9 +127,34 @@ impl Host {
         match address::set(requests, &monitor.mirror, ifindex, name, address, role) {
             Err(refused) if refused.errno == libc::EEXIST => {
                 monitor.refresh_addresses(requests)?;
-                address::set(requests, &monitor.mirror, ifindex, name, address, role)
+                address::set(requests, &monitor.mirror, ifindex, name, address, role)?;
             }
-            result => result,
+            result => result?,
+        }
+        monitor.mirror.vouch(ifindex, address, role);
+        Ok(())
+    }
+
+    /// Whoever sets an address anew wipes its mark; it is put back, so that the next daemon and an
+    /// administrator can tell whose it is (O2, O17).
+    pub(super) fn restore_marks(&mut self) {
+        for (ifindex, name, address, role) in self.monitor.mirror.unmarked() {
+            if !self.drift.may_repair((ifindex, address.address), clock::now()) {
+                continue;
+            }
+            let Self { requests, monitor, slow, .. } = self;
+            match address::set(requests, &monitor.mirror, ifindex, name, address, role) {
+                Ok(()) => slow.log(
+                    Severity::Warning,
+                    format!(
+                        "{address} on {name} was set anew by somebody else and marked as ours again; \
+                         does a network manager manage {name}?"
+                    ),
+                ),
+                Err(refused) => {
+                    slow.log(Severity::Error, format!("marking {address} on {name} failed: {refused}"));
+                }
+            }
         }
     }
 
@@ -157,6 +185,12 @@ impl Host {
     }
 
     /// Tells the links of the configuration anew, see `ToHost::DumpLinks`.
+    pub(super) fn answer_dump(&mut self) {
+        self.tell_links();
+        self.fast.push(ToFast::LinksDumped);
+    }
+
+    /// The links of all members, as they are now.
     pub(super) fn tell_links(&mut self) {
         match monitor::link_dump(&mut self.requests) {
             Ok(links) => self.monitor.mirror.sweep_links(links),
@@ -169,7 +203,6 @@ impl Host {
             self.monitor.mirror.tell(Event::Link(link));
         }
         self.pass_on();
-        self.fast.push(ToFast::LinksDumped);
     }
 
     /// The kernel's words, which an errno does not carry.

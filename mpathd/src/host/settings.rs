@@ -1,11 +1,12 @@
 //! What the host thread must know of the configuration: whose addresses and routes concern it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use mpathd_core::config::{Config, Group, ROUTE_METRIC, TABLE_MAIN, TestAddress};
 use mpathd_core::event::RouteKey;
-use mpathd_core::ids::IfName;
+use mpathd_core::ids::{IfName, IpNet};
+use mpathd_core::request::Role;
 
 use crate::config::Sysctls;
 
@@ -15,6 +16,13 @@ pub struct Settings {
     pub interfaces: BTreeSet<IfName>,
     /// Data and test addresses: observed wherever on the host they stand.
     pub addresses: BTreeSet<IpAddr>,
+    /// Where each of them may be: a data address on any member of its group.
+    pub homes: BTreeSet<(IfName, IpAddr)>,
+    /// What each of them is, with its configured prefix length.
+    pub roles: BTreeMap<IpAddr, (IpNet, Role)>,
+    /// Addresses of ours by the record of the state file: theirs is the last word, for whoever sets an
+    /// address anew wipes the mark (O2).
+    pub recorded: BTreeSet<(IfName, IpAddr)>,
     /// Keys of our routes; a route there is told whoever made it.
     pub routes: BTreeSet<RouteKey>,
     /// `sysctls = "check"`: wrong values are reported, not changed.
@@ -29,12 +37,24 @@ impl Settings {
         settings
     }
 
+    /// With what an earlier daemon has put in place.
+    #[must_use]
+    pub fn with_record(mut self, addresses: impl IntoIterator<Item = (IfName, IpAddr)>) -> Self {
+        self.recorded.extend(addresses);
+        self
+    }
+
     fn add(&mut self, group: &Group) {
-        let tests = group.members.iter().flat_map(|m| m.test).filter_map(|test| match test? {
-            TestAddress::Static(net) => Some(net.address),
-            TestAddress::LinkLocal => None,
-        });
-        self.addresses.extend(tests.chain(group.data.iter().map(|net| net.address)));
+        for member in &group.members {
+            for data in &group.data {
+                self.own(member.name, *data, Role::Data);
+            }
+            for test in member.test.into_iter().flatten() {
+                if let TestAddress::Static(net) = test {
+                    self.own(member.name, net, Role::Test);
+                }
+            }
+        }
         self.interfaces.extend(group.members.iter().map(|member| member.name));
         self.routes.extend(group.data.iter().map(|net| RouteKey {
             table: TABLE_MAIN,
@@ -46,5 +66,11 @@ impl Settings {
             to: route.to.network(),
             metric: route.metric,
         }));
+    }
+
+    fn own(&mut self, home: IfName, net: IpNet, role: Role) {
+        self.addresses.insert(net.address);
+        self.homes.insert((home, net.address));
+        self.roles.insert(net.address, (net, role));
     }
 }

@@ -66,23 +66,41 @@ pub struct Loaded {
 /// state.json.bad and reported, for a daemon that doesn't start helps nobody.
 pub fn load(run_dir: &Path) -> Loaded {
     let path = path(run_dir);
-    let problem = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Loaded { state: State::default(), damage: None };
-        }
-        Err(error) => error.to_string(),
-        Ok(bytes) => match parse(&bytes) {
-            Ok(state) => return Loaded { state, damage: None },
-            Err(problem) => problem,
-        },
+    let problem = match read(run_dir) {
+        Ok(state) => return Loaded { state: state.unwrap_or_default(), damage: None },
+        Err(problem) => problem,
     };
     let bad = path.with_extension("json.bad");
     let fate = match fs::rename(&path, &bad) {
         Ok(()) => format!("set aside as {}", bad.display()),
         Err(error) => format!("and can't be set aside: {error}"),
     };
-    let damage = Some(format!("{} is not usable ({problem}); {fate}", path.display()));
-    Loaded { state: State::default(), damage }
+    Loaded { state: State::default(), damage: Some(format!("{problem}; {fate}")) }
+}
+
+/// Reads DIR/state.json and leaves it as it is; `None` where there is none.
+///
+/// # Errors
+/// In words, where the file can't be used.
+pub fn read(run_dir: &Path) -> Result<Option<State>, String> {
+    let path = path(run_dir);
+    let unusable = |problem: String| format!("{} is not usable ({problem})", path.display());
+    match fs::read(&path) {
+        Ok(bytes) => parse(&bytes).map(Some).map_err(unusable),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(error.to_string())),
+    }
+}
+
+/// Removes DIR/state.json, when nothing on this host is ours any more.
+///
+/// # Errors
+/// What unlink says, but none where there is no file.
+pub fn remove(run_dir: &Path) -> io::Result<()> {
+    match fs::remove_file(path(run_dir)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn parse(bytes: &[u8]) -> Result<State, String> {
@@ -114,6 +132,15 @@ impl Keeper {
     /// `loaded` is what the daemon started from; nothing of it is lost until the engine knows
     /// better.
     pub(super) fn new(run_dir: &Path, loaded: State, config: &Config) -> Self {
+        let path = path(run_dir);
+        let mut keeper = Self { path, tests: Vec::new(), state: loaded, written: None };
+        keeper.configure(config);
+        keeper
+    }
+
+    /// Another configuration is in force. What was ours by the old one stays so until the engine
+    /// has settled.
+    pub(super) fn configure(&mut self, config: &Config) {
         let tests = config.groups.iter().flat_map(|group| &group.members).flat_map(|member| {
             member.test.iter().filter_map(|test| match test {
                 Some(TestAddress::Static(address)) => {
@@ -122,7 +149,12 @@ impl Keeper {
                 Some(TestAddress::LinkLocal) | None => None,
             })
         });
-        Self { path: path(run_dir), tests: tests.collect(), state: loaded, written: None }
+        self.tests = tests.collect();
+    }
+
+    /// As the file has it, or is to have it.
+    pub(super) fn state(&self) -> &State {
+        &self.state
     }
 
     /// Takes over what the picture says.
@@ -135,8 +167,9 @@ impl Keeper {
             .filter_map(|row| Some(OwnAddress { interface: row.inbound?, address: row.address }));
         let tests = self.tests.iter().copied().filter(|test| present(test.interface));
         let mut now: Vec<_> = data.chain(tests).collect();
-        if !view.settled {
-            // What an earlier daemon left behind is ours until it has been taken away.
+        if !view.settled || view.groups.is_empty() {
+            // What an earlier daemon left behind is ours until it has been taken away, and without
+            // groups nothing is touched.
             now.extend(
                 self.state
                     .addresses
@@ -226,6 +259,25 @@ mod tests {
         view.addresses[0].inbound = None;
         keeper.observe(&view);
         assert_eq!(keeper.state.core.bindings[0].interface, sample::name("eth1"));
+    }
+
+    #[test]
+    fn what_an_earlier_configuration_left_is_ours_until_the_new_one_has_settled() {
+        let dir = sample::dir("state-left-behind");
+        let left = OwnAddress {
+            interface: sample::name("eth9"),
+            address: "192.0.2.99/24".parse().unwrap(),
+        };
+        let loaded = State { addresses: vec![left], ..State::default() };
+        let mut keeper = Keeper::new(&dir, loaded, &Config::default());
+        keeper.observe(&View { at: sample::view().at, settled: true, ..View::default() });
+        assert_eq!(keeper.state.addresses, [left], "without groups nothing is touched");
+        keeper.configure(&sample::config());
+        keeper.observe(&View { settled: false, ..sample::view() });
+        let ours: Vec<_> = keeper.state.addresses.iter().map(|a| a.address.to_string()).collect();
+        assert_eq!(ours, ["192.0.2.50/24", "192.0.2.11/24", "192.0.2.99/24"]);
+        keeper.observe(&sample::view());
+        assert!(!keeper.state.addresses.contains(&left));
     }
 
     #[test]

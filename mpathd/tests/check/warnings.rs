@@ -172,11 +172,6 @@ fn of_the_configuration() {
              test_addresses = [\"link-local\"] probes at no cost in addresses",
         ],
     );
-    let second = "[groups.h]\ndata_addresses = [\"192.0.2.60/24\"]\n[groups.h.interfaces.br0]\n";
-    let list = warnings::all(&settings(&format!("{LAN}{second}")), &host);
-    let text = "groups g and h both have data addresses in 192.0.2.0/24: traffic to it leaves by one \
-                of them only";
-    assert_eq!(list[0], text);
 }
 
 #[test]

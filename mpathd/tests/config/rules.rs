@@ -33,6 +33,20 @@ mpathd.toml:3:22: groups.b.interfaces.eth0: already in group a (mpathd.toml:2:22
 "#,
     },
     Case {
+        name: "subnet_of_two_groups",
+        toml: r#"
+[groups.a]
+data_addresses = ["192.0.2.50/24"]
+[groups.a.interfaces.eth0]
+[groups.b]
+data_addresses = ["192.0.2.51/24"]
+[groups.b.interfaces.eth1]
+"#,
+        errors: r#"
+mpathd.toml:6:19: groups.b.data_addresses = "192.0.2.51/24": group a has an address of this subnet (mpathd.toml:3:19); a subnet belongs to one group only
+"#,
+    },
+    Case {
         name: "data_twice",
         toml: r#"
 [groups.g]

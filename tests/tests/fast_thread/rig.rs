@@ -13,9 +13,10 @@ use aya::maps::Map;
 use aya::programs::{Xdp, xdp::XdpMode};
 use mpathd::fast::slots::{MapFds, SlotMap};
 use mpathd::fast::{Setup, spawn};
+use mpathd::host::counters::{CounterFds, Counters};
 use mpathd::messages::{Channel, Queues, ToFast, ToHost, ToSlow};
 use mpathd::shared::Shared;
-use mpathd_common::abi::{maps, programs};
+use mpathd_common::abi::{Outcome, maps, programs};
 use mpathd_core::event::{Event, Link, ReceiveMode};
 use mpathd_core::ids::{IfName, Ifindex, MemberId, PathId};
 use mpathd_core::request::PathKey;
@@ -52,9 +53,18 @@ pub struct Rig {
     nics: Vec<&'static str>,
     thread: Option<JoinHandle<()>>,
     program: Option<Ebpf>,
+    counters: Option<Counters>,
 }
 
 impl Rig {
+    /// What became of the replies to a path, whoever took them.
+    pub fn count(&self, path: PathId, outcome: Outcome) -> u64 {
+        let kernel = self.counters.as_ref().map_or(0, |counters| {
+            counters.outcomes(path.0.into()).expect("counters")[outcome as usize]
+        });
+        kernel + self.slots.count(path, outcome)
+    }
+
     /// Probes both families of the lab's targets from `plan.nic`. eth1 has sockets too, but no path.
     pub fn start(lab: &Lab, plan: Plan) -> Self {
         let host = lab.host().clone();
@@ -67,9 +77,12 @@ impl Rig {
             .zip(3..)
             .map(|(target, path)| (PathId(path), key(plan.nic, ifindex, target)))
             .collect();
-        let (slots, program) = match plan.mode {
-            ReceiveMode::Socket => (SlotMap::plain().expect("memory"), None),
-            _ => attached(&host, &[plan.nic, "eth1"]),
+        let (slots, program, counters) = match plan.mode {
+            ReceiveMode::Socket => (SlotMap::plain().expect("memory"), None, None),
+            _ => {
+                let (slots, program, counters) = attached(&host, &[plan.nic, "eth1"]);
+                (slots, Some(program), Some(counters))
+            }
         };
         let control = Control::new();
         let queues = Queues::new().expect("eventfds");
@@ -94,6 +107,7 @@ impl Rig {
             nics,
             thread: Some(thread),
             program,
+            counters,
         };
         rig.say(ToFast::Slots(slots));
         for nic in &rig.nics {
@@ -202,7 +216,7 @@ fn key(nic: &str, ifindex: Ifindex, target: &str) -> PathKey {
 }
 
 /// Loads the kernel program and attaches it natively.
-fn attached(host: &NetNs, nics: &[&str]) -> (SlotMap, Option<Ebpf>) {
+fn attached(host: &NetNs, nics: &[&str]) -> (SlotMap, Ebpf, Counters) {
     let bytes = object::read().expect("the kernel object");
     let mut program = Ebpf::load(&bytes).expect("the object loads");
     host.run(|| {
@@ -213,17 +227,21 @@ fn attached(host: &NetNs, nics: &[&str]) -> (SlotMap, Option<Ebpf>) {
         }
     });
     let array = |name| match program.map(name) {
-        Some(Map::Array(map)) => map.fd().as_fd(),
+        Some(Map::Array(map) | Map::PerCpuArray(map)) => map.fd().as_fd(),
         _ => panic!("no array {name}"),
     };
     let slots = SlotMap::from_fds(&MapFds {
         slots: array(maps::SLOTS),
         tx: array(maps::TX),
         rx: array(maps::RX),
+        served_by: array(maps::SERVED_BY),
+    });
+    let counters = Counters::new(&CounterFds {
         outcomes: array(maps::OUTCOMES),
         rtt: array(maps::RTT),
+        skips: array(maps::SKIPS),
     });
-    (slots.expect("the maps can be mapped"), Some(program))
+    (slots.expect("the maps can be mapped"), program, counters.expect("per-CPU maps"))
 }
 
 fn dumped(host: &NetNs, nic: &str) -> Link {

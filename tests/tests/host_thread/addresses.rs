@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mpathd::messages::ToHost;
 use mpathd_core::event::Event;
-use mpathd_core::ids::Ifindex;
+use mpathd_core::ids::{IfName, Ifindex};
 use mpathd_core::request::Role;
 use mpathd_tests::observe::{addrs, holders};
 use mpathd_tests::{Lab, NetNs, isolated, wait_for};
@@ -172,18 +172,58 @@ fn somebody_elses_address_is_told_and_left_alone() {
     });
 }
 
+/// What network managers do to every address that they think is theirs.
+fn set_anew(lab: &Lab) {
+    for address in ["192.0.2.50/32", "2001:db8::50/128"] {
+        lab.host().expect("ip", &["address", "replace", address, "dev", "eth0"]);
+    }
+}
+
+fn wait_for_marks(lab: &Lab) {
+    wait_for("the marks", LIMIT, || {
+        let marks = protocols(lab.host());
+        let all = addrs(lab.host());
+        let set = [DATA, DATA6].iter().all(|text| marks[&net(text).address.to_string()] == 109);
+        if set && all.iter().all(|a| a.info.noprefixroute) { Ok(()) } else { Err((marks, all)) }
+    });
+}
+
 #[test]
-fn a_lost_mark_is_put_back() {
+fn a_wiped_mark_is_put_back() {
     isolated(|| {
         let lab = Lab::builder().build();
         let mut host = Host::start(lab.host());
         host.must(host.set("eth0", DATA, Role::Data, None));
-        let replace =
-            ["address", "replace", "192.0.2.50/32", "dev", "eth0", "label", "eth0:mpathd"];
-        lab.host().expect("ip", &replace);
-        assert_eq!(protocols(lab.host())["192.0.2.50"], 0, "a manager wipes it");
+        host.must(host.set("eth0", DATA6, Role::Data, None));
+        told(&mut host, "192.0.2.50");
+        told(&mut host, "2001:db8::50");
+        set_anew(&lab);
+        wait_for_marks(&lab);
+        host.listen();
+        let lost = |e: &&Event| matches!(e, Event::AddressGone { .. } | Event::Address(_));
+        assert_eq!(host.events.iter().find(lost), None, "nothing has changed for the engine");
+        assert!(host.texts().iter().any(|text| text.contains("by somebody else")));
+    });
+}
+
+#[test]
+fn after_a_restart_the_record_counts() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let mut host = Host::start(lab.host());
         host.must(host.set("eth0", DATA, Role::Data, None));
-        assert_eq!(protocols(lab.host())["192.0.2.50"], 109);
+        host.must(host.set("eth0", DATA6, Role::Data, None));
+        host.stop();
+        set_anew(&lab);
+        let eth0 = IfName::new("eth0").expect("a name");
+        let recorded = [DATA, DATA6].map(|text| (eth0, net(text).address));
+        let settings = settings().with_record(recorded);
+        let options = Options { settings, ..Options::default() };
+        let mut host = Host::with(lab.host(), options);
+        wait_for_marks(&lab);
+        host.must(host.unset("eth0", DATA6));
+        host.must(host.unset("eth0", DATA));
+        assert!(addrs(lab.host()).is_empty());
     });
 }
 

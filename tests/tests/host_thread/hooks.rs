@@ -129,7 +129,7 @@ fn a_restart_finds_its_hooks_in_place() {
 
 /// Frames that passed through our hooks, from the pinned counters.
 fn frames_seen(host: &NetNs) -> u64 {
-    let path = pins(host).join(mpathd_common::abi::maps::SKIPS);
+    let path = pins(host).join(mpathd_common::abi::maps::FRAMES);
     let data = aya::maps::MapData::from_pin(path).expect("it is pinned");
     let array: Array<_, u64> = aya::maps::Map::Array(data).try_into().expect("an array");
     array.iter().map(|count| count.expect("it can be read")).sum()

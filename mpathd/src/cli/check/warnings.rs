@@ -1,15 +1,14 @@
 //! What will not work as the file says, or only with less protection than it seems to give.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use mpathd_core::config::{Group, Member, TestAddress};
-use mpathd_core::ids::{Family, IpNet};
+use mpathd_core::ids::Family;
 
 use super::host::{Host, Link, mac_text};
-use super::plan::{duration_text, pinned};
-use crate::config::Settings;
+use super::plan::pinned;
+use crate::config::{Settings, words};
 
 /// Below, a single target's own delays are taken for failures.
 const TIGHT: Duration = Duration::from_secs(1);
@@ -35,7 +34,6 @@ pub fn all(settings: &Settings, host: &Host) -> Vec<String> {
                 .into(),
         );
     }
-    shared_subnets(groups, &mut list);
     for group in groups {
         of_group(group, host, &mut list);
         addresses(group, host, &mut list);
@@ -46,23 +44,6 @@ pub fn all(settings: &Settings, host: &Host) -> Vec<String> {
     }
     consumed(groups, &mut list);
     list
-}
-
-/// The kernel knows a route by destination and metric, so one subnet leads over one group.
-fn shared_subnets(groups: &[Group], list: &mut Vec<String>) {
-    let mut seen: BTreeMap<IpNet, &Group> = BTreeMap::new();
-    for group in groups {
-        for net in group.data.iter().map(IpNet::network) {
-            let other = seen.entry(net).or_insert(group);
-            if other.name != group.name {
-                list.push(format!(
-                    "groups {} and {} both have data addresses in {net}: traffic to it leaves by \
-                     one of them only",
-                    other.name, group.name
-                ));
-            }
-        }
-    }
 }
 
 fn of_group(group: &Group, host: &Host, list: &mut Vec<String>) {
@@ -86,7 +67,7 @@ fn of_group(group: &Group, host: &Host, list: &mut Vec<String>) {
             list.push(format!(
                 "group {name} has one {family} target for an FDT of {}: if it is busy or limits \
                  ICMP, that looks like a failure; add targets or raise failure_detection_time",
-                duration_text(group.fdt)
+                words::duration(group.fdt)
             ));
         }
     }

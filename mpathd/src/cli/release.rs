@@ -1,0 +1,104 @@
+//! `mpathd release`: takes away all that mpathd has put into the kernel, or leaves the data addresses and
+//! routes on one interface as ordinary ones. Works from marks and from the state file, so it also
+//! cleans up after a daemon that died. Sysctls are restored last: without promote_secondaries the
+//! removal of one address could take others with it (A 7).
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::host::release::{Record, Release, Step};
+use crate::host::remove_pins;
+use crate::slow::{lock, state};
+
+pub struct Options {
+    /// Leave the data addresses and routes on this interface.
+    pub keep_on: Option<String>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Directory of the state file.
+    pub run_dir: PathBuf,
+    /// Directory of the pins.
+    pub bpffs: PathBuf,
+}
+
+/// Exit code 0: done, or nothing to do; 1: something could not be done, and is named.
+pub fn run(options: &Options) -> ExitCode {
+    match release(options) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(reason) => {
+            eprintln!("mpathd: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How many steps failed.
+fn release(options: &Options) -> Result<usize, String> {
+    // Held to the end, so that no daemon starts meanwhile.
+    let _lock = lock::acquire().map_err(|error| format!("{error}; stop it first"))?;
+    let known = read_state(options)?;
+    let mut kernel = Release::begin()?;
+    let plan = kernel.plan(&record(&known), options.keep_on.as_deref())?;
+    let mut failures = 0;
+    let mut tell = |what: String, result: Result<(), String>| match result {
+        Ok(()) => println!("{}{what}", if options.dry_run { "would: " } else { "" }),
+        Err(error) => {
+            failures += 1;
+            eprintln!("mpathd: {what}: {error}");
+        }
+    };
+    for step in &plan {
+        let result = if options.dry_run { Ok(()) } else { carry_out(&mut kernel, step) };
+        tell(step.to_string(), result);
+    }
+    let pins = remove_pins(&options.bpffs, options.dry_run);
+    match pins {
+        Ok(0) => {}
+        Ok(count) => tell(format!("no pins ({count}), and no receive hooks"), Ok(())),
+        Err(error) => {
+            tell(format!("no pins below {}", options.bpffs.display()), Err(error.to_string()))
+        }
+    }
+    for sysctl in &known.sysctls {
+        let path = Path::new("/proc/sys").join(sysctl.key.path(sysctl.interface));
+        if path.exists() {
+            let write = || std::fs::write(&path, sysctl.old.to_string()).map_err(|e| e.to_string());
+            let result = if options.dry_run { Ok(()) } else { write() };
+            tell(format!("{} = {}", path.display(), sysctl.old), result);
+        }
+    }
+    if failures == 0 && !options.dry_run {
+        state::remove(&options.run_dir).map_err(|error| {
+            format!("everything is released, but the state file can't be removed: {error}")
+        })?;
+    }
+    Ok(failures)
+}
+
+fn carry_out(kernel: &mut Release, step: &Step) -> Result<(), String> {
+    kernel.run(step).map_err(|refused| refused.to_string())
+}
+
+/// A damaged file is not set aside here: the daemon reports it, and it may still be read by a human.
+fn read_state(options: &Options) -> Result<state::State, String> {
+    let missing = |problem: String| match options.keep_on {
+        None => Ok(state::State::default()),
+        Some(_) => Err(format!("{problem}: the prefix lengths of the addresses are not known")),
+    };
+    match state::read(&options.run_dir) {
+        Ok(Some(state)) => Ok(state),
+        Ok(None) => missing(format!("there is no state file in {}", options.run_dir.display())),
+        Err(problem) => {
+            eprintln!("mpathd: {problem}; only what carries mpathd's mark is removed");
+            missing(problem)
+        }
+    }
+}
+
+fn record(state: &state::State) -> Record {
+    Record {
+        addresses: state.addresses.iter().map(|own| (own.interface, own.address)).collect(),
+        data: state.core.bindings.iter().map(|binding| binding.address).collect(),
+    }
+}

@@ -1,0 +1,300 @@
+//! Takes out of the kernel what is ours, for `mpathd release`: the daemon is not running, so this is
+//! the only one that acts. A plan is made first and can be shown; each step says what it does.
+//!
+//! `keep`: the data addresses go to one interface as ordinary ones, with the kernel's own route, and
+//! configured routes stay with another protocol. The new stands before the old goes, so
+//! connections survive; only an IPv6 address that is on that interface already has to go first, for
+//! the kernel takes it there but once.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+
+use mpathd_common::neighbour::{
+    Buffer, NEIGHBOUR_MAX, gratuitous_reply, gratuitous_request, unsolicited_advertisement,
+};
+use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol, RouteScope};
+
+use super::facts::{AddressFact, Hop, LinkFact, NexthopFact, NexthopKind, RouteFact};
+use super::netlink::{Refused, Requests};
+use super::{PROTOCOL, address, monitor, nexthop, route, sockets, sysctl};
+
+/// What the state file knows that the kernel does not.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// Addresses of ours with their configured prefix length.
+    pub addresses: Vec<(IfName, IpNet)>,
+    /// Those of them that are data addresses.
+    pub data: BTreeSet<IpAddr>,
+}
+
+/// One change of the kernel's tables.
+pub struct Step(Kind);
+
+enum Kind {
+    /// With `again`, after the same address of ours has been removed there.
+    AddOrdinary {
+        link: LinkFact,
+        address: IpNet,
+        again: bool,
+    },
+    KeepRoute {
+        link: LinkFact,
+        route: RouteFact,
+        via: IpAddr,
+    },
+    RemoveRoute(RouteFact),
+    RemoveNexthop(u32),
+    RemoveAddress {
+        name: IfName,
+        fact: AddressFact,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::AddOrdinary { link, address, .. } => {
+                write!(f, "{address} as an ordinary address on {}", link.link.name)
+            }
+            Kind::KeepRoute { link, route, via } => {
+                write!(f, "{} as an ordinary route via {via} dev {}", Key(route), link.link.name)
+            }
+            Kind::RemoveRoute(route) => write!(f, "no {}", Key(route)),
+            Kind::RemoveNexthop(id) => write!(f, "no next hop {id}"),
+            Kind::RemoveAddress { name, fact } => write!(f, "no {} on {name}", fact.address),
+        }
+    }
+}
+
+struct Key<'a>(&'a RouteFact);
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.0.key;
+        write!(f, "route to {} (table {}, metric {})", key.to, key.table, key.metric)
+    }
+}
+
+/// What the kernel holds, and the means to change it.
+pub struct Release {
+    requests: Requests,
+    links: Vec<LinkFact>,
+    addresses: Vec<AddressFact>,
+    routes: Vec<RouteFact>,
+    nexthops: Vec<NexthopFact>,
+}
+
+impl Release {
+    /// Reads the kernel's tables.
+    ///
+    /// # Errors
+    /// In words, where they cannot be read.
+    pub fn begin() -> Result<Self, String> {
+        let failed =
+            |what: &str, error: &dyn fmt::Display| format!("reading {what} failed: {error}");
+        let mut requests = Requests::open().map_err(|e| failed("the kernel's tables", &e))?;
+        let own = RouteProtocol::from(PROTOCOL);
+        Ok(Self {
+            links: monitor::link_dump(&mut requests).map_err(|e| failed("links", &e))?,
+            addresses: monitor::address_dump(&mut requests).map_err(|e| failed("addresses", &e))?,
+            routes: monitor::route_dump(&mut requests, own).map_err(|e| failed("routes", &e))?,
+            nexthops: monitor::nexthop_dump(&mut requests).map_err(|e| failed("next hops", &e))?,
+            requests,
+        })
+    }
+
+    /// All steps, in their order.
+    ///
+    /// # Errors
+    /// In words, where `keep` is no interface that could carry the addresses.
+    pub fn plan(&self, record: &Record, keep: Option<&str>) -> Result<Vec<Step>, String> {
+        let mut steps = Vec::new();
+        let mut replaced = BTreeSet::new();
+        let mut kept = BTreeSet::new();
+        if let Some(name) = keep {
+            let link = self.keeper(name)?;
+            self.keep_addresses(record, link, &mut steps, &mut replaced)?;
+            self.keep_routes(link, &mut steps, &mut kept);
+        }
+        let routes = self.routes.iter().filter(|route| !kept.contains(&route.key));
+        steps.extend(routes.cloned().map(Kind::RemoveRoute));
+        // Groups first: deleting a hop would change them.
+        let own = || self.nexthops.iter().filter(|n| n.protocol == PROTOCOL);
+        let is_group = |n: &&NexthopFact| matches!(n.kind, NexthopKind::Group(_));
+        steps.extend(own().filter(is_group).map(|n| Kind::RemoveNexthop(n.id)));
+        steps.extend(own().filter(|n| !is_group(n)).map(|n| Kind::RemoveNexthop(n.id)));
+        for fact in self.addresses.iter().filter(|fact| self.is_ours(fact, record)) {
+            if let Some(name) = self.name(fact.ifindex)
+                && !replaced.contains(&(fact.ifindex, fact.address.address))
+            {
+                steps.push(Kind::RemoveAddress { name, fact: *fact });
+            }
+        }
+        Ok(steps.into_iter().map(Step).collect())
+    }
+
+    /// Carries out one step. What is so already is no error.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn run(&mut self, step: &Step) -> Result<(), Refused> {
+        match &step.0 {
+            Kind::AddOrdinary { link, address, again } => self.add_ordinary(link, *address, *again),
+            Kind::KeepRoute { link, route, via } => self.keep_route(link, route, *via),
+            Kind::RemoveRoute(fact) => route::unset(&mut self.requests, &fact.key),
+            Kind::RemoveNexthop(id) => nexthop::delete(&mut self.requests, *id),
+            Kind::RemoveAddress { fact, .. } => {
+                address::delete(&mut self.requests, fact.ifindex, fact.address)
+            }
+        }
+    }
+
+    fn name(&self, ifindex: Ifindex) -> Option<IfName> {
+        self.links.iter().map(|l| l.link).find(|l| l.ifindex == ifindex).map(|l| l.name)
+    }
+
+    /// By the mark, or by the record: whoever sets an address anew wipes the mark, and all flags (O2).
+    fn is_ours(&self, fact: &AddressFact, record: &Record) -> bool {
+        let address = fact.address;
+        let recorded = |(name, net): &(IfName, IpNet)| {
+            Some(*name) == self.name(fact.ifindex) && net.address == address.address
+        };
+        fact.ours()
+            || address.len == address.family().host_bits() && record.addresses.iter().any(recorded)
+    }
+
+    fn keeper(&self, name: &str) -> Result<&LinkFact, String> {
+        let link = self.links.iter().find(|l| l.link.name.as_str() == name);
+        let link = link.ok_or_else(|| format!("--keep-on {name}: there is no such interface"))?;
+        if !link.link.up {
+            return Err(format!(
+                "--keep-on {name}: the interface is down; set it up first: ip link set {name} up"
+            ));
+        }
+        Ok(link)
+    }
+
+    fn keep_addresses(
+        &self,
+        record: &Record,
+        link: &LinkFact,
+        steps: &mut Vec<Kind>,
+        replaced: &mut BTreeSet<(Ifindex, IpAddr)>,
+    ) -> Result<(), String> {
+        let mut data = BTreeSet::new();
+        let nets = record.addresses.iter().map(|(_, net)| *net);
+        data.extend(nets.filter(|net| record.data.contains(&net.address)));
+        if data.is_empty() && self.addresses.iter().any(AddressFact::ours) {
+            return Err("the state file names no data address, so their prefix lengths are not \
+                        known; release without --keep-on, or name the right --run-dir"
+                .to_owned());
+        }
+        for address in data {
+            let ip = address.address;
+            let again = address.family() == Family::Inet6
+                && self.addresses.iter().any(|f| {
+                    f.ifindex == link.link.ifindex
+                        && f.address.address == ip
+                        && self.is_ours(f, record)
+                });
+            if again {
+                replaced.insert((link.link.ifindex, ip));
+            }
+            steps.push(Kind::AddOrdinary { link: *link, address, again });
+        }
+        Ok(())
+    }
+
+    /// Routes with a gateway stay; those of the subnets the kernel makes by itself.
+    fn keep_routes(
+        &self,
+        link: &LinkFact,
+        steps: &mut Vec<Kind>,
+        kept: &mut BTreeSet<mpathd_core::event::RouteKey>,
+    ) {
+        for route in &self.routes {
+            if let Some(via) = self.hops(route).iter().find_map(|hop| hop.via) {
+                kept.insert(route.key);
+                steps.push(Kind::KeepRoute { link: *link, route: route.clone(), via });
+            }
+        }
+    }
+
+    fn hops(&self, route: &RouteFact) -> Vec<Hop> {
+        let kind = |id: u32| self.nexthops.iter().find(|n| n.id == id).map(|n| &n.kind);
+        let mut hops = route.hops.clone();
+        match route.nexthop.and_then(kind) {
+            Some(NexthopKind::Hop(hop)) => hops.push(*hop),
+            Some(NexthopKind::Group(members)) => {
+                hops.extend(members.iter().filter_map(|id| match kind(*id) {
+                    Some(NexthopKind::Hop(hop)) => Some(*hop),
+                    _ => None,
+                }));
+            }
+            Some(NexthopKind::Other) | None => {}
+        }
+        hops
+    }
+
+    fn add_ordinary(&mut self, link: &LinkFact, net: IpNet, again: bool) -> Result<(), Refused> {
+        let ifindex = link.link.ifindex;
+        if again {
+            address::delete(&mut self.requests, ifindex, IpNet::host(net.address))?;
+        }
+        let mut message = address::named(ifindex, net);
+        if let Some(broadcast) = net.broadcast() {
+            message.attributes.push(AddressAttribute::Broadcast(broadcast));
+        }
+        if net.family() == Family::Inet6 {
+            message.header.flags = AddressHeaderFlags::Nodad;
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        match self.requests.request(RouteNetlinkMessage::NewAddress(message), flags) {
+            Err(refused) if refused.errno != libc::EEXIST => return Err(refused),
+            Ok(()) | Err(_) => {}
+        }
+        announce(link, net.address).map_err(Refused::from)
+    }
+
+    /// In place: the same key, another protocol, one hop.
+    fn keep_route(
+        &mut self,
+        link: &LinkFact,
+        fact: &RouteFact,
+        via: IpAddr,
+    ) -> Result<(), Refused> {
+        let mut message = route::base(&fact.key);
+        message.header.protocol = RouteProtocol::Static;
+        message.header.scope = RouteScope::Universe;
+        message.attributes.push(RouteAttribute::Gateway(RouteAddress::from(via)));
+        message.attributes.push(RouteAttribute::Oif(link.link.ifindex.0));
+        if let Some(src) = fact.src {
+            message.attributes.push(RouteAttribute::PrefSource(RouteAddress::from(src)));
+        }
+        self.requests.request(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
+    }
+}
+
+/// The address may have been on another NIC until now.
+fn announce(link: &LinkFact, address: IpAddr) -> io::Result<()> {
+    let socket = sockets::announcing(link)?;
+    let mut buffer: Buffer = [0; NEIGHBOUR_MAX];
+    let mac = link.link.mac;
+    match address {
+        IpAddr::V4(ip) => {
+            sockets::send(&socket, gratuitous_request(&mut buffer, mac, ip))?;
+            sockets::send(&socket, gratuitous_reply(&mut buffer, mac, ip))
+        }
+        IpAddr::V6(ip) => {
+            let router = sysctl::forwards_v6(link.link.name);
+            sockets::send(&socket, unsolicited_advertisement(&mut buffer, mac, ip, router))
+        }
+    }
+}
