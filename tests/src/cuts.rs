@@ -142,6 +142,7 @@ impl Rig {
     /// # Panics
     /// If it has not.
     pub fn wait_repaired(&mut self) {
+        self.hear();
         for nic in 0..self.lab.nics() {
             wait_for(&format!("repair of eth{nic}"), LIMIT + self.fdt * 3, || {
                 if self.repaired(nic) { Ok(()) } else { Err(self.daemon.log_text()) }
@@ -151,10 +152,14 @@ impl Rig {
         self.wait_at_rest();
     }
 
+    /// Reads what the daemon has told its service manager, as that one would: the socket holds a few messages.
+    pub fn hear(&mut self) {
+        self.daemon.notices();
+    }
+
     /// Waits until some NIC besides the busiest is sound, and addresses are at rest.
     fn wait_for_spare(&mut self) {
-        // A service manager reads what it is told.
-        self.daemon.notices();
+        self.hear();
         self.wait_at_rest();
         let (busiest, _) = self.busiest();
         let spare = wait_for("spare NIC", LIMIT + self.fdt * 3, || {

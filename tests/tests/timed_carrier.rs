@@ -75,7 +75,7 @@ fn addresses_move_within_20_ms_of_the_loss_of_carrier() {
 #[test]
 fn quick_changes_leave_no_address_missing_and_nothing_behind() {
     isolated(|| {
-        let rig = Rig::start(FDT, 2);
+        let mut rig = Rig::start(FDT, 2);
         let links = LinkWatch::start(rig.lab.host());
         let before = Traces::of(rig.lab.host());
         let presence = Presence::start(rig.lab.host(), data_addresses());
@@ -83,6 +83,7 @@ fn quick_changes_leave_no_address_missing_and_nothing_behind() {
         for number in 0..QUICK {
             // By turns the carrier, and the path behind it, for less and for more than detection takes.
             let nic = number / 2 % 2;
+            rig.hear();
             let hold = FDT.mul_f64(0.3 + 0.13 * number as f64);
             if number % 2 == 0 {
                 let down = rig.lab.carrier(nic, false);
