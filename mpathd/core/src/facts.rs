@@ -4,7 +4,9 @@ use core::net::IpAddr;
 
 use crate::config::TestAddress;
 use crate::engine::Engine;
-use crate::event::{Address, Command, Done, Gateways, Link, ObservedRoute, ReceiveMode, RouteKey};
+use crate::event::{
+    Address, Command, Done, Errno, Gateways, Link, ObservedRoute, ReceiveMode, RouteKey,
+};
 use crate::ids::{Family, Ifindex, PathId, Seq};
 use crate::instance::{Failure, Instance};
 use crate::member::Member;
@@ -171,7 +173,7 @@ impl Engine {
             self.members[m].instances[family as usize].test = None;
             self.members[m].instances[family as usize].stop();
             let wanted = !self.members[m].offline && self.static_test(m, family).is_some();
-            self.address_lost(now, m, Resource::Test(m, family), address, wanted);
+            self.address_lost(now, Resource::Test(m, family), wanted);
             self.retarget(m, family);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
@@ -179,7 +181,7 @@ impl Engine {
         if self.group_of_address(k) == self.group_of(m) && self.addresses[k].on.contains(position) {
             self.addresses[k].on.remove(position);
             let wanted = self.addresses[k].holder == Some(position);
-            self.address_lost(now, m, Resource::Data(k, position), address, wanted);
+            self.address_lost(now, Resource::Data(k, position), wanted);
             if !wanted {
                 self.announce(now, k);
             }
@@ -189,20 +191,11 @@ impl Engine {
     }
 
     /// Gone: by us, or by somebody else.
-    fn address_lost(
-        &mut self,
-        now: Instant,
-        m: usize,
-        what: Resource,
-        address: IpAddr,
-        wanted: bool,
-    ) {
+    fn address_lost(&mut self, now: Instant, what: Resource, wanted: bool) {
         let slot = self.slot_of(what);
         self.slots[slot].noticed();
         if wanted && !self.slots[slot].in_flight() {
             self.slots[slot].drifted(now);
-            let interface = Some(self.members[m].name());
-            self.out.message(Message::Drift { interface, address });
         }
     }
 
@@ -214,7 +207,6 @@ impl Engine {
         self.routes[r].observed = observed;
         if settled && !self.slots[slot].in_flight() && !self.route_is_settled(r, now) {
             self.slots[slot].drifted(now);
-            self.out.message(Message::Drift { interface: None, address: key.to.address });
         }
     }
 
@@ -356,11 +348,45 @@ impl Engine {
             }
             Resource::Test(..) | Resource::Data(..) | Resource::Route(_) => {}
         }
-        if let Err(errno) = done.result
-            && self.slots[index].failed_once()
-            && let Some(request) = self.wish(index, now)
-        {
-            self.out.message(Message::RequestFailed { request, errno });
+        match done.result {
+            Ok(()) if self.slots[index].take_drift() => self.tell_drift(index),
+            // The notice that the link is down follows.
+            Ok(()) | Err(Errno(ENETDOWN)) => {}
+            Err(errno) => {
+                let first = self.slots[index].failed_once();
+                if let Some(request) = self.wish(index, now).filter(|_| first) {
+                    self.out.message(Message::RequestFailed { request, errno });
+                }
+            }
+        }
+    }
+
+    /// Somebody else's change, now put right. What the kernel drops with a dead link is none.
+    fn tell_drift(&mut self, index: usize) {
+        let (g, message) = match self.slots[index].what {
+            Resource::Data(k, position) => {
+                let g = self.group_of_address(k);
+                let interface = self.members[self.groups[g].members.start + position].name();
+                (g, Message::Drift { interface, address: self.addresses[k].net.address })
+            }
+            Resource::Test(m, family) => {
+                let Some(net) = self.static_test(m, family) else { return };
+                let interface = self.members[m].name();
+                (self.group_of(m), Message::Drift { interface, address: net.address })
+            }
+            Resource::Route(r) => {
+                let Some(g) = self.groups.iter().position(|g| g.routes.contains(&r)) else {
+                    return;
+                };
+                (g, Message::RouteDrift { to: self.routes[r].key.to })
+            }
+            Resource::Prepare(_)
+            | Resource::Attach(_)
+            | Resource::Transmits(_)
+            | Resource::Unconfigured => return,
+        };
+        if self.members[self.groups[g].members.clone()].iter().all(Member::link_up) {
+            self.out.message(message);
         }
     }
 
@@ -484,9 +510,13 @@ impl Engine {
     }
 }
 
+/// errno of a route over a device that has just lost its carrier.
+const ENETDOWN: i32 = 100;
+
 /// What was answered before a link loss must not count for repair: the instance has to earn it.
 fn fail_with_link(instance: &mut Instance, now: Instant) {
-    if instance.probing() && instance.failure.is_none() {
+    // One that is offline has no targets now, but had answers before.
+    if (instance.probing() || instance.replied) && instance.failure.is_none() {
         let last = instance.paths.iter().filter_map(|p| p.last_reply).max();
         instance.fail(Failure {
             since: now,
