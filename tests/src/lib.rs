@@ -6,21 +6,26 @@
 
 pub mod capture;
 pub mod clock;
+pub mod config;
 pub mod daemon;
 pub mod demo;
+pub mod inject;
 pub mod isolate;
 pub mod lab;
 pub mod netns;
 pub mod object;
 pub mod observe;
+pub mod owner;
 pub mod ping;
 mod reply_socket;
+pub mod told;
 pub mod traffic;
 pub mod valve;
 pub mod wait;
 pub mod watch;
 
 pub use clock::Nanos;
+pub use config::Config;
 pub use daemon::Daemon;
 pub use isolate::isolated;
 pub use lab::Lab;
