@@ -34,6 +34,8 @@ pub struct Instance {
     next_round: Option<Instant>,
     /// Since when every round was refused or kept waiting.
     stuck_since: Option<Instant>,
+    /// Equal readings of the device's transmit counter since then: the first and the last.
+    still: Option<(Instant, Instant)>,
     /// Until then a verdict asks for one more round: our own thread was late (design 2.12).
     doubtful_until: Instant,
     /// When probing began; the quiet period counts from here.
@@ -106,6 +108,7 @@ impl Instance {
             asked_since: None,
             next_round: None,
             stuck_since: None,
+            still: None,
             doubtful_until: Instant(0),
             started: None,
             replied: false,
@@ -148,7 +151,7 @@ impl Instance {
         if self.next_round.is_none() {
             self.next_round = Some(now + phase);
             self.started = self.started.or(Some(now));
-            self.stuck_since = None;
+            self.unstick();
         }
     }
 
@@ -156,7 +159,7 @@ impl Instance {
     pub fn stop(&mut self) {
         self.next_round = None;
         self.asked_since = None;
-        self.stuck_since = None;
+        self.unstick();
         self.rounds = [NO_ROUND; RING];
         self.paths.iter_mut().for_each(Path::clear_ring);
     }
@@ -228,13 +231,25 @@ impl Instance {
         }
     }
 
-    /// The device transmits something: what waits is late, not stuck (N1).
-    pub fn transmits(&mut self) {
+    /// A reading of the device's transmit counter. If it transmits something, what waits is late, not
+    /// stuck (N1).
+    pub fn counted_transmits(&mut self, now: Instant, moved: bool) {
+        let Some(since) = self.stuck_since else { return };
+        if moved {
+            self.unstick();
+        } else {
+            let first = self.still.map(|(first, _)| first).filter(|first| *first >= since);
+            self.still = Some((first.unwrap_or(now), now));
+        }
+    }
+
+    fn unstick(&mut self) {
         self.stuck_since = None;
+        self.still = None;
     }
 
     fn progress(&mut self, round: u32) {
-        self.stuck_since = None;
+        self.unstick();
         if let Some(record) = self.record(round) {
             record.left = true;
         }
@@ -249,7 +264,7 @@ impl Instance {
     pub fn reply(&mut self, path: PathId, seq: Seq, at: Instant) -> Option<Outcome> {
         let (round, outcome) = self.path_mut(path)?.reply(seq, at)?;
         self.replied = true;
-        self.stuck_since = None;
+        self.unstick();
         if let Some(record) = self.record(round) {
             record.left = true;
             record.answered = true;
@@ -330,9 +345,12 @@ impl Instance {
     }
 
     /// No probe left for one FDT while the device transmitted nothing: that is evidence itself (N1).
+    /// Readings come late when the host thread waits for RTNL; without two of them nothing is known.
     fn stuck(&self, now: Instant) -> Option<Suspicion> {
         let since = self.stuck_since?;
-        (self.probing() && now.since(since) >= self.fdt).then(|| Suspicion {
+        let (first, last) = self.still?;
+        let known = last.since(first) >= self.fdt - self.interval() * 2;
+        (self.probing() && known && now.since(since) >= self.fdt).then(|| Suspicion {
             fourth: since + self.interval() * 3,
             ready: since + self.fdt,
             evidence: self.evidence(Reason::TransmitStuck, 0, since, now),
