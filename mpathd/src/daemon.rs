@@ -1,20 +1,23 @@
 //! Puts the daemon together: configuration, checks of the host, the three threads, in the order of
-//! design 5 (N13): nothing after the addresses is fatal.
+//! design 5 (N13): nothing after the addresses is fatal; and at a reload, the two threads anew.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aya::include_bytes_aligned;
 use mpathd_core::engine::Engine;
 use mpathd_core::ids::IfName;
 use mpathd_core::message::Severity;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 use crate::cli::check::host as facts;
 use crate::config::{self, Realtime, Settings};
 use crate::messages::Queues;
 use crate::shared::Shared;
-use crate::slow::{Recording, lock, log::Log, state};
+use crate::slow::{NotReloaded, Plan, Recording, lock, log::Log, state};
 use crate::{fast, host, slow};
 
 /// SCHED_FIFO of the fast thread where some FDT is under 1 s; the host thread runs one below. IRQ
@@ -45,9 +48,9 @@ pub enum StartError {
     #[error("{0}")]
     Host(String),
     #[error("cannot make {}: {source}", path.display())]
-    RunDir { path: PathBuf, source: std::io::Error },
+    RunDir { path: PathBuf, source: io::Error },
     #[error("cannot start: {0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     #[error(transparent)]
     Run(#[from] slow::RunError),
 }
@@ -87,61 +90,130 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
         log.line(Severity::Warning, text);
     }
 
-    let queues = Queues::new()?;
-    let shared = Arc::new(Shared::new()?);
+    let mut threads = Threads {
+        queues: Queues::new()?,
+        shared: Arc::new(Shared::new()?),
+        config: options.config,
+        bpffs: options.bpffs,
+        settings,
+        running: Vec::new(),
+    };
     let seed = seed()?;
     let record = options.record.map(|file| Recording { file, config: text, seed });
     // Before the first fact: a replay needs all of them.
-    shared.set_recording(record.is_some());
-    let priority = fast_priority(&settings);
-    let names: Vec<IfName> =
-        settings.engine.groups.iter().flat_map(|g| &g.members).map(|m| m.name).collect();
-    let engine = Engine::new(settings.engine.clone(), loaded.state.core.clone(), seed);
-    let fast = fast::spawn(fast::Setup {
-        brain: engine,
-        names,
-        queues: queues.clone(),
-        shared: Arc::clone(&shared),
-        priority,
-    })?;
-    let host = host::spawn(host::Setup {
-        queues: queues.clone(),
-        settings: host::Settings::new(&settings.engine, settings.sysctls).with_record(
-            loaded.state.addresses.iter().map(|own| (own.interface, own.address.address)),
-        ),
-        priority: priority.saturating_sub(1),
-        bpffs: options.bpffs,
-        object: OBJECT,
-        notices: host::Setup::NOTICES,
-    })?;
+    threads.shared.set_recording(record.is_some());
+    threads.spawn(&loaded.state, seed)?;
     let ended = slow::run(slow::Setup {
-        queues,
-        shared,
+        queues: threads.queues.clone(),
+        shared: Arc::clone(&threads.shared),
         lock,
         listener,
         run_dir: options.run_dir,
         log,
         state: loaded.state,
-        config: settings.engine,
+        config: threads.settings.engine.clone(),
         record,
-        on_hangup: Box::new(|log| {
-            let text = "HUP: a changed configuration takes effect when mpathd is restarted, \
-                        which moves nothing";
-            log.line(Severity::Warning, text);
-        }),
+        reload: &mut threads,
     });
     if ended.is_ok() {
-        for thread in [fast, host] {
-            thread.join().map_err(|_| slow::RunError::Died("fast or host"))?;
-        }
+        threads.join()?;
     }
     Ok(ended?)
 }
 
+/// The fast and the host thread, and what they are made from.
+struct Threads {
+    queues: Queues,
+    shared: Arc<Shared>,
+    config: PathBuf,
+    bpffs: PathBuf,
+    /// In force.
+    settings: Settings,
+    running: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn spawn(&mut self, state: &state::State, seed: u64) -> io::Result<()> {
+        let config = &self.settings.engine;
+        let names: Vec<IfName> =
+            config.groups.iter().flat_map(|g| &g.members).map(|m| m.name).collect();
+        let priority = fast_priority(&self.settings);
+        let fast = fast::Setup {
+            brain: Engine::new(config.clone(), state.core.clone(), seed),
+            names,
+            queues: self.queues.clone(),
+            shared: Arc::clone(&self.shared),
+            priority,
+        };
+        let host = host::Setup {
+            queues: self.queues.clone(),
+            settings: host::Settings::new(config, self.settings.sysctls).with_record(
+                state.addresses.iter().map(|own| (own.interface, own.address.address)),
+            ),
+            priority: priority.saturating_sub(1),
+            bpffs: self.bpffs.clone(),
+            object: OBJECT,
+            notices: host::Setup::NOTICES,
+        };
+        without_signals(|| {
+            self.running.push(fast::spawn(fast)?);
+            self.running.push(host::spawn(host)?);
+            Ok(())
+        })
+    }
+
+    /// They have been told to stop.
+    fn join(&mut self) -> Result<(), slow::RunError> {
+        self.running
+            .drain(..)
+            .try_for_each(|thread| thread.join().map_err(|_| slow::RunError::Died("fast or host")))
+    }
+}
+
+impl slow::Reload for Threads {
+    fn prepare(&mut self, state: &state::State) -> Result<Plan, NotReloaded> {
+        // At a start that means no groups; here, that somebody is about to replace it, or has
+        // mistyped, and all addresses would go.
+        if !self.config.exists() && !self.settings.engine.groups.is_empty() {
+            let path = self.config.display();
+            return Err(NotReloaded::Refused(format!(
+                "{path} is not there; if no group is wanted any more, make an empty file"
+            )));
+        }
+        let settings = config::load(&self.config)?;
+        let changes = config::diff::changes(&self.settings, &settings);
+        if !changes.is_empty() {
+            refuse_unfit_host(&settings, state)
+                .map_err(|error| NotReloaded::Refused(error.to_string()))?;
+        }
+        Ok(Plan { changes, settings, text: text_of(&self.config) })
+    }
+
+    fn respawn(&mut self, plan: &Plan, state: &state::State) -> io::Result<u64> {
+        // What they hold of the kernel must be gone before it is taken again.
+        self.join().map_err(io::Error::other)?;
+        self.settings = plan.settings.clone();
+        let seed = seed()?;
+        self.spawn(state, seed)?;
+        Ok(seed)
+    }
+}
+
+/// Threads that `spawn` makes never run a handler: signals are for the slow thread. Left out is
+/// what a thread brings on itself.
+fn without_signals<T>(spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let mut signals = SigSet::all();
+    let own = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGTRAP];
+    own.into_iter().chain([Signal::SIGABRT, Signal::SIGSYS]).for_each(|it| signals.remove(it));
+    let before = signals.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let result = spawn();
+    before.thread_set_mask()?;
+    result
+}
+
 fn read_configuration(options: &Options, log: &mut Log) -> Result<(Settings, String), StartError> {
-    let text = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     match config::load(&options.config) {
-        Ok(settings) => Ok((settings, text(&options.config))),
+        Ok(settings) => Ok((settings, text_of(&options.config))),
         Err(errors) => {
             let Some(fallback) = &options.fallback else { return Err(errors.into()) };
             for error in errors.iter() {
@@ -150,9 +222,14 @@ fn read_configuration(options: &Options, log: &mut Log) -> Result<(Settings, Str
             let settings = config::load(fallback)?;
             let told = format!("running on the fallback configuration {}", fallback.display());
             log.line(Severity::Error, &told);
-            Ok((settings, text(fallback)))
+            Ok((settings, text_of(fallback)))
         }
     }
+}
+
+/// For the recorder; it was read a moment ago.
+fn text_of(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
 }
 
 /// An address of the configuration that stands on this host and is not ours, and sysctls under
@@ -161,7 +238,9 @@ fn refuse_unfit_host(settings: &Settings, state: &state::State) -> Result<(), St
     if settings.engine.groups.is_empty() {
         return Ok(());
     }
-    let host = facts::read();
+    // It has a runtime of its own, which no thread with another one may have.
+    let host = std::thread::scope(|scope| scope.spawn(facts::read).join())
+        .map_err(|_| StartError::Host("this host's addresses cannot be read".to_owned()))?;
     let wanted = host::Settings::new(&settings.engine, settings.sysctls).addresses;
     let recorded = |address| state.addresses.iter().any(|a| a.address.address == address);
     for there in host.addresses.iter().filter(|a| wanted.contains(&a.net.address)) {
@@ -193,9 +272,9 @@ fn fast_priority(settings: &Settings) -> u8 {
     }
 }
 
-fn seed() -> Result<u64, std::io::Error> {
+fn seed() -> Result<u64, io::Error> {
     let mut bytes = [0; 8];
     // SAFETY: the buffer is ours and as long as told.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    if got == 8 { Ok(u64::from_ne_bytes(bytes)) } else { Err(std::io::Error::last_os_error()) }
+    if got == 8 { Ok(u64::from_ne_bytes(bytes)) } else { Err(io::Error::last_os_error()) }
 }

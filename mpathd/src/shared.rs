@@ -55,6 +55,15 @@ impl Shared {
         self.lock().clone()
     }
 
+    /// What the picture shows is no longer what is wanted, and nothing is probed: the next engine
+    /// says when it is. For the slow thread, while no fast thread runs.
+    pub fn unsettle(&self) {
+        let mut view = self.lock();
+        view.settled = false;
+        view.instances.clear();
+        view.targets.clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }

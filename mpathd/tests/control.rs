@@ -1,21 +1,23 @@
 //! The control socket of a running slow thread, from outside: real sockets, real clients, and a
 //! stand-in for the two other threads.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant as Clock};
 
+use mpathd::config;
 use mpathd::messages::{Queues, ToFast, ToSlow};
 use mpathd::shared::Shared;
-use mpathd::slow::client::{self, Client, ClientError};
+use mpathd::slow::client::{self, Client, ClientError, Reloaded};
 use mpathd::slow::log::{Log, Sink};
-use mpathd::slow::{self, BindError, RunError, Setup, lock, state};
+use mpathd::slow::{self, BindError, NotReloaded, Plan, Reload, RunError, Setup, lock, state};
 use mpathd_core::config::Config;
 use mpathd_core::event::{Command, Event};
 use mpathd_core::ids::{GroupName, IfName, Seq};
@@ -39,14 +41,18 @@ struct Daemon {
 
 impl Daemon {
     fn start(test: &str) -> Self {
-        let mut daemon = Self::launch(&fresh(test), test);
+        Self::start_with(test, Script::default())
+    }
+
+    fn start_with(test: &str, script: Script) -> Self {
+        let mut daemon = Self::launch(&fresh(test), test, script);
         wait("the socket", || client::connect(&daemon.dir).is_ok());
         let (queues, ended) = (daemon.queues.clone(), Arc::clone(&daemon.ended));
         daemon.engine = Some(thread::spawn(move || engine(&queues, &ended)));
         daemon
     }
 
-    fn launch(dir: &Path, test: &str) -> Self {
+    fn launch(dir: &Path, test: &str, mut script: Script) -> Self {
         let (queues, shared) = (Queues::new().unwrap(), Arc::new(Shared::new().unwrap()));
         let name = format!("mpathd-control-{test}-{}", std::process::id());
         let (for_slow, view, run_dir) = (queues.clone(), Arc::clone(&shared), dir.to_owned());
@@ -62,7 +68,7 @@ impl Daemon {
                 state: state::State::default(),
                 config: Config::default(),
                 record: None,
-                on_hangup: Box::new(|_| {}),
+                reload: &mut script,
             })
         });
         let (dir, ended) = (dir.to_owned(), Arc::default());
@@ -109,12 +115,50 @@ impl Drop for Daemon {
     }
 }
 
-/// Refuses by name; whom it does not know it takes offline.
+type Outcome = Result<Vec<String>, NotReloaded>;
+
+/// What reloads are to come to, one after the other.
+#[derive(Clone, Default)]
+struct Script {
+    outcomes: Arc<Mutex<VecDeque<Outcome>>>,
+    respawned: Arc<AtomicUsize>,
+}
+
+impl Script {
+    fn new(outcomes: impl IntoIterator<Item = Outcome>) -> Self {
+        let outcomes = Mutex::new(outcomes.into_iter().collect());
+        Self { outcomes: Arc::new(outcomes), ..Self::default() }
+    }
+}
+
+impl Reload for Script {
+    fn prepare(&mut self, _: &state::State) -> Result<Plan, NotReloaded> {
+        let changes = self.outcomes.lock().unwrap().pop_front().expect("an unforeseen reload")?;
+        let settings = config::parse(b"", Path::new("mpathd.toml")).unwrap();
+        Ok(Plan { changes, settings, text: String::new() })
+    }
+
+    fn respawn(&mut self, _: &Plan, _: &state::State) -> std::io::Result<u64> {
+        self.respawned.fetch_add(1, Ordering::Relaxed);
+        Ok(1)
+    }
+}
+
+/// Refuses by name; whom it does not know it takes offline. Stops for the host thread too.
 fn engine(queues: &Queues, ended: &AtomicBool) {
     while !ended.load(Ordering::Relaxed) {
-        let Some(ToFast::Event(Event::Command(command))) = queues.fast.pop() else {
-            thread::sleep(Duration::from_millis(1));
-            continue;
+        let command = match queues.fast.pop() {
+            Some(ToFast::Event(Event::Command(command))) => command,
+            Some(ToFast::Stop) => {
+                for name in ["host", "fast"] {
+                    assert!(queues.slow.push(ToSlow::Stopped(name)).is_ok());
+                }
+                continue;
+            }
+            Some(_) | None => {
+                thread::sleep(Duration::from_millis(1));
+                continue;
+            }
         };
         let answer = match command {
             Command::Offline { interface } if interface.as_str() == "last" => {
@@ -135,6 +179,16 @@ fn fresh(test: &str) -> PathBuf {
 
 fn name(text: &str) -> IfName {
     IfName::new(text).unwrap()
+}
+
+fn group() -> GroupView {
+    GroupView {
+        name: GroupName::new("ipmp0").unwrap(),
+        state: GroupState::Degraded,
+        fdt: Some(Duration::from_millis(100)),
+        fdt_requested: Duration::from_millis(100),
+        failback: true,
+    }
 }
 
 fn wait(what: &str, until: impl Fn() -> bool) {
@@ -162,13 +216,7 @@ fn reply(stream: &mut UnixStream) -> Value {
 #[test]
 fn the_picture_arrives_as_it_was_published() {
     let daemon = Daemon::start("snapshot");
-    let group = GroupView {
-        name: GroupName::new("ipmp0").unwrap(),
-        state: GroupState::Degraded,
-        fdt: Some(Duration::from_millis(100)),
-        fdt_requested: Duration::from_millis(100),
-        failback: true,
-    };
+    let group = group();
     assert!(daemon.shared.publish(|view| {
         view.at = Instant(1);
         view.settled = true;
@@ -195,6 +243,63 @@ fn commands_are_answered_in_order_and_by_type() {
     let reply = call(&mut daemon.raw(), &offline);
     assert_eq!(reply["error"], "org.mpathd.Control.NoRedundancy");
     assert_eq!(reply["parameters"]["interface"], "last");
+}
+
+#[test]
+fn a_reload_that_fails_or_changes_nothing_stops_nobody() {
+    let lines = ["m.toml:1:1: x: unknown key", "m.toml:2:1: y: unknown key"].map(str::to_owned);
+    let script = Script::new([
+        Err(NotReloaded::Configuration(lines.to_vec())),
+        Err(NotReloaded::Refused("192.0.2.50 is on eth0 already".to_owned())),
+        Ok(Vec::new()),
+    ]);
+    let daemon = Daemon::start_with("reload-refused", script.clone());
+    let mut client = daemon.client();
+    let bad = client.reload().unwrap_err();
+    assert!(matches!(&bad, ClientError::BadConfiguration(told) if *told == lines), "{bad}");
+    assert_eq!(bad.to_string(), lines.join("\n"));
+    let unfit = client.reload().unwrap_err();
+    assert!(matches!(unfit, ClientError::NotReloaded(_)), "{unfit}");
+    assert_eq!(unfit.to_string(), "192.0.2.50 is on eth0 already");
+    let nothing = client.reload().unwrap();
+    assert_eq!(nothing, Reloaded { changes: Vec::new(), missing: None });
+    client.offline(name("eth0")).unwrap();
+    assert_eq!(script.respawned.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_reload_is_answered_when_the_new_engine_has_settled_and_commands_wait_for_it() {
+    let change = "eth2 joins ipmp0".to_owned();
+    let script = Script::new([Ok(vec![change.clone()]), Ok(Vec::new())]);
+    let daemon = Daemon::start_with("reload", script.clone());
+    // As the old engine left it: settled, which is not the new one's word.
+    assert!(daemon.shared.publish(|view| (view.at, view.settled) = (Instant(1), true)));
+    let (mut first, mut second, mut third) = (daemon.client(), daemon.client(), daemon.client());
+    let reload = thread::spawn(move || first.reload());
+    wait("new threads", || script.respawned.load(Ordering::Relaxed) == 1);
+    let command = thread::spawn(move || second.offline(name("eth0")));
+    let again = thread::spawn(move || third.reload());
+    for _ in 0..20 {
+        assert!(!daemon.client().snapshot().unwrap().settled, "nobody has settled");
+    }
+    assert!(!reload.is_finished() && !command.is_finished() && !again.is_finished());
+    assert!(daemon.shared.publish(|view| {
+        (view.at, view.settled, view.groups) = (Instant(2), true, vec![group()]);
+    }));
+    let reloaded = reload.join().unwrap().unwrap();
+    assert_eq!(reloaded, Reloaded { changes: vec![change], missing: None });
+    command.join().unwrap().unwrap();
+    assert_eq!(again.join().unwrap().unwrap().changes, [""; 0], "one after the other");
+}
+
+#[test]
+fn a_reload_that_does_not_settle_says_what_is_missing() {
+    let script = Script::new([Ok(vec!["group ipmp0 added".to_owned()])]);
+    let daemon = Daemon::start_with("reload-missing", script);
+    let start = Clock::now();
+    let reloaded = daemon.client().reload().unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(5), "it is given 5 s");
+    assert_eq!(reloaded.missing.as_deref(), Some("the engine has not started"));
 }
 
 #[test]
@@ -310,6 +415,7 @@ fn a_stock_client_finds_out_what_there_is() {
         "method Probes() -> (",
         "method Offline(interface: string) -> ()",
         "method Online(interface: string) -> ()",
+        "method Reload() -> (changes: []string, missing: ?string)",
         "error PermissionDenied (",
         "type Target (",
     ] {
@@ -327,7 +433,7 @@ fn a_socket_left_behind_is_replaced_and_a_live_one_is_not() {
     let none = client::connect(&dir).unwrap_err().to_string();
     let path_text = path.display();
     assert_eq!(none, format!("cannot contact mpathd(8) at {path_text} -- is it running?"));
-    let daemon = Daemon::launch(&dir, "stale");
+    let daemon = Daemon::launch(&dir, "stale", Script::default());
     wait("the socket", || client::connect(&dir).is_ok());
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o666);

@@ -136,6 +136,12 @@ impl Capture {
         self.frames.lock().expect("the capture has not panicked").clone()
     }
 
+    /// As `frames`, without the first so many.
+    pub fn frames_after(&self, first: usize) -> Vec<Frame> {
+        let frames = self.frames.lock().expect("the capture has not panicked");
+        frames.get(first..).unwrap_or_default().to_vec()
+    }
+
     /// The first frame at `since` or later that fits.
     ///
     /// # Panics
@@ -167,15 +173,20 @@ impl Drop for Capture {
 }
 
 fn open(device: &str) -> std::io::Result<OwnedFd> {
-    let index = nix::net::if_::if_nametoindex(device)?;
     // Protocol none: nothing is captured before it is bound to the device.
     let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
     setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20))?;
+    bind_to(&socket, device, libc::ETH_P_ALL as u16)?;
+    Ok(socket)
+}
+
+/// Binds a packet socket to a device; protocol 0 receives nothing.
+pub(crate) fn bind_to(socket: &OwnedFd, device: &str, protocol: u16) -> std::io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
-        sll_ifindex: index.cast_signed(),
+        sll_protocol: protocol.to_be(),
+        sll_ifindex: nix::net::if_::if_nametoindex(device)?.cast_signed(),
         sll_hatype: 0,
         sll_pkttype: 0,
         sll_halen: 0,
@@ -189,7 +200,7 @@ fn open(device: &str) -> std::io::Result<OwnedFd> {
             size_of_val(&address) as libc::socklen_t,
         )
     };
-    if bound == 0 { Ok(socket) } else { Err(std::io::Error::last_os_error()) }
+    if bound == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 fn listen(socket: &OwnedFd, frames: &Mutex<Vec<Frame>>, stop: &AtomicBool) {

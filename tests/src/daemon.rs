@@ -44,8 +44,8 @@ pub struct Daemon {
     folder: PathBuf,
     arguments: Vec<String>,
     child: Child,
-    notify: UnixDatagram,
-    notices: Vec<String>,
+    /// What it has told its service manager since it was started.
+    notices: Arc<Mutex<Vec<String>>>,
     log: Arc<Mutex<Vec<LogLine>>>,
 }
 
@@ -68,19 +68,11 @@ impl Daemon {
         let folder = PathBuf::from("/run/mpathd");
         fs::create_dir_all(&folder).expect("/run is the lab's own");
         fs::write(folder.join("mpathd.toml"), config).expect("it can be written");
-        let notify = notify_socket(&folder);
+        let notices = listen_to_notices(&folder);
         let arguments: Vec<String> = arguments.iter().map(|&it| it.to_owned()).collect();
         let log = Arc::default();
         let child = spawn(namespace, &folder, &arguments, &log);
-        Self {
-            namespace: namespace.clone(),
-            folder,
-            arguments,
-            child,
-            notify,
-            notices: Vec::new(),
-            log,
-        }
+        Self { namespace: namespace.clone(), folder, arguments, child, notices, log }
     }
 
     /// Starts it again with what the run folder holds now, after `stop` or `kill`; waits for READY=1.
@@ -90,8 +82,7 @@ impl Daemon {
     pub fn restart(&mut self) {
         assert!(self.has_ended().is_some(), "mpathd still runs");
         // What the last one said is not this one's word.
-        self.notify = notify_socket(&self.folder);
-        self.notices.clear();
+        self.notices = listen_to_notices(&self.folder);
         self.child = spawn(&self.namespace, &self.folder, &self.arguments, &self.log);
         self.wait_ready(READY_LIMIT);
     }
@@ -120,29 +111,20 @@ impl Daemon {
     /// If it does not say READY=1 within `limit`, or ends.
     pub fn wait_ready(&mut self, limit: Duration) {
         wait_for("READY=1 from mpathd", limit, || {
-            self.read_notices();
-            if self.notices.iter().any(|notice| notice == "READY=1") {
+            let notices = self.notices();
+            if notices.iter().any(|notice| notice == "READY=1") {
                 return Ok(());
             }
             if let Some(status) = self.has_ended() {
                 panic!("mpathd has ended before it was ready: {status}\n{}", self.log_text());
             }
-            Err((self.notices.clone(), self.log_text()))
+            Err((notices, self.log_text()))
         });
     }
 
     /// All that it has told its service manager since it was started: `READY=1`, `STATUS=...`, ...
-    pub fn notices(&mut self) -> &[String] {
-        self.read_notices();
-        &self.notices
-    }
-
-    fn read_notices(&mut self) {
-        let mut buffer = [0; 4096];
-        while let Ok(length) = self.notify.recv(&mut buffer) {
-            let text = String::from_utf8_lossy(&buffer[..length]);
-            self.notices.extend(text.lines().map(str::to_owned));
-        }
+    pub fn notices(&self) -> Vec<String> {
+        self.notices.lock().expect("the reader has not panicked").clone()
     }
 
     /// # Panics
@@ -247,15 +229,25 @@ impl Drop for Daemon {
     }
 }
 
-/// Where the daemon sends READY=1; a new one for each start.
-fn notify_socket(folder: &Path) -> UnixDatagram {
+/// Where the daemon sends READY=1; a new one for each start. Always read, as a service manager does: a daemon
+/// may wait until it is.
+fn listen_to_notices(folder: &Path) -> Arc<Mutex<Vec<String>>> {
     let path = folder.join("notify");
     if path.exists() {
         fs::remove_file(&path).expect("the folder is the lab's own");
     }
     let socket = UnixDatagram::bind(&path).expect("the folder is the lab's own");
-    socket.set_nonblocking(true).expect("it can be polled");
-    socket
+    let notices = Arc::default();
+    let list: Arc<Mutex<Vec<String>>> = Arc::clone(&notices);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length) = socket.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            let lines = text.lines().map(str::to_owned);
+            list.lock().expect("no reader has panicked").extend(lines);
+        }
+    });
+    notices
 }
 
 fn spawn(

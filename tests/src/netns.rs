@@ -98,6 +98,14 @@ impl NetNs {
         self.run(|| batch("tc", lines));
     }
 
+    /// Loads nftables rules here, in addition to those that are there.
+    ///
+    /// # Panics
+    /// If they are refused.
+    pub fn nft(&self, rules: &str) {
+        self.run(|| feed("nft", &["-f", "-"], rules));
+    }
+
     /// Sets `/proc/sys/net/KEY` here.
     ///
     /// # Panics
@@ -123,19 +131,23 @@ impl NetNs {
 
 /// Feeds lines to `PROGRAM -batch -` in the calling thread's namespace.
 pub(crate) fn batch(program: &str, lines: &str) {
+    feed(program, &["-batch", "-"], lines);
+}
+
+fn feed(program: &str, arguments: &[&str], lines: &str) {
     use std::io::Write;
     let mut child = Command::new(program)
-        .args(["-batch", "-"])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("cannot run {program} (package iproute2): {error}"));
+        .unwrap_or_else(|error| panic!("cannot run {program} (iproute2, nftables): {error}"));
     let mut input = child.stdin.take().expect("it is piped");
-    input.write_all(lines.as_bytes()).expect("the batch is read");
+    input.write_all(lines.as_bytes()).expect("the lines are read");
     drop(input);
     let output = child.wait_with_output().expect("it ends");
-    checked(&format!("{program} -batch\n{lines}"), &output);
+    checked(&format!("{program} {}\n{lines}", arguments.join(" ")), &output);
 }
 
 fn checked(what: &str, output: &Output) -> String {

@@ -1,4 +1,5 @@
-//! Exact times of address changes, from rtnetlink notices: independent of the daemon's code and clock.
+//! Exact times of changes of addresses, routes and neighbours, from rtnetlink notices: independent of the
+//! daemon's code and clock.
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -10,6 +11,8 @@ use std::time::Duration;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::route::RouteMessage;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clock::{self, Nanos};
@@ -17,8 +20,19 @@ use crate::netns::NetNs;
 use crate::wait_for;
 
 // linux/rtnetlink.h
+const RT_TABLE_LOCAL: u8 = 255;
+const RTNLGRP_NEIGH: u32 = 3;
 const RTNLGRP_IPV4_IFADDR: u32 = 5;
+const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTNLGRP_IPV6_IFADDR: u32 = 9;
+const RTNLGRP_IPV6_ROUTE: u32 = 11;
+
+/// A kind of change that can be watched.
+pub trait Notice: Clone + std::fmt::Debug + Send + 'static {
+    const GROUPS: &[u32];
+
+    fn read(message: RouteNetlinkMessage, at: Nanos) -> Option<Self>;
+}
 
 /// An address was added or changed (`added`), or deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,31 +48,53 @@ pub struct AddressEvent {
     pub protocol: Option<u8>,
 }
 
-/// Writes down every address change in a namespace from `start` on, until dropped.
+/// A route was set or deleted. Those of the kernel's local table follow the addresses and are left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteEvent {
+    pub at: Nanos,
+    pub added: bool,
+    pub route: RouteMessage,
+}
+
+/// A neighbour entry has been made, confirmed or changed, or is gone (`mac` is none).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeighbourEvent {
+    pub at: Nanos,
+    pub address: IpAddr,
+    pub mac: Option<[u8; 6]>,
+}
+
+pub type AddressWatch = Watch<AddressEvent>;
+pub type RouteWatch = Watch<RouteEvent>;
+pub type NeighbourWatch = Watch<NeighbourEvent>;
+
+/// Writes down every change of its kind in a namespace from `start` on, until dropped.
 #[derive(Debug)]
-pub struct AddressWatch {
-    events: Arc<Mutex<Vec<AddressEvent>>>,
+pub struct Watch<E> {
+    events: Arc<Mutex<Vec<E>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl AddressWatch {
+impl<E: Notice> Watch<E> {
     /// Listens when it returns.
     pub fn start(namespace: &NetNs) -> Self {
-        let socket = namespace.run(open);
+        let socket = namespace.run(|| open(E::GROUPS));
         let events = Arc::default();
         let stop = Arc::default();
         let thread = {
             let (events, stop) = (Arc::clone(&events), Arc::clone(&stop));
-            namespace.spawn("address-watch", move || listen(&socket, &events, &stop))
+            namespace.spawn("watch", move || listen(&socket, &events, &stop))
         };
         Self { events, stop, thread: Some(thread) }
     }
 
-    pub fn events(&self) -> Vec<AddressEvent> {
+    pub fn events(&self) -> Vec<E> {
         self.events.lock().expect("the watch has not panicked").clone()
     }
+}
 
+impl AddressWatch {
     /// Waits until the address has been added on that device at `since` or later; the moment.
     ///
     /// # Panics
@@ -101,7 +137,7 @@ impl AddressWatch {
     }
 }
 
-impl Drop for AddressWatch {
+impl<E> Drop for Watch<E> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
@@ -112,18 +148,18 @@ impl Drop for AddressWatch {
     }
 }
 
-fn open() -> netlink_sys::Socket {
+fn open(groups: &[u32]) -> netlink_sys::Socket {
     let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE)
         .expect("a netlink socket can be opened");
     socket.bind_auto().expect("it can be bound");
     socket.set_rx_buf_sz(1_u32 << 20).expect("it can have a buffer of 1 MiB");
-    for group in [RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR] {
-        socket.add_membership(group).expect("it can listen to addresses");
+    for &group in groups {
+        socket.add_membership(group).expect("it can listen to this group");
     }
     socket
 }
 
-fn listen(socket: &netlink_sys::Socket, events: &Mutex<Vec<AddressEvent>>, stop: &AtomicBool) {
+fn listen<E: Notice>(socket: &netlink_sys::Socket, events: &Mutex<Vec<E>>, stop: &AtomicBool) {
     clock::be_punctual();
     // SAFETY: the socket outlives this borrow, and nobody closes it meanwhile.
     let descriptor = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
@@ -142,7 +178,7 @@ fn listen(socket: &netlink_sys::Socket, events: &Mutex<Vec<AddressEvent>>, stop:
             let length = usize::try_from(message.header.length).expect("32 bits");
             rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
             if let NetlinkPayload::InnerMessage(inner) = message.payload
-                && let Some(event) = address_event(inner, at)
+                && let Some(event) = E::read(inner, at)
             {
                 events.lock().expect("no reader has panicked").push(event);
             }
@@ -150,34 +186,75 @@ fn listen(socket: &netlink_sys::Socket, events: &Mutex<Vec<AddressEvent>>, stop:
     }
 }
 
-fn address_event(message: RouteNetlinkMessage, at: Nanos) -> Option<AddressEvent> {
-    let (added, message) = match message {
-        RouteNetlinkMessage::NewAddress(message) => (true, message),
-        RouteNetlinkMessage::DelAddress(message) => (false, message),
-        _ => return None,
-    };
-    let AddressMessage { header, attributes, .. } = message;
-    let mut event = AddressEvent {
-        at,
-        added,
-        ifname: nix::net::if_::if_indextoname(header.index).map_or_else(
-            |_| format!("ifindex {}", header.index),
-            |it| it.to_string_lossy().into_owned(),
-        ),
-        address: IpAddr::from([0; 4]),
-        prefixlen: header.prefix_len,
-        label: None,
-        protocol: None,
-    };
-    for attribute in attributes {
-        match attribute {
-            // IPv6 has only this one; for IPv4 it is the peer's, and Local follows it.
-            AddressAttribute::Address(ip) if event.address.is_unspecified() => event.address = ip,
-            AddressAttribute::Local(ip) => event.address = ip,
-            AddressAttribute::Label(label) => event.label = Some(label),
-            AddressAttribute::Protocol(protocol) => event.protocol = Some(protocol.into()),
-            _ => {}
+impl Notice for AddressEvent {
+    const GROUPS: &[u32] = &[RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR];
+
+    fn read(message: RouteNetlinkMessage, at: Nanos) -> Option<Self> {
+        let (added, message) = match message {
+            RouteNetlinkMessage::NewAddress(message) => (true, message),
+            RouteNetlinkMessage::DelAddress(message) => (false, message),
+            _ => return None,
+        };
+        let AddressMessage { header, attributes, .. } = message;
+        let mut event = Self {
+            at,
+            added,
+            ifname: nix::net::if_::if_indextoname(header.index).map_or_else(
+                |_| format!("ifindex {}", header.index),
+                |it| it.to_string_lossy().into_owned(),
+            ),
+            address: IpAddr::from([0; 4]),
+            prefixlen: header.prefix_len,
+            label: None,
+            protocol: None,
+        };
+        for attribute in attributes {
+            match attribute {
+                // IPv6 has only this one; for IPv4 it is the peer's, and Local follows it.
+                AddressAttribute::Address(ip) if event.address.is_unspecified() => {
+                    event.address = ip
+                }
+                AddressAttribute::Local(ip) => event.address = ip,
+                AddressAttribute::Label(label) => event.label = Some(label),
+                AddressAttribute::Protocol(protocol) => event.protocol = Some(protocol.into()),
+                _ => {}
+            }
         }
+        Some(event)
     }
-    Some(event)
+}
+
+impl Notice for RouteEvent {
+    const GROUPS: &[u32] = &[RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE];
+
+    fn read(message: RouteNetlinkMessage, at: Nanos) -> Option<Self> {
+        let (added, route) = match message {
+            RouteNetlinkMessage::NewRoute(route) => (true, route),
+            RouteNetlinkMessage::DelRoute(route) => (false, route),
+            _ => return None,
+        };
+        (route.header.table != RT_TABLE_LOCAL).then_some(Self { at, added, route })
+    }
+}
+
+impl Notice for NeighbourEvent {
+    const GROUPS: &[u32] = &[RTNLGRP_NEIGH];
+
+    fn read(message: RouteNetlinkMessage, at: Nanos) -> Option<Self> {
+        let (alive, NeighbourMessage { attributes, .. }) = match message {
+            RouteNetlinkMessage::NewNeighbour(message) => (true, message),
+            RouteNetlinkMessage::DelNeighbour(message) => (false, message),
+            _ => return None,
+        };
+        let address = attributes.iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some((*ip).into()),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some((*ip).into()),
+            _ => None,
+        })?;
+        let mac = attributes.iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(mac) => mac.as_slice().try_into().ok(),
+            _ => None,
+        });
+        Some(Self { at, address, mac: mac.filter(|_| alive) })
+    }
 }

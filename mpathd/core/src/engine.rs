@@ -169,7 +169,7 @@ impl Engine {
                     }
                 });
             }
-            Event::Transmits { ifindex, frames } => self.transmits(ifindex, frames),
+            Event::Transmits { ifindex, frames } => self.transmits(now, ifindex, frames),
             Event::Done(done) => self.done(now, done),
             Event::Command(command) => self.command(now, command),
         }

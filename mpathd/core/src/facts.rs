@@ -323,11 +323,11 @@ impl Engine {
         }
     }
 
-    pub(crate) fn transmits(&mut self, ifindex: Ifindex, frames: u64) {
+    pub(crate) fn transmits(&mut self, now: Instant, ifindex: Ifindex, frames: u64) {
         let Some(m) = self.member_at(ifindex) else { return };
         let before = self.members[m].transmits.replace(frames);
-        if before.is_some_and(|before| frames > before) {
-            self.members[m].instances.iter_mut().for_each(Instance::transmits);
+        for instance in &mut self.members[m].instances {
+            instance.counted_transmits(now, before.is_some_and(|before| frames > before));
         }
     }
 

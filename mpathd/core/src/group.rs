@@ -124,10 +124,17 @@ impl Group {
         }
     }
 
-    /// It had one failure detection time to answer as the others did, and did not: it carries
+    /// It was asked for one failure detection time and did not answer as the others did: it carries
     /// nothing until it does (design 2.11).
     fn late_joiner(&self, member: &Member, now: Instant) -> bool {
-        member.outrun_since.is_some_and(|since| now.since(since) >= self.fdt)
+        self.late_at(member).is_some_and(|at| now >= at)
+    }
+
+    /// Counts from its own first probe: hooks are attached one after the other.
+    fn late_at(&self, member: &Member) -> Option<Instant> {
+        let outrun = member.outrun_since?;
+        let asked = member.instances.iter().filter_map(|i| i.asked_since()).min()?;
+        Some(outrun.max(asked) + self.fdt)
     }
 
     pub fn rank(&self, member: &Member, family: Family, now: Instant) -> Rank {
@@ -140,19 +147,25 @@ impl Group {
         } else if member.failed.is_some() {
             let answers = member.instances.iter().any(|i| i.answering(now));
             if answers { Rank::Answering } else { Rank::Silent }
-        } else if member.active && !member.family_dead(family) && member.outrun_since.is_none() {
+        } else if member.family_dead(family) {
+            Rank::FamilyDead
+        } else if !member.active {
+            Rank::Spare
+        } else if member.outrun_since.is_none() {
             Rank::Active
+        } else if !self.late_joiner(member, now) {
+            Rank::Joining
         } else {
             Rank::Spare
         }
     }
 
-    /// A member that was outrun a moment ago keeps what it has, but is given nothing.
+    /// Keeps its addresses though better members are there.
     pub fn is_sticky(&self, member: &Member, now: Instant) -> bool {
-        let settling =
-            self.settles_at.is_some_and(|at| now < at) && member.link_up() && !member.offline;
-        let joining = member.usable() && member.active && member.outrun_since.is_some();
-        settling || (joining && !self.late_joiner(member, now))
+        let settling = self.settles_at.is_some_and(|at| now < at);
+        let joining = self.rank(member, Family::Inet, now) == Rank::Joining
+            || self.rank(member, Family::Inet6, now) == Rank::Joining;
+        (settling && member.link_up() && !member.offline) || joining
     }
 
     /// A group that comes back gives the holders of its addresses one T + L to come back as well,
@@ -180,7 +193,7 @@ impl Group {
             [
                 m.returns.held_until(now),
                 m.flap_until(now).filter(|_| m.failed.is_some()),
-                m.outrun_since.map(|at| at + self.fdt).filter(|at| now < *at),
+                self.late_at(m).filter(|at| now < *at),
                 joins.map(|at| at + self.quiet_period).filter(|at| now < *at),
             ]
         });

@@ -28,10 +28,14 @@ pub struct Instance {
     pub failure: Option<Failure>,
     rounds: [RoundRecord; RING],
     next_number: u32,
+    /// When the first probe left that no pause of probing followed.
+    asked_since: Option<Instant>,
     /// `None` while nothing may be sent.
     next_round: Option<Instant>,
     /// Since when every round was refused or kept waiting.
     stuck_since: Option<Instant>,
+    /// Equal readings of the device's transmit counter since then: the first and the last.
+    still: Option<(Instant, Instant)>,
     /// Until then a verdict asks for one more round: our own thread was late (design 2.12).
     doubtful_until: Instant,
     /// When probing began; the quiet period counts from here.
@@ -101,8 +105,10 @@ impl Instance {
             failure: None,
             rounds: [NO_ROUND; RING],
             next_number: 0,
+            asked_since: None,
             next_round: None,
             stuck_since: None,
+            still: None,
             doubtful_until: Instant(0),
             started: None,
             replied: false,
@@ -145,16 +151,21 @@ impl Instance {
         if self.next_round.is_none() {
             self.next_round = Some(now + phase);
             self.started = self.started.or(Some(now));
-            self.stuck_since = None;
+            self.unstick();
         }
     }
 
     /// Ends probing; earlier answers prove nothing after a pause.
     pub fn stop(&mut self) {
         self.next_round = None;
-        self.stuck_since = None;
+        self.asked_since = None;
+        self.unstick();
         self.rounds = [NO_ROUND; RING];
         self.paths.iter_mut().for_each(Path::clear_ring);
+    }
+
+    pub fn asked_since(&self) -> Option<Instant> {
+        self.asked_since
     }
 
     pub fn running(&self) -> bool {
@@ -204,7 +215,10 @@ impl Instance {
         let Some(path) = self.path_mut(path) else { return };
         path.sent(seq, at, fate);
         match fate {
-            Fate::Left | Fate::Resolving => self.progress(number),
+            Fate::Left | Fate::Resolving => {
+                self.asked_since = self.asked_since.or(Some(at));
+                self.progress(number);
+            }
             Fate::Waiting | Fate::Refused => {
                 self.stuck_since = self.stuck_since.or(Some(at));
             }
@@ -217,13 +231,25 @@ impl Instance {
         }
     }
 
-    /// The device transmits something: what waits is late, not stuck (N1).
-    pub fn transmits(&mut self) {
+    /// A reading of the device's transmit counter. If it transmits something, what waits is late, not
+    /// stuck (N1).
+    pub fn counted_transmits(&mut self, now: Instant, moved: bool) {
+        let Some(since) = self.stuck_since else { return };
+        if moved {
+            self.unstick();
+        } else {
+            let first = self.still.map(|(first, _)| first).filter(|first| *first >= since);
+            self.still = Some((first.unwrap_or(now), now));
+        }
+    }
+
+    fn unstick(&mut self) {
         self.stuck_since = None;
+        self.still = None;
     }
 
     fn progress(&mut self, round: u32) {
-        self.stuck_since = None;
+        self.unstick();
         if let Some(record) = self.record(round) {
             record.left = true;
         }
@@ -238,7 +264,7 @@ impl Instance {
     pub fn reply(&mut self, path: PathId, seq: Seq, at: Instant) -> Option<Outcome> {
         let (round, outcome) = self.path_mut(path)?.reply(seq, at)?;
         self.replied = true;
-        self.stuck_since = None;
+        self.unstick();
         if let Some(record) = self.record(round) {
             record.left = true;
             record.answered = true;
@@ -319,9 +345,12 @@ impl Instance {
     }
 
     /// No probe left for one FDT while the device transmitted nothing: that is evidence itself (N1).
+    /// Readings come late when the host thread waits for RTNL; without two of them nothing is known.
     fn stuck(&self, now: Instant) -> Option<Suspicion> {
         let since = self.stuck_since?;
-        (self.probing() && now.since(since) >= self.fdt).then(|| Suspicion {
+        let (first, last) = self.still?;
+        let known = last.since(first) >= self.fdt - self.interval() * 2;
+        (self.probing() && known && now.since(since) >= self.fdt).then(|| Suspicion {
             fourth: since + self.interval() * 3,
             ready: since + self.fdt,
             evidence: self.evidence(Reason::TransmitStuck, 0, since, now),
@@ -358,13 +387,22 @@ impl Instance {
         self.decided(now).next().is_some_and(|r| r.answered)
     }
 
-    /// At least one target answered in every round for 2 x FDT (design 2.9). Rounds that did not
-    /// leave are passed over.
+    /// At least one target answered in every round for 2 x FDT (design 2.9).
     pub fn has_earned_repair(&self, now: Instant) -> bool {
+        self.streak(now) >= self.fdt * 2
+    }
+
+    /// Will have earned it a round or two later, if nothing breaks.
+    pub fn is_about_to_earn_repair(&self, now: Instant) -> bool {
+        let streak = self.streak(now);
+        (self.fdt * 2 - self.interval() * 2..self.fdt * 2).contains(&streak)
+    }
+
+    /// How long every round has been answered. Rounds that did not leave are passed over.
+    fn streak(&self, now: Instant) -> Duration {
         let mut decided = self.decided(now).take_while(|r| r.answered);
-        let Some(newest) = decided.next() else { return false };
-        let oldest = decided.last().unwrap_or(newest);
-        newest.at.since(oldest.at) >= self.fdt * 2
+        let Some(newest) = decided.next() else { return Duration::ZERO };
+        newest.at.since(decided.last().unwrap_or(newest).at)
     }
 
     /// Rounds that have left and had their time, newest first; an answered one has had it.

@@ -43,8 +43,7 @@ pub struct Member {
     link_ups: [Option<Instant>; 3],
     pub flap_told: bool,
     pub returns: Returns,
-    /// When another member of the group answered while this one had not yet: it loses its place to
-    /// that one a failure detection time later (design 2.11).
+    /// Since when another member of the group has answered while this one has not yet.
     pub outrun_since: Option<Instant>,
     /// Transmit counter at the last look.
     pub transmits: Option<u64>,
@@ -108,6 +107,7 @@ impl Member {
         self.failed = None;
         self.offline = false;
         self.active = false;
+        self.met = false;
         self.since = now;
         self.up_since = None;
         self.link_ups = [None; 3];
@@ -222,7 +222,7 @@ impl Member {
             ProbeState::Disabled
         } else if self.instances.iter().any(|i| i.failure.is_some()) && self.failed.is_some() {
             ProbeState::Failed
-        } else if self.probing() {
+        } else if self.instances.iter().any(|i| i.probing() && i.replied) {
             ProbeState::Ok
         } else {
             ProbeState::Unknown

@@ -8,8 +8,13 @@ use crate::config::MAX_MEMBERS;
 pub enum Rank {
     /// Works and takes part.
     Active,
-    /// Works, but is a spare, is held back, has not answered yet, or is dead in this family alone.
+    /// Takes part, but has yet to give its first answer while others have given theirs: it keeps what
+    /// it has and is given nothing.
+    Joining,
+    /// Works, but is a spare or is held back.
     Spare,
+    /// Works in the other family only.
+    FamilyDead,
     /// Failed by probes, but answers at this moment.
     Answering,
     /// Failed by probes, link up.

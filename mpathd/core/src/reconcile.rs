@@ -18,7 +18,8 @@ use crate::time::Instant;
 const CHECK_SYSCTLS: Duration = Duration::from_secs(20);
 /// The first round follows the start of probing within this time, or T if that is shorter.
 const FIRST_PHASE: Duration = Duration::from_millis(200);
-/// The next NIC of a group is attached when the last one's probes are answered, or after this time.
+/// The next NIC of a group is attached when the last one's probes are answered, or after one FDT, but
+/// this at most.
 const ATTACH_NEXT: Duration = Duration::from_secs(1);
 /// Hooks are attached when the addresses stand; later than this they are attached anyway.
 const ATTACH_LATEST: Duration = Duration::from_secs(5);
@@ -226,28 +227,34 @@ impl Engine {
         let group = &self.groups[g];
         let family = Family::of(near);
         let present = self.routes[r].observed.map(|o| o.hops).unwrap_or_default();
-        let spread: Hops = group
-            .members
-            .clone()
-            .filter(|m| family == Family::Inet6 || self.has_own_address(*m, near))
-            .map(|m| &self.members[m])
-            .filter(|member| {
-                let stays = member.ifindex().is_some_and(|i| present.as_slice().contains(&i));
-                match group.rank(member, family, now) {
-                    Rank::Active => true,
-                    // Just outrun by another member's first reply: it stays for a moment.
-                    Rank::Spare => stays && member.active && group.is_sticky(member, now),
-                    Rank::Answering
-                    | Rank::Silent
-                    | Rank::LinkDown
-                    | Rank::Offline
-                    | Rank::Absent => false,
-                }
-            })
-            .filter_map(Member::ifindex)
-            .collect();
+        let hops = |wanted: &dyn Fn(&Member, bool) -> bool| -> Hops {
+            let eligible = group.members.clone();
+            eligible
+                .filter(|m| family == Family::Inet6 || self.has_own_address(*m, near))
+                .map(|m| &self.members[m])
+                .filter(|m| wanted(m, m.ifindex().is_some_and(|i| present.as_slice().contains(&i))))
+                .filter_map(Member::ifindex)
+                .collect()
+        };
+        let rank = |m: &Member| group.rank(m, family, now);
+        let settling = group.settles_at.is_some_and(|at| now < at);
+        let spread = hops(&|m, present| match rank(m) {
+            Rank::Active => true,
+            Rank::Joining => present,
+            Rank::Answering | Rank::Silent => present && settling,
+            Rank::Spare | Rank::FamilyDead | Rank::LinkDown | Rank::Offline | Rank::Absent => false,
+        });
         if !spread.as_slice().is_empty() {
             return spread;
+        }
+        // The whole group has failed: nothing is moved by that, unless some member answers.
+        if !self.members[group.members.clone()].iter().any(Member::usable) {
+            let answering = hops(&|m, _| rank(m) == Rank::Answering);
+            let kept =
+                hops(&|m, present| present && matches!(rank(m), Rank::Answering | Rank::Silent));
+            if let Some(hops) = [answering, kept].into_iter().find(|h| !h.as_slice().is_empty()) {
+                return hops;
+            }
         }
         let owner = source.holder.filter(|h| source.on.contains(*h));
         let anywhere = || (0..group.members.len()).find(|p| source.on.contains(*p));
@@ -277,7 +284,8 @@ impl Engine {
         let alone = group.members.clone().all(|o| {
             let other = &self.members[o];
             let attaching = self.slots[self.slot_of(Resource::Attach(o))].in_flight();
-            let proves_itself = other.attached_at.is_some_and(|at| now.since(at) < ATTACH_NEXT)
+            let pause = group.fdt.min(ATTACH_NEXT);
+            let proves_itself = other.attached_at.is_some_and(|at| now.since(at) < pause)
                 && other.instances.iter().any(|i| i.running() && !i.replied);
             o == m || !(attaching || proves_itself)
         });
@@ -336,7 +344,10 @@ impl Engine {
         let sysctls = self.members.iter().filter_map(|m| m.prepared).map(|at| at + CHECK_SYSCTLS);
         let waiting =
             self.members.iter().any(|m| m.fit() && m.receive.is_none() && m.is_to_be_probed());
-        let attach = self.members.iter().filter_map(|m| m.attached_at).map(|at| at + ATTACH_NEXT);
+        let attach = self.members.iter().filter_map(|m| {
+            let pause = self.groups[usize::from(m.group.0)].fdt.min(ATTACH_NEXT);
+            m.attached_at.map(|at| at + pause)
+        });
         let latest = self.started.map(|at| at + ATTACH_LATEST);
         let attach = attach.chain(latest).filter(|at| waiting && *at > now);
         sysctls.filter(|at| *at > now).chain(attach).min()

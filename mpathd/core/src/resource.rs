@@ -86,6 +86,8 @@ pub struct Slot {
     in_flight: bool,
     /// Acknowledged, but not observed yet: a slow notice must not cause a second request.
     awaits_notice_until: Instant,
+    /// The notice came before the acknowledgement.
+    told: bool,
     failures: u8,
     pub not_before: Instant,
     /// Repairs of somebody else's changes, the last three (O17).
@@ -106,6 +108,7 @@ impl Slot {
             serial: 0,
             in_flight: false,
             awaits_notice_until: Instant(0),
+            told: false,
             failures: 0,
             not_before: Instant(0),
             drifts: [None; 3],
@@ -124,6 +127,7 @@ impl Slot {
     pub fn begin(&mut self, index: usize) -> OpId {
         self.serial = self.serial.wrapping_add(1);
         self.in_flight = true;
+        self.told = false;
         OpId(index as u32 | u32::from(self.serial) << 16)
     }
 
@@ -135,7 +139,7 @@ impl Slot {
         self.in_flight = false;
         if succeeded {
             self.failures = 0;
-            self.awaits_notice_until = now + NOTICE_WITHIN;
+            self.awaits_notice_until = if self.told { now } else { now + NOTICE_WITHIN };
         } else {
             let pause = FIRST_PAUSE * (1u32 << self.failures.min(10));
             self.failures = self.failures.saturating_add(1);
@@ -146,6 +150,7 @@ impl Slot {
 
     /// The kernel has told what became of it.
     pub fn noticed(&mut self) {
+        self.told = true;
         self.awaits_notice_until = Instant(0);
     }
 

@@ -14,7 +14,7 @@ use core::time::Duration;
 use crate::capacity;
 use crate::group::Group;
 use crate::ids::Family;
-use crate::instance::{Failure, Suspicion};
+use crate::instance::{Failure, Instance, Suspicion};
 use crate::member::Member;
 use crate::message::{Evidence, Message, Reason};
 use crate::outbox::Outbox;
@@ -148,6 +148,11 @@ fn repair_instances(group: &Group, member: &mut Member, now: Instant, out: &mut 
         return;
     }
     let (interface, whole) = (member.name(), member.failed.is_some());
+    // The two families run at phases of their own: a repaired interface comes back whole.
+    let other_follows = |i: &Instance| i.failure.is_some() && i.is_about_to_earn_repair(now);
+    if whole && member.instances.iter().any(other_follows) {
+        return;
+    }
     let quiet = member.up_since.is_some_and(|at| now.since(at) >= group.quiet_period);
     for instance in &mut member.instances {
         // Nobody is left to answer: then the link alone decides.

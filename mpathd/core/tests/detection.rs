@@ -116,6 +116,21 @@ fn behaviour_68_all_targets_dead_is_a_group_failure_that_moves_nothing() {
 }
 
 #[test]
+fn a_group_failure_leaves_the_routes_alone() {
+    let mut lan = Lan::settled(dual_stack(group(2, 2, 100 * MS)));
+    lan.targets.values_mut().for_each(|t| t.alive = false);
+    lan.run(10 * S);
+    assert_eq!(lan.told(UNUSABLE), 1);
+    lan.targets.values_mut().for_each(|t| t.alive = true);
+    lan.run(10 * S);
+    let quiet = |r: &mpathd_core::request::Request| {
+        use mpathd_core::request::Request;
+        matches!(r, Request::Prepare { .. } | Request::CountTransmits { .. })
+    };
+    assert!(lan.requests.iter().all(|(_, r)| quiet(r)), "{:#?}", lan.requests);
+}
+
+#[test]
 fn a_target_that_never_answers_fails_nothing() {
     let mut lan = Lan::new(group(2, 2, 100 * MS), Default::default());
     lan.targets.values_mut().for_each(|t| t.alive = false);
@@ -227,6 +242,35 @@ fn one_dead_family_moves_that_family_alone() {
     lan.deaf = None;
     lan.run(S);
     assert_eq!(lan.told("inet6 repair detected on eth1 of group g"), 1);
+    lan.assert_at_rest();
+}
+
+#[test]
+fn a_dual_stack_member_fails_and_comes_back_whole() {
+    for phase in 0..20 {
+        let mut lan = Lan::settled(dual_stack(group(2, 1, 100 * MS)));
+        lan.run(MS * phase);
+        lan.wire(0, Wire::Cut);
+        lan.run(S);
+        lan.wire(0, Wire::Works);
+        lan.run(S);
+        let moves = lan.messages.iter().filter(|(_, m)| matches!(m, Message::Moved { .. })).count();
+        assert_eq!((lan.told(FAILED), lan.told(REPAIRED), moves), (1, 1, 2), "{:#?}", lan.texts());
+        assert!(!lan.texts().iter().any(|t| t.starts_with("inet")), "{:#?}", lan.texts());
+    }
+}
+
+#[test]
+fn a_family_that_is_dead_on_the_only_active_member_goes_to_the_standby() {
+    let mut group = dual_stack(group(2, 1, 100 * MS));
+    group.members[1].standby = true;
+    let mut lan = Lan::settled(group);
+    lan.deaf = Some((name(0), true));
+    lan.run(S);
+    assert_eq!((lan.holders("192.0.2.50"), lan.holders("2001:db8::50")), (vec![0], vec![1]));
+    lan.deaf = None;
+    lan.run(S);
+    assert_eq!((lan.holders("192.0.2.50"), lan.holders("2001:db8::50")), (vec![0], vec![0]));
     lan.assert_at_rest();
 }
 

@@ -87,6 +87,7 @@ fn explore(group: Group, depth: usize, pause: std::time::Duration) -> usize {
 fn small(members: usize, standbys: usize, failback: bool) -> Group {
     let mut group = group(members, 2, S);
     group.failback = failback;
+    group.targets.truncate(1);
     for member in group.members.iter_mut().rev().take(standbys) {
         member.standby = true;
     }

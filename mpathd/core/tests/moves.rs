@@ -39,6 +39,35 @@ fn behaviours_86_to_88_a_standby_stands_in_and_steps_back() {
 }
 
 #[test]
+fn a_cold_start_moves_nothing() {
+    for group in
+        [with_standby(2), with_standby(3), dual_stack(with_standby(3)), group(2, 4, 100 * MS)]
+    {
+        let members = group.members.len();
+        let mut lan = Lan::new(group, Saved::default());
+        lan.survey();
+        lan.run(5 * S);
+        lan.assert_at_rest();
+        let moved = |m: &&(_, Message)| matches!(m.1, Message::Moved { from: Some(_), .. });
+        assert_eq!(lan.messages.iter().filter(moved).count(), 0, "{members}: {:#?}", lan.texts());
+    }
+}
+
+#[test]
+fn a_member_that_joins_later_is_given_nothing_before_its_first_reply() {
+    let mut lan = Lan::settled(group(2, 4, 100 * MS));
+    lan.unplug(name(0));
+    lan.run(S);
+    lan.plug(name(0), 77);
+    lan.wire(0, Wire::Cut);
+    lan.run(30 * S);
+    assert_eq!(places(&lan), [[1], [1], [1], [1]], "{:#?}", lan.texts());
+    lan.wire(0, Wire::Works);
+    lan.run(S);
+    assert_eq!(places(&lan).iter().filter(|p| **p == [0]).count(), 2);
+}
+
+#[test]
 fn behaviours_93_and_94_without_failback() {
     let mut group = with_standby(3);
     group.failback = false;

@@ -1,10 +1,11 @@
 //! `mpathd`: the daemon, and what is done to it from the command line.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use mpathd::cli::{check, options, release};
+use mpathd::cli::{check, options, release, reload};
 use mpathd::config::DEFAULT_PATH;
 use mpathd::daemon::{self, Options};
 use mpathd::fast::alloc::Watched;
@@ -62,6 +63,12 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
         config: PathBuf,
     },
+    /// Have the running daemon read its files, wait until they are in force, and say what changed
+    Reload {
+        /// Directory of the daemon's control socket [default: $MPATHD_RUN_DIR or /run/mpathd]
+        #[arg(long, value_name = "DIR", default_value_os_t = options::default_run_dir(), hide_default_value = true)]
+        run_dir: PathBuf,
+    },
     /// Remove every address, route, sysctl change and pin of mpathd
     Release {
         /// Leave the data addresses and routes on this interface, as ordinary ones
@@ -79,6 +86,9 @@ fn main() -> ExitCode {
     let line = CommandLine::parse();
     match line.command {
         Some(Command::Check { config }) => check::run(&config),
+        Some(Command::Reload { run_dir }) => {
+            reload::run(&run_dir, &mut io::stdout().lock(), &mut io::stderr().lock())
+        }
         Some(Command::Release { keep_on, dry_run, places }) => {
             let Places { run_dir, bpffs } = places;
             release::run(&release::Options { keep_on, dry_run, run_dir, bpffs })

@@ -1,4 +1,4 @@
-//! What an administrator types: the modes of `ipmpstat`, `if_mpadm` and `mpathd check`, as
+//! What an administrator types: the modes of `ipmpstat`, `if_mpadm` and `mpathd`, as
 //! functions from arguments, a daemon and two outputs to an exit code; the binaries only call them.
 
 pub mod check;
@@ -9,3 +9,4 @@ pub mod ipmpstat;
 pub mod names;
 pub mod options;
 pub mod release;
+pub mod reload;

@@ -5,6 +5,7 @@
 //! the host; `mpathd check` does.
 
 mod address;
+pub mod diff;
 mod duration;
 mod error;
 mod origin;
@@ -14,6 +15,7 @@ mod reader;
 mod resolve;
 mod rules;
 mod source;
+pub mod words;
 
 use std::io::ErrorKind;
 use std::path::Path;

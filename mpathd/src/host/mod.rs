@@ -115,7 +115,9 @@ struct Host {
 
 impl Host {
     fn run(&mut self) {
-        // Before the first request: what stands already is not to be made again.
+        // Before the first request: what stands already is not to be made again. Links first, for
+        // an address on an unknown interface means nothing to the engine.
+        self.tell_links();
         self.survey();
         loop {
             self.observe();
@@ -155,7 +157,7 @@ impl Host {
             match message {
                 ToHost::Op(op) => self.operate(op),
                 ToHost::Close(channel) => drop(channel),
-                ToHost::DumpLinks => self.tell_links(),
+                ToHost::DumpLinks => self.answer_dump(),
                 ToHost::Settings(settings) => {
                     self.settings = *settings;
                     self.monitor.set_settings(self.settings.clone());

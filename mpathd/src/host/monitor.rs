@@ -15,7 +15,7 @@ use netlink_packet_route::route::{RouteMessage, RouteProtocol};
 
 use super::facts::{AddressFact, Fact, LinkFact, NexthopFact, RouteFact};
 use super::mirror::Mirror;
-use super::netlink::{Message, Notices, Read, Refused, Requests};
+use super::netlink::{Message, Notices, Read, Refused, Requests, breathe};
 use super::{PROTOCOL, Settings};
 use crate::fast::clock;
 
@@ -87,12 +87,14 @@ impl Monitor {
         self.due = Due::Everything;
     }
 
-    /// Takes in what is waiting. Bounded by what was in the buffer when it began.
+    /// Takes in what is waiting. Bounded, for whoever changes routes without end must
+    /// not keep requests waiting.
     pub(super) fn drain(&mut self) {
-        const DATAGRAMS: usize = 4096;
+        const DATAGRAMS: u32 = 16 * 1024;
         let doubt = self.doubt();
         let Self { notices, mirror, due, .. } = self;
-        for _ in 0..DATAGRAMS {
+        for datagram in 1..DATAGRAMS {
+            breathe(datagram);
             let read = notices.read(|message| match Fact::read(message) {
                 Ok(Some(fact)) => {
                     if mirror.apply(fact) {

@@ -26,9 +26,14 @@ const NLMSG_DONE: u16 = 3;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 /// A dump that the tables changed under is taken again so often.
 const DUMP_TRIES: usize = 4;
-/// After so many datagrams of a dump the thread sleeps a moment: a real-time thread that never does
-/// is ended by RLIMIT_RTTIME, and a table may have a million routes.
-const BREATH: u32 = 64;
+/// To be called at each datagram that is read without waiting for it. A real-time thread that never
+/// sleeps is ended by RLIMIT_RTTIME, and a table may have a million routes.
+pub(super) fn breathe(datagram: u32) {
+    const EVERY: u32 = 128;
+    if datagram.is_multiple_of(EVERY) {
+        std::thread::sleep(Duration::from_micros(50));
+    }
+}
 
 /// What the kernel said to a request that it did not carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,9 +186,7 @@ impl Requests {
         let mut dump = Dump::Whole;
         for datagram in 1u32.. {
             self.receive()?;
-            if datagram.is_multiple_of(BREATH) {
-                std::thread::sleep(Duration::from_micros(50));
-            }
+            breathe(datagram);
             for message in Messages(&self.buffer) {
                 if message.sequence != sequence {
                     continue;

@@ -81,7 +81,12 @@ impl Host {
                 unconfigured::remove(requests, mirror, &self.settings, &mut self.slow)
             }
             Request::CountTransmits { ifindex, .. } => {
-                let frames = monitor::link(requests, ifindex)?.transmitted;
+                // What waits, waits in the queue of the device below.
+                let link = monitor::link(requests, ifindex)?;
+                let frames = match link.below {
+                    Some(below) => monitor::link(requests, below)?.transmitted,
+                    None => link.transmitted,
+                };
                 self.monitor.mirror.tell(Event::Transmits { ifindex, frames });
                 Ok(())
             }
@@ -185,6 +190,12 @@ impl Host {
     }
 
     /// Tells the links of the configuration anew, see `ToHost::DumpLinks`.
+    pub(super) fn answer_dump(&mut self) {
+        self.tell_links();
+        self.fast.push(ToFast::LinksDumped);
+    }
+
+    /// The links of all members, as they are now.
     pub(super) fn tell_links(&mut self) {
         match monitor::link_dump(&mut self.requests) {
             Ok(links) => self.monitor.mirror.sweep_links(links),
@@ -197,7 +208,6 @@ impl Host {
             self.monitor.mirror.tell(Event::Link(link));
         }
         self.pass_on();
-        self.fast.push(ToFast::LinksDumped);
     }
 
     /// The kernel's words, which an errno does not carry.

@@ -1,4 +1,4 @@
-//! The client of the control socket, for `ipmpstat`, `if_mpadm` and `mpathd status`: blocking, one
+//! The client of the control socket, for `ipmpstat`, `if_mpadm` and `mpathd reload`: blocking, one
 //! JSON object and a zero byte each way (varlink.org, "Method calls"), so a tool needs no runtime.
 
 use std::io::{self, BufRead, BufReader, Write};
@@ -16,9 +16,12 @@ use serde_json::{Value, json};
 
 use super::control::{ControlError, INTERFACE, socket_path};
 pub use super::control::{GROUP, ProbeRecord};
+pub use super::reload::Reloaded;
 
 /// The daemon answers from memory; a command waits 5 s for the engine at most.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Threads are given 10 s to stop and 5 s to settle, and another reload may come before ours.
+const RELOAD: Duration = Duration::from_secs(40);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -32,6 +35,11 @@ pub enum ClientError {
     PermissionDenied { group: String },
     #[error("{}", words(*.0))]
     Refused(CommandError),
+    /// Lines of the daemon about its files.
+    #[error("{}", .0.join("\n"))]
+    BadConfiguration(Vec<String>),
+    #[error("{0}")]
+    NotReloaded(String),
     #[error("mpathd(8) has too many connections, try again later")]
     TooManyConnections,
     #[error("mpathd(8) has not answered")]
@@ -91,6 +99,17 @@ impl Client {
     /// As [`Client::offline`].
     pub fn online(&mut self, interface: IfName) -> Result<(), ClientError> {
         self.command("Online", interface)
+    }
+
+    /// Has the daemon read its files again, and waits until what they say is in force.
+    ///
+    /// # Errors
+    /// `BadConfiguration`, `NotReloaded` or `PermissionDenied`, besides those of
+    /// [`Client::snapshot`]; in all of these the daemon goes on as before.
+    pub fn reload(&mut self) -> Result<Reloaded, ClientError> {
+        self.stream.get_ref().set_read_timeout(Some(RELOAD)).map_err(ClientError::Io)?;
+        self.call("Reload", json!({}), false)?;
+        Ok(self.reply()?.0)
     }
 
     /// Every probe from now on. Ends when the daemon does.
@@ -176,6 +195,8 @@ fn refusal(message: &[u8]) -> ClientError {
             ClientError::Refused(CommandError::AlreadyOffline)
         }
         Ok(ControlError::NotOffline { .. }) => ClientError::Refused(CommandError::NotOffline),
+        Ok(ControlError::BadConfiguration { errors }) => ClientError::BadConfiguration(errors),
+        Ok(ControlError::NotReloaded { reason }) => ClientError::NotReloaded(reason),
         Ok(ControlError::NoAnswer) => ClientError::NoAnswer,
         Ok(ControlError::TooManyConnections) => ClientError::TooManyConnections,
         Err(_) => ClientError::Protocol(String::from_utf8_lossy(message).into_owned()),

@@ -10,9 +10,10 @@ use mpathd_core::event::{Command, Event};
 use mpathd_core::ids::Family;
 use mpathd_core::request::{CommandError, ProbeOutcome};
 use mpathd_core::view::View;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use super::control::ProbeRecord;
+use super::reload::{self, Asked};
 use crate::messages::{Queues, ToFast};
 use crate::shared::Shared;
 
@@ -30,6 +31,11 @@ pub(super) struct Hub {
     /// waiting keeps its place.
     asking: RefCell<VecDeque<oneshot::Sender<Answer>>>,
     probes: broadcast::Sender<ProbeRecord>,
+    /// Wishes for a reload, oldest first.
+    reloads: RefCell<VecDeque<Asked>>,
+    reload_asked: Notify,
+    /// No engine is there to answer commands.
+    closed: watch::Sender<bool>,
 }
 
 /// Why there is no answer.
@@ -39,14 +45,28 @@ pub(super) struct NoAnswer;
 impl Hub {
     pub(super) fn new(shared: Arc<Shared>, queues: Queues) -> Self {
         let probes = broadcast::Sender::new(PROBES);
-        Self { shared, queues, asking: RefCell::default(), probes }
+        Self {
+            shared,
+            queues,
+            asking: RefCell::default(),
+            probes,
+            reloads: RefCell::default(),
+            reload_asked: Notify::new(),
+            closed: watch::Sender::new(false),
+        }
     }
 
     pub(super) fn view(&self) -> View {
         self.shared.view()
     }
 
+    /// While a reload is under way, it waits for the new engine.
     pub(super) async fn command(&self, command: Command) -> Result<Answer, NoAnswer> {
+        let mut closed = self.closed.subscribe();
+        let opened = closed.wait_for(|closed| !closed);
+        if tokio::time::timeout(ANSWER, opened).await.is_err() {
+            return Err(NoAnswer);
+        }
         self.queues.fast.push(ToFast::Event(Event::Command(command))).map_err(|_| NoAnswer)?;
         let (sender, receiver) = oneshot::channel();
         self.asking.borrow_mut().push_back(sender);
@@ -62,6 +82,42 @@ impl Hub {
         match asking.send(answer) {
             // An error: who asked has given up waiting.
             Ok(()) | Err(_) => true,
+        }
+    }
+
+    /// From now on commands wait.
+    pub(super) fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    pub(super) fn open(&self) {
+        self.closed.send_replace(false);
+    }
+
+    /// The engine that was asked is no more.
+    pub(super) fn forget(&self) {
+        self.asking.borrow_mut().clear();
+    }
+
+    /// Reloads, and waits for the outcome.
+    pub(super) async fn reload(&self) -> Result<reload::Answer, NoAnswer> {
+        let (sender, receiver) = oneshot::channel();
+        self.ask_for_reload(Asked(Some(sender)));
+        receiver.await.map_err(|_| NoAnswer)
+    }
+
+    pub(super) fn ask_for_reload(&self, asked: Asked) {
+        self.reloads.borrow_mut().push_back(asked);
+        self.reload_asked.notify_one();
+    }
+
+    /// The next wish for a reload.
+    pub(super) async fn asked_for_reload(&self) -> Asked {
+        loop {
+            if let Some(asked) = self.reloads.borrow_mut().pop_front() {
+                return asked;
+            }
+            self.reload_asked.notified().await;
         }
     }
 

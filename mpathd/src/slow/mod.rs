@@ -8,6 +8,7 @@ mod hub;
 pub mod lock;
 pub mod log;
 mod recorder;
+mod reload;
 #[cfg(test)]
 mod sample;
 mod signals;
@@ -39,6 +40,8 @@ pub use control::{BindError, Listener, listen};
 use hub::Hub;
 use log::Log;
 pub use recorder::Recording;
+use reload::Asked;
+pub use reload::{NotReloaded, Plan, Reload, Reloaded};
 use signals::{Signals, Wish};
 use turn::Turn;
 
@@ -48,7 +51,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(500);
 
 /// All that the slow thread needs from whoever starts the daemon.
-pub struct Setup {
+pub struct Setup<'a> {
     pub queues: Queues,
     pub shared: Arc<Shared>,
     pub lock: lock::Lock,
@@ -59,8 +62,7 @@ pub struct Setup {
     pub state: state::State,
     pub config: Config,
     pub record: Option<Recording>,
-    /// HUP has come.
-    pub on_hangup: Box<dyn FnMut(&mut Log)>,
+    pub reload: &'a mut dyn Reload,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,17 +73,19 @@ pub enum RunError {
     Record { path: PathBuf, source: io::Error },
     #[error("the {0} thread has ended by itself")]
     Died(&'static str),
+    #[error("cannot start the other threads again: {0}")]
+    Respawn(#[source] io::Error),
     #[error("the other threads have not stopped within {} s", STOP_WITHIN.as_secs())]
     Hangs,
 }
 
-/// Serves until TERM or INT, then stops the two other threads and waits for them. To be called on
+/// Serves until TERM or INT, reloads at HUP, then stops the two other threads and waits for them. To be called on
 /// the main thread, when they run.
 ///
 /// # Errors
 /// Where the recording can't be made, and where a thread ends by itself or
 /// won't end; the others are told to stop in any case.
-pub fn run(setup: Setup) -> Result<(), RunError> {
+pub fn run(setup: Setup<'_>) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let queues = setup.queues.clone();
     let result = match runtime {
@@ -105,32 +109,21 @@ pub(crate) fn now() -> Instant {
     }
 }
 
-async fn serve(setup: Setup) -> Result<(), RunError> {
+async fn serve(setup: Setup<'_>) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Runtime)?;
-    let Setup {
-        queues,
-        shared,
-        lock,
-        listener,
-        run_dir,
-        log,
-        state,
-        config,
-        record,
-        mut on_hangup,
-    } = setup;
+    let Setup { queues, shared, lock, listener, run_dir, log, state, config, record, reload } =
+        setup;
     let hub = Rc::new(Hub::new(Arc::clone(&shared), queues.clone()));
     let notices = watch(queues.slow.as_fd()).map_err(RunError::Runtime)?;
     let pictures = watch(shared.as_fd()).map_err(RunError::Runtime)?;
     let keeper = state::Keeper::new(&run_dir, state, &config);
-    let mut turn = Turn::new(queues, shared, Rc::clone(&hub), log, keeper, record)?;
+    let mut turn = Turn::new(queues, shared, Rc::clone(&hub), log, keeper, record, reload)?;
     let listener = listener.open().map_err(RunError::Runtime)?;
     let lock = lock.open().map_err(RunError::Runtime)?;
-    spawn_local(control::serve(listener, hub, Access::new()));
+    spawn_local(control::serve(listener, Rc::clone(&hub), Access::new()));
     spawn_local(lock::Lock::serve(lock));
 
     let mut tick = interval(TICK);
-    let mut deadline: Option<tokio::time::Instant> = None;
     let ended = loop {
         tokio::select! {
             // Before the rest: a client that asks much must not hold up what the engine says.
@@ -138,12 +131,15 @@ async fn serve(setup: Setup) -> Result<(), RunError> {
             () = woken(&notices) => turn.notices().await,
             () = woken(&pictures) => turn.picture(),
             wish = signals.next() => match wish {
-                Wish::Stop => deadline = Some(turn.begin_stop(STOP_WITHIN)),
-                Wish::Reload => on_hangup(turn.log()),
+                Wish::Stop => turn.begin_stop(),
+                Wish::Reload => hub.ask_for_reload(Asked(None)),
                 Wish::Statistics => turn.statistics(),
             },
+            asked = hub.asked_for_reload(), if turn.may_reload() => turn.begin_reload(asked),
             _ = tick.tick() => turn.tick(),
-            () = until(deadline) => break Err(RunError::Hangs),
+            () = until(turn.deadline()) => if let Err(error) = turn.overdue() {
+                break Err(error);
+            },
         }
         if let Some(ended) = turn.ended() {
             break ended;

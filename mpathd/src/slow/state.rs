@@ -132,6 +132,15 @@ impl Keeper {
     /// `loaded` is what the daemon started from; nothing of it is lost until the engine knows
     /// better.
     pub(super) fn new(run_dir: &Path, loaded: State, config: &Config) -> Self {
+        let path = path(run_dir);
+        let mut keeper = Self { path, tests: Vec::new(), state: loaded, written: None };
+        keeper.configure(config);
+        keeper
+    }
+
+    /// Another configuration is in force. What was ours by the old one stays so until the engine
+    /// has settled.
+    pub(super) fn configure(&mut self, config: &Config) {
         let tests = config.groups.iter().flat_map(|group| &group.members).flat_map(|member| {
             member.test.iter().filter_map(|test| match test {
                 Some(TestAddress::Static(address)) => {
@@ -140,7 +149,12 @@ impl Keeper {
                 Some(TestAddress::LinkLocal) | None => None,
             })
         });
-        Self { path: path(run_dir), tests: tests.collect(), state: loaded, written: None }
+        self.tests = tests.collect();
+    }
+
+    /// As the file has it, or is to have it.
+    pub(super) fn state(&self) -> &State {
+        &self.state
     }
 
     /// Takes over what the picture says.
@@ -153,8 +167,9 @@ impl Keeper {
             .filter_map(|row| Some(OwnAddress { interface: row.inbound?, address: row.address }));
         let tests = self.tests.iter().copied().filter(|test| present(test.interface));
         let mut now: Vec<_> = data.chain(tests).collect();
-        if !view.settled {
-            // What an earlier daemon left behind is ours until it has been taken away.
+        if !view.settled || view.groups.is_empty() {
+            // What an earlier daemon left behind is ours until it has been taken away, and without
+            // groups nothing is touched.
             now.extend(
                 self.state
                     .addresses
@@ -244,6 +259,25 @@ mod tests {
         view.addresses[0].inbound = None;
         keeper.observe(&view);
         assert_eq!(keeper.state.core.bindings[0].interface, sample::name("eth1"));
+    }
+
+    #[test]
+    fn what_an_earlier_configuration_left_is_ours_until_the_new_one_has_settled() {
+        let dir = sample::dir("state-left-behind");
+        let left = OwnAddress {
+            interface: sample::name("eth9"),
+            address: "192.0.2.99/24".parse().unwrap(),
+        };
+        let loaded = State { addresses: vec![left], ..State::default() };
+        let mut keeper = Keeper::new(&dir, loaded, &Config::default());
+        keeper.observe(&View { at: sample::view().at, settled: true, ..View::default() });
+        assert_eq!(keeper.state.addresses, [left], "without groups nothing is touched");
+        keeper.configure(&sample::config());
+        keeper.observe(&View { settled: false, ..sample::view() });
+        let ours: Vec<_> = keeper.state.addresses.iter().map(|a| a.address.to_string()).collect();
+        assert_eq!(ours, ["192.0.2.50/24", "192.0.2.11/24", "192.0.2.99/24"]);
+        keeper.observe(&sample::view());
+        assert!(!keeper.state.addresses.contains(&left));
     }
 
     #[test]

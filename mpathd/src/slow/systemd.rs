@@ -1,5 +1,8 @@
 //! What systemd is told: READY, STOPPING, a line of status, and that the fast loop turns.
 
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use mpathd_core::time::Instant;
@@ -9,7 +12,8 @@ use sd_notify::NotifyState;
 /// READY comes then at the latest, with what is missing (contract, READY).
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(5);
 
-type Send = dyn FnMut(&[NotifyState<'_>]);
+/// `false`: not to be reached now.
+type Send = dyn FnMut(&[NotifyState<'_>]) -> bool;
 
 pub(super) struct Systemd {
     send: Box<Send>,
@@ -23,11 +27,9 @@ pub(super) struct Systemd {
 impl Systemd {
     /// Whom the environment names; nobody, when systemd is not there.
     pub(super) fn from_env() -> Self {
-        let send = |states: &[NotifyState<'_>]| {
-            // Not to be reached now: the next state tells more than this one.
-            match sd_notify::notify(states) {
-                Ok(()) | Err(_) => {}
-            }
+        let manager = Manager::from_env();
+        let send = move |states: &[NotifyState<'_>]| {
+            manager.as_ref().is_none_or(|manager| manager.tell(states))
         };
         Self::new(Box::new(send), sd_notify::watchdog_enabled())
     }
@@ -48,28 +50,53 @@ impl Systemd {
             Some(view) if view.settled => summary(view),
             Some(view) => missing(view),
         };
+        // What could not be told is told by the next picture.
         if !self.ready {
-            self.ready = true;
-            self.status = status;
-            (self.send)(&[NotifyState::Ready, NotifyState::Status(&self.status)]);
-        } else if self.status != status {
-            self.status = status;
-            (self.send)(&[NotifyState::Status(&self.status)]);
+            self.ready = (self.send)(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        } else if self.status == status || !(self.send)(&[NotifyState::Status(&status)]) {
+            return;
         }
+        self.status = status;
     }
 
     /// The fast loop has come round. Nothing else pings: a daemon that doesn't probe is to be
     /// restarted, however well its other threads are.
     pub(super) fn alive(&mut self, now: Instant) {
         let Some(ping) = self.ping else { return };
-        if self.pinged.is_none_or(|last| now.since(last) >= ping) {
+        if self.pinged.is_none_or(|last| now.since(last) >= ping)
+            && (self.send)(&[NotifyState::Watchdog])
+        {
             self.pinged = Some(now);
-            (self.send)(&[NotifyState::Watchdog]);
         }
     }
 
     pub(super) fn stopping(&mut self) {
         (self.send)(&[NotifyState::Stopping]);
+    }
+}
+
+/// The service manager's socket. Ours never blocks, as that of the crate does: a manager that is
+/// stopped would silence log, control socket and state file too.
+struct Manager {
+    socket: UnixDatagram,
+    address: SocketAddr,
+}
+
+impl Manager {
+    fn from_env() -> Option<Self> {
+        let name = std::env::var_os("NOTIFY_SOCKET")?;
+        let address = match name.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name).ok()?,
+            None => SocketAddr::from_pathname(&name).ok()?,
+        };
+        let socket = UnixDatagram::unbound().ok()?;
+        socket.set_nonblocking(true).ok()?;
+        Some(Self { socket, address })
+    }
+
+    fn tell(&self, states: &[NotifyState<'_>]) -> bool {
+        let lines: String = states.iter().map(|state| format!("{state}\n")).collect();
+        self.socket.send_to_addr(lines.as_bytes(), &self.address).is_ok()
     }
 }
 
@@ -102,7 +129,7 @@ fn summary(view: &View) -> String {
 }
 
 /// What stands between us and READY.
-fn missing(view: &View) -> String {
+pub(super) fn missing(view: &View) -> String {
     let addresses = view.addresses.iter().filter(|row| !row.up || row.wanted.is_some());
     let waiting: Vec<_> = addresses.map(|row| row.address.address.to_string()).collect();
     match waiting.is_empty() {
@@ -125,6 +152,7 @@ mod tests {
         let paper = Rc::clone(&told);
         let send = move |states: &[NotifyState<'_>]| {
             paper.borrow_mut().extend(states.iter().map(ToString::to_string));
+            true
         };
         (Systemd::new(Box::new(send), watchdog), told)
     }
@@ -140,6 +168,27 @@ mod tests {
         systemd.update(Some(&sample::view()), Duration::from_secs(3));
         let told: Vec<_> = told.borrow().iter().map(|line| line.trim().to_owned()).collect();
         assert_eq!(told, ["READY=1", "STATUS=ipmp0 degraded (eth0 failed)"]);
+    }
+
+    #[test]
+    fn a_manager_that_does_not_listen_is_told_later() {
+        let dir = sample::dir("notify");
+        let socket = dir.join("socket");
+        let listener = UnixDatagram::bind(&socket).unwrap();
+        let manager = Manager {
+            socket: UnixDatagram::unbound().unwrap(),
+            address: SocketAddr::from_pathname(&socket).unwrap(),
+        };
+        manager.socket.set_nonblocking(true).unwrap();
+        let mut told = 0;
+        while manager.tell(&[NotifyState::Status("ok")]) {
+            told += 1;
+            assert!(told < 100_000, "the queue of a socket is bounded");
+        }
+        let mut line = [0; 64];
+        let len = listener.recv(&mut line).unwrap();
+        assert_eq!(&line[..len], b"STATUS=ok\n");
+        assert!(manager.tell(&[NotifyState::Ready]));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What the slow thread does with each thing it hears.
 
+mod reloading;
+
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mpathd_core::message::Severity;
 use mpathd_core::request::Notice;
@@ -12,18 +13,20 @@ use mpathd_core::view::View;
 use super::hub::Hub;
 use super::log::Log;
 use super::recorder::{Recorder, Recording};
+use super::reload::Reload;
 use super::state::Keeper;
 use super::systemd::Systemd;
-use super::{RunError, now, statistics};
+use super::{RunError, STOP_WITHIN, now, statistics};
 use crate::messages::{Queues, ToFast, ToHost, ToSlow};
 use crate::shared::Shared;
+use reloading::Reloading;
 
 /// Items taken from the queue before clients have their turn.
 const BATCH: usize = 256;
 /// Who has to stop before we may.
 const OTHERS: [&str; 2] = ["fast", "host"];
 
-pub(super) struct Turn {
+pub(super) struct Turn<'a> {
     queues: Queues,
     shared: Arc<Shared>,
     hub: Rc<Hub>,
@@ -35,8 +38,12 @@ pub(super) struct Turn {
     systemd: Systemd,
     start: Instant,
     view: Option<View>,
+    reload: &'a mut dyn Reload,
+    reloading: Option<Reloading>,
     stopping: Option<Stopping>,
     stopped: Vec<&'static str>,
+    /// Of stopping or reloading.
+    deadline: Option<tokio::time::Instant>,
 }
 
 /// Which threads have been told.
@@ -46,7 +53,17 @@ struct Stopping {
     host: bool,
 }
 
-impl Turn {
+impl Stopping {
+    /// Tells those that had no room in their queue before.
+    fn tell(self, queues: &Queues) -> Self {
+        Self {
+            fast: self.fast || queues.fast.push(ToFast::Stop).is_ok(),
+            host: self.host || queues.host.push(ToHost::Stop).is_ok(),
+        }
+    }
+}
+
+impl<'a> Turn<'a> {
     pub(super) fn new(
         queues: Queues,
         shared: Arc<Shared>,
@@ -54,6 +71,7 @@ impl Turn {
         log: Log,
         keeper: Keeper,
         record: Option<Recording>,
+        reload: &'a mut dyn Reload,
     ) -> Result<Self, RunError> {
         let start = now();
         let recorder = record.map(|recording| {
@@ -73,13 +91,16 @@ impl Turn {
             systemd: Systemd::from_env(),
             start,
             view: None,
+            reload,
+            reloading: None,
             stopping: None,
             stopped: Vec::new(),
+            deadline: None,
         })
     }
 
-    pub(super) fn log(&mut self) -> &mut Log {
-        &mut self.log
+    pub(super) fn deadline(&self) -> Option<tokio::time::Instant> {
+        self.deadline
     }
 
     /// Empties the queue.
@@ -159,7 +180,14 @@ impl Turn {
         }
         self.view = Some(view);
         self.save();
-        self.systemd.update(self.view.as_ref(), now().since(self.start));
+        self.tell_systemd();
+    }
+
+    /// While the threads are changed there is nothing to tell.
+    fn tell_systemd(&mut self) {
+        if self.reloading.is_none() {
+            self.systemd.update(self.view.as_ref(), now().since(self.start));
+        }
     }
 
     fn save(&mut self) {
@@ -177,7 +205,7 @@ impl Turn {
 
     /// What is due without anything having happened.
     pub(super) fn tick(&mut self) {
-        self.systemd.update(self.view.as_ref(), now().since(self.start));
+        self.tell_systemd();
         if self.unwritten {
             self.save();
         }
@@ -185,9 +213,7 @@ impl Turn {
             self.shared.set_recording(false);
             self.end_recording(ended);
         }
-        if self.stopping.is_some() {
-            self.tell_to_stop();
-        }
+        self.stopping = self.stopping.map(|told| told.tell(&self.queues));
     }
 
     pub(super) fn statistics(&mut self) {
@@ -197,27 +223,26 @@ impl Turn {
         }
     }
 
-    pub(super) fn begin_stop(&mut self, within: Duration) -> tokio::time::Instant {
+    pub(super) fn begin_stop(&mut self) {
         self.systemd.stopping();
-        self.stopping.get_or_insert_default();
-        self.tell_to_stop();
-        tokio::time::Instant::now() + within
+        self.give_up_reload();
+        self.stopping = Some(self.stopping.unwrap_or_default().tell(&self.queues));
+        self.deadline = Some(tokio::time::Instant::now() + STOP_WITHIN);
     }
 
-    fn tell_to_stop(&mut self) {
-        let told = self.stopping.unwrap_or_default();
-        self.stopping = Some(Stopping {
-            fast: told.fast || self.queues.fast.push(ToFast::Stop).is_ok(),
-            host: told.host || self.queues.host.push(ToHost::Stop).is_ok(),
-        });
+    fn others_have_stopped(&self) -> bool {
+        OTHERS.iter().all(|name| self.stopped.contains(name))
     }
 
-    /// Whether, and how, the daemon ends.
-    pub(super) fn ended(&self) -> Option<Result<(), RunError>> {
+    /// Whether, and how, the daemon ends; to be asked after everything that was heard.
+    pub(super) fn ended(&mut self) -> Option<Result<(), RunError>> {
+        if let Err(error) = self.continue_reload() {
+            return Some(Err(error));
+        }
         match (self.stopping, self.stopped.first()) {
-            (None, None) => None,
-            (None, Some(name)) => Some(Err(RunError::Died(name))),
-            (Some(_), _) => OTHERS.iter().all(|name| self.stopped.contains(name)).then_some(Ok(())),
+            (Some(_), _) => self.others_have_stopped().then_some(Ok(())),
+            (None, Some(name)) if !self.is_between_threads() => Some(Err(RunError::Died(name))),
+            (None, _) => None,
         }
     }
 

@@ -4,6 +4,7 @@ mod addresses;
 mod any_input;
 mod keys;
 mod meaning;
+mod reload;
 mod rules;
 
 use std::fmt::Write;

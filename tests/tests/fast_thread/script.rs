@@ -145,7 +145,9 @@ impl Brain for Script {
         view.settled = self.control.probing.load(Ordering::Relaxed);
         // The last thing in a turn.
         if self.control.freeze.swap(false, Ordering::Relaxed) {
-            std::thread::sleep(FREEZE);
+            // What is tested: a thread that stands still.
+            let until = mpathd_tests::clock::now() + FREEZE.as_nanos() as u64;
+            mpathd_tests::clock::sleep_until(until);
         }
     }
 

@@ -382,10 +382,11 @@ impl Lan {
             None => Ok(()),
         };
         let done = Done { op: op.id, result, waited: Duration::ZERO, ran: took };
-        self.post(took, Event::Done(done));
+        // As the host thread does: what the kernel said of it is told before the acknowledgement.
         if result.is_ok() {
             self.carry_out(op.request);
         }
+        self.post(took, Event::Done(done));
     }
 
     fn carry_out(&mut self, request: Request) {

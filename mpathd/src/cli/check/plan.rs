@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use mpathd_core::config::{Datapath, Group, MAX_TARGETS, Member, Route, TestAddress};
+use mpathd_core::config::{Group, MAX_TARGETS, Member, Route, TestAddress};
 use mpathd_core::ids::{Family, IpNet};
 
-use crate::config::{Origin, Realtime, Settings, Sysctls, key_path};
+use crate::config::{Origin, Realtime, Settings, Sysctls, key_path, words};
 
 /// Rounds in a failure detection time (design 2).
 const ROUNDS: u32 = 6;
@@ -125,10 +125,10 @@ impl Plan<'_> {
         if !probed {
             self.line("# not probed, for it has no test address: only loss of its link counts");
         }
-        let tests: Vec<String> = member.test.iter().flatten().map(test_text).collect();
+        let tests: Vec<String> = member.test.iter().flatten().map(words::test_address).collect();
         self.value("test_addresses", list(&tests), &[path("test_addresses")]);
         self.value("standby", member.standby, &[path("standby")]);
-        let datapath = format!("\"{}\"", datapath_text(member.datapath));
+        let datapath = format!("\"{}\"", words::datapath(member.datapath));
         self.value("datapath", datapath, &[path("datapath"), "datapath".into()]);
         let key = "consume_replies";
         self.value(key, member.consume_replies, &[path(key), key.into()]);
@@ -142,16 +142,7 @@ impl Plan<'_> {
 
 /// As the configuration takes it.
 fn duration(duration: Duration) -> String {
-    format!("\"{}\"", duration_text(duration))
-}
-
-pub(super) fn duration_text(duration: Duration) -> String {
-    if duration.subsec_nanos() == 0 {
-        format!("{}s", duration.as_secs())
-    } else {
-        // Shortest text that says the same.
-        format!("{}ms", duration.as_nanos() as f64 / 1e6)
-    }
+    format!("\"{}\"", words::duration(duration))
 }
 
 fn list<T: Display>(values: &[T]) -> String {
@@ -167,23 +158,6 @@ fn route(route: &Route) -> String {
         write!(text, ", src = \"{src}\"").expect("a String takes everything");
     }
     text + " }"
-}
-
-fn test_text(test: &TestAddress) -> String {
-    match test {
-        TestAddress::Static(net) => net.to_string(),
-        TestAddress::LinkLocal => "link-local".to_owned(),
-    }
-}
-
-fn datapath_text(datapath: Datapath) -> &'static str {
-    match datapath {
-        Datapath::Auto => "auto",
-        Datapath::Xdp => "xdp",
-        Datapath::XdpGeneric => "xdp-generic",
-        Datapath::Tcx => "tcx",
-        Datapath::Socket => "socket",
-    }
 }
 
 /// Configured targets that a test address can probe: those on its subnet, of which so many are
@@ -219,7 +193,7 @@ fn rates(group: &Group) -> String {
             None => searching += 1,
         }
     }
-    let fdt = duration_text(group.fdt);
+    let fdt = words::duration(group.fdt);
     let every = millis(group.fdt / ROUNDS);
     let all = if searching > 0 {
         let most = f64::from(searching) * rate * MAX_TARGETS as f64;

@@ -7,8 +7,8 @@ use mpathd_core::config::{Group, Member, TestAddress};
 use mpathd_core::ids::Family;
 
 use super::host::{Host, Link, mac_text};
-use super::plan::{duration_text, pinned};
-use crate::config::Settings;
+use super::plan::pinned;
+use crate::config::{Settings, words};
 
 /// Below, a single target's own delays are taken for failures.
 const TIGHT: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ fn of_group(group: &Group, host: &Host, list: &mut Vec<String>) {
             list.push(format!(
                 "group {name} has one {family} target for an FDT of {}: if it is busy or limits \
                  ICMP, that looks like a failure; add targets or raise failure_detection_time",
-                duration_text(group.fdt)
+                words::duration(group.fdt)
             ));
         }
     }

@@ -15,6 +15,7 @@ use zlink::connection::socket::FetchPeerCredentials;
 use super::wire::{ControlError, Picture, ProbeRecord, described};
 use super::{Access, socket};
 use crate::slow::hub::{Hub, Subscription};
+use crate::slow::reload::{NotReloaded, Reloaded};
 
 /// How often a reader of probes is checked while none are sent.
 const CHECK: Duration = Duration::from_secs(1);
@@ -85,6 +86,22 @@ where
     ) -> Result<(), ControlError> {
         self.access.check(connection).await?;
         self.ask(interface, |interface| Command::Online { interface }).await
+    }
+
+    /// Has the files read again; answers when what they say is in force (mpathd reload).
+    async fn reload(
+        &self,
+        #[zlink(connection)] connection: &mut zlink::Connection<Sock>,
+    ) -> Result<Reloaded, ControlError> {
+        self.access.check(connection).await?;
+        match self.hub.reload().await {
+            Ok(Ok(reloaded)) => Ok(reloaded),
+            Ok(Err(NotReloaded::Configuration(errors))) => {
+                Err(ControlError::BadConfiguration { errors })
+            }
+            Ok(Err(NotReloaded::Refused(reason))) => Err(ControlError::NotReloaded { reason }),
+            Err(_) => Err(ControlError::NoAnswer),
+        }
     }
 }
 

@@ -50,6 +50,14 @@ pub(crate) enum ControlError {
     NotOffline {
         interface: String,
     },
+    /// What is wrong with the files, a line each; the old configuration is kept.
+    BadConfiguration {
+        errors: Vec<String>,
+    },
+    /// Why this host is not fit for the files; the old configuration is kept.
+    NotReloaded {
+        reason: String,
+    },
     /// The engine has not answered within 5 s.
     NoAnswer,
     /// Somebody else has the places; try later.

@@ -113,8 +113,11 @@ fn details(fields: &mut Fields, message: &Message) {
     match *message {
         Message::FamilyFailed { family, .. }
         | Message::FamilyRepaired { family, .. }
-        | Message::FamilySilent { family, .. }
-        | Message::Removed { family, .. } => put(fields, "MPATHD_FAMILY", Some(family)),
+        | Message::FamilySilent { family, .. } => put(fields, "MPATHD_FAMILY", Some(family)),
+        Message::Removed { family, .. } => {
+            put(fields, "MPATHD_FAMILY", Some(family));
+            put(fields, "MPATHD_REASON", Some(Reason::Removed));
+        }
         Message::Moved { address, from, to, took } => {
             put(fields, "MPATHD_ADDRESS", Some(address));
             put(fields, "MPATHD_FROM", from);

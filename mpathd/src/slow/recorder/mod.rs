@@ -117,6 +117,14 @@ impl Recorder {
         }
     }
 
+    /// Another engine has begun, with this configuration and seed: what was known of paths is void.
+    pub(super) fn start_anew(&mut self, at: Instant, config: &str, seed: u64) {
+        self.rounds.finish();
+        self.write_rounds();
+        self.rounds = Rounds::default();
+        self.write(at, "reload", &json!({ "config": config, "seed": seed }));
+    }
+
     /// Facts that never came here.
     pub(super) fn overrun(&mut self, at: Instant, lost: u64) {
         self.write(at, "lost", &json!({ "facts": lost }));

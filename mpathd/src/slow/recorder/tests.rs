@@ -102,6 +102,28 @@ fn rounds_are_told_when_the_answers_change() {
 }
 
 #[test]
+fn a_reload_begins_anew() {
+    let (mut recorder, dir) = recorder("record-reload");
+    recorder.learn(&sample::view());
+    for seq in 1..=5 {
+        round(&mut recorder, seq, &[7, 8]);
+    }
+    recorder.start_anew(Instant(1100 * MS), "[groups.h]", 8);
+    recorder.learn(&sample::view());
+    for seq in 11..=15 {
+        round(&mut recorder, seq, &[7, 8]);
+    }
+    recorder.finish().unwrap();
+    let lines = lines(&dir);
+    let reload = lines.iter().position(|line| line.get("reload").is_some()).unwrap();
+    let expected = json!({"t": 100 * MS, "reload": {"config": "[groups.h]", "seed": 8}});
+    assert_eq!(lines[reload], expected);
+    // The same answers, yet told again: another engine has asked.
+    let rounds = |lines: &[Value]| lines.iter().filter(|it| it.get("answers").is_some()).count();
+    assert_eq!((rounds(&lines[..reload]), rounds(&lines[reload..])), (2, 2));
+}
+
+#[test]
 fn what_never_left_is_not_silence() {
     let (mut recorder, dir) = recorder("record-unsent");
     recorder.learn(&sample::view());

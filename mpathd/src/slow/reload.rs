@@ -1,0 +1,73 @@
+//! What a reload is made of: the questions and answers between a client, the slow thread and
+//! whoever starts the daemon. The course of it is in `turn::reloading`.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use zlink::introspect::Type;
+
+use super::state::State;
+use crate::config::{Errors, Settings};
+
+/// Whoever starts the daemon: knows where the files are, and makes the two threads on the clock.
+pub trait Reload {
+    /// Reads the files and looks at the host; touches nothing.
+    ///
+    /// # Errors
+    /// Where the files are bad or the host is not fit for them.
+    fn prepare(&mut self, state: &State) -> Result<Plan, NotReloaded>;
+
+    /// Starts both threads anew from what the state file says; the old ones have said `Stopped`, and
+    /// their queues are empty. The seed of the new engine.
+    ///
+    /// # Errors
+    /// Where descriptors or threads are not to be had: nothing probes any more.
+    fn respawn(&mut self, plan: &Plan, state: &State) -> io::Result<u64>;
+}
+
+/// What a reload is to bring.
+#[derive(Debug)]
+pub struct Plan {
+    /// In words; empty: nothing is to be done.
+    pub changes: Vec<String>,
+    pub settings: Settings,
+    /// The file, for the recorder.
+    pub text: String,
+}
+
+/// Why the old configuration is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotReloaded {
+    /// What is wrong with the files, a line each, as at a start.
+    Configuration(Vec<String>),
+    Refused(String),
+}
+
+impl From<Errors> for NotReloaded {
+    fn from(errors: Errors) -> Self {
+        Self::Configuration(errors.iter().map(ToString::to_string).collect())
+    }
+}
+
+/// The new configuration is in force: what it changed, a line each, nothing if there are none; and
+/// what does not stand yet 5 s after, or is not done at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+pub struct Reloaded {
+    pub changes: Vec<String>,
+    pub missing: Option<String>,
+}
+
+pub(super) type Answer = Result<Reloaded, NotReloaded>;
+
+/// A wish for a reload; `None`: a signal, which waits for no answer.
+pub(super) struct Asked(pub(super) Option<oneshot::Sender<Answer>>);
+
+impl Asked {
+    pub(super) fn answer(self, answer: Answer) {
+        // An error: who asked has gone.
+        match self.0.map(|asking| asking.send(answer)) {
+            None | Some(Ok(()) | Err(_)) => {}
+        }
+    }
+}
