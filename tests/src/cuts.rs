@@ -113,8 +113,28 @@ impl Rig {
         clock::sleep_until(clock::now() + clock::nanos(self.interval().mul_f64(phase)));
         let at = self.lab.cut(nic);
         let moves = held.iter().map(|address| self.wait_moved(*address, nic, at)).collect();
-        self.mended[nic] = Some(self.lab.mend(nic));
+        self.mend(nic, at);
         Cut { nic, at, moves }
+    }
+
+    /// Undoes a cut, when both families have failed.
+    ///
+    /// # Panics
+    /// If they have not.
+    pub fn mend(&mut self, nic: usize, cut: Nanos) {
+        let text = format!("IP interface failure detected on eth{nic} ");
+        self.daemon.wait_log(&text, cut, LIMIT);
+        self.mended[nic] = Some(self.lab.mend(nic));
+    }
+
+    /// Gives a NIC its carrier back, when it has failed for the lack of it.
+    ///
+    /// # Panics
+    /// If it has not.
+    pub fn restore_carrier(&mut self, nic: usize, down: Nanos) {
+        let text = format!("IP interface failure detected on eth{nic} ");
+        self.daemon.wait_log(&text, down, LIMIT);
+        self.mended[nic] = Some(self.lab.carrier(nic, true));
     }
 
     /// Waits until the daemon has all NICs in use again and addresses are at rest.
@@ -122,6 +142,7 @@ impl Rig {
     /// # Panics
     /// If it has not.
     pub fn wait_repaired(&mut self) {
+        self.hear();
         for nic in 0..self.lab.nics() {
             wait_for(&format!("repair of eth{nic}"), LIMIT + self.fdt * 3, || {
                 if self.repaired(nic) { Ok(()) } else { Err(self.daemon.log_text()) }
@@ -131,10 +152,17 @@ impl Rig {
         self.wait_at_rest();
     }
 
-    /// Waits until some NIC besides the busiest is sound, and addresses are at rest.
-    fn wait_for_spare(&mut self) {
-        // A service manager reads what it is told.
+    /// Reads what the daemon has told its service manager, as that one would: the socket holds a few messages.
+    pub fn hear(&mut self) {
         self.daemon.notices();
+    }
+
+    /// Waits until some NIC besides the busiest is sound, and addresses are at rest.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn wait_for_spare(&mut self) {
+        self.hear();
         self.wait_at_rest();
         let (busiest, _) = self.busiest();
         let spare = wait_for("spare NIC", LIMIT + self.fdt * 3, || {
@@ -152,8 +180,11 @@ impl Rig {
         self.daemon.log().iter().any(|line| line.at >= mended && line.text.contains(&text))
     }
 
-    /// The other family may take a few rounds more.
-    fn wait_healthy(&self, nic: usize) {
+    /// Waits until both families work on the NIC; the second may take a few rounds more than the first.
+    ///
+    /// # Panics
+    /// If it is not repaired.
+    pub fn wait_healthy(&self, nic: usize) {
         let name = format!("eth{nic}");
         wait_for(&format!("repair of both families on {name}"), LIMIT, || {
             let told = self.ipmpstat("-i");

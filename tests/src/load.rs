@@ -38,44 +38,45 @@ impl Drop for Hogs {
     }
 }
 
-/// A namespace with many veth pairs, made and deleted again and again until dropped. The kernel takes RTNL once
-/// for each device that is made, and holds it while all of a namespace are deleted.
+/// Namespaces with a pair of devices each, made and deleted again and again, some at a time, until dropped. The kernel
+/// takes RTNL for each step, and sleeps with it while the last readers of what is deleted finish.
 #[derive(Debug)]
 pub struct Containers {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Containers {
     /// # Panics
     /// Outside of `isolated`.
-    pub fn start(pairs: usize) -> Self {
+    pub fn start(at_a_time: usize) -> Self {
         assert!(crate::isolate::is_inside(), "namespaces are made within `isolated`");
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let links: String = (0..pairs)
-                .map(|n| {
-                    format!(
-                        "link add c{n} netns container type veth peer name d{n} netns container\n"
-                    )
-                })
-                .collect();
-            while !stopped.load(Ordering::Relaxed) {
-                batch("ip", &format!("netns add container\n{links}netns del container\n"));
-            }
-        });
-        Self { stop, thread: Some(thread) }
+        let container = |n| {
+            let stopped = Arc::clone(&stop);
+            let lines = format!(
+                "netns add c{n}\nlink add veth0 netns c{n} type veth peer name veth1 netns c{n}\nnetns del c{n}\n"
+            );
+            std::thread::spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    batch("ip", &lines);
+                }
+            })
+        };
+        let threads = (0..at_a_time).map(container).collect();
+        Self { stop, threads }
     }
 }
 
 impl Drop for Containers {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
-            && !std::thread::panicking()
-        {
-            std::panic::resume_unwind(panic);
+        for thread in self.threads.drain(..) {
+            if let Err(panic) = thread.join()
+                && !std::thread::panicking()
+            {
+                std::panic::resume_unwind(panic);
+            }
         }
     }
 }
