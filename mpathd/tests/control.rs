@@ -222,7 +222,7 @@ fn the_picture_arrives_as_it_was_published() {
         view.settled = true;
         view.groups.push(group);
     }));
-    let view = daemon.client().snapshot().unwrap();
+    let view = daemon.client().snapshot().unwrap().view;
     assert_eq!((view.settled, view.groups), (true, vec![group]));
     wait("the state file", || daemon.dir.join("state.json").exists());
 }
@@ -280,7 +280,7 @@ fn a_reload_is_answered_when_the_new_engine_has_settled_and_commands_wait_for_it
     let command = thread::spawn(move || second.offline(name("eth0")));
     let again = thread::spawn(move || third.reload());
     for _ in 0..20 {
-        assert!(!daemon.client().snapshot().unwrap().settled, "nobody has settled");
+        assert!(!daemon.client().snapshot().unwrap().view.settled, "nobody has settled");
     }
     assert!(!reload.is_finished() && !command.is_finished() && !again.is_finished());
     assert!(daemon.shared.publish(|view| {

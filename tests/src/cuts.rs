@@ -158,7 +158,10 @@ impl Rig {
     }
 
     /// Waits until some NIC besides the busiest is sound, and addresses are at rest.
-    fn wait_for_spare(&mut self) {
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn wait_for_spare(&mut self) {
         self.hear();
         self.wait_at_rest();
         let (busiest, _) = self.busiest();

@@ -4,6 +4,7 @@
 //! Nothing here runs code of the product: what it does is seen through `ip -j`, rtnetlink notices, a capture
 //! on the switch, and the streams of its clients.
 
+pub mod bench;
 pub mod capture;
 pub mod clock;
 pub mod config;

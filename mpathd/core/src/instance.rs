@@ -295,17 +295,16 @@ impl Instance {
     }
 
     /// A target that is silent while another one of this instance answers has died by itself, or is
-    /// policed: it stops counting here (design 2.6). Returns one of them at a time.
+    /// policed: it stops counting here (design 2.6). Its five losses must all fall into the time in
+    /// which the other one answered: after a common silence the slower of two is not dead. Returns
+    /// one of them at a time.
     pub fn find_dead_target(&mut self) -> Option<IpAddr> {
         let interval = self.interval();
         let dead = (0..MAX_TARGETS).find(|i| {
             let run = self.paths[*i].run(interval);
             self.paths[*i].counts()
                 && run.losses >= LOSSES_TO_FAIL
-                && self.counted().any(|other| {
-                    other.run(interval).losses < LOSSES_TO_REFRESH
-                        && other.last_acked > Some(run.first)
-                })
+                && self.counted().any(|other| other.answers_since(run.last_five))
         })?;
         self.paths[dead].dead = true;
         self.paths[dead].target()
@@ -331,6 +330,7 @@ impl Instance {
                 first: w.first.min(run.first),
                 fourth: w.fourth.max(run.fourth),
                 fifth_due: w.fifth_due.max(run.fifth_due),
+                ..w
             }));
         }
         let run = worst?;

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use mpathd_core::ids::IfName;
 use mpathd_core::request::CommandError;
-use mpathd_core::view::View;
 
-pub use crate::slow::client::ProbeRecord;
 use crate::slow::client::{self, Client, ClientError};
+pub use crate::slow::client::{ProbeRecord, Snapshot, TargetCounts};
 
 pub trait Daemon: Sized {
     /// # Errors
@@ -17,7 +16,7 @@ pub trait Daemon: Sized {
 
     /// # Errors
     /// Where the connection breaks.
-    fn snapshot(&mut self) -> Result<View, Failure>;
+    fn snapshot(&mut self) -> Result<Snapshot, Failure>;
 
     /// Every probe from now on; ends when the daemon does.
     ///
@@ -63,7 +62,7 @@ impl Daemon for Client {
         Ok(client::connect(run_dir)?)
     }
 
-    fn snapshot(&mut self) -> Result<View, Failure> {
+    fn snapshot(&mut self) -> Result<Snapshot, Failure> {
         Ok(Client::snapshot(self)?)
     }
 

@@ -1,8 +1,8 @@
 //! The slots: where the fast thread writes what it sent and the receive hook what came back. The
 //! same words whether they are mapped maps of the BPF object or, in socket mode, ordinary memory.
 //! Made by the host thread, used by the fast thread; the counts may be read by anyone. They are of
-//! the replies taken in socket mode: the kernel program keeps its own (`host::counters`), and what
-//! is shown is the sum of both.
+//! the replies taken in socket mode: the kernel program keeps its own, and what is shown is the sum
+//! of both (`host::counters`).
 //!
 //! Every word is complete in itself and accessed by atomic loads and stores only: the kernel writes
 //! the mapping at any moment, so a plain reference to its contents would be a data race (A3).

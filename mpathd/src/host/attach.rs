@@ -16,12 +16,13 @@ use mpathd_core::ids::Ifindex;
 use mpathd_core::message::Severity;
 
 use super::bpf::{self, Bpf, LinkInfo, in_words};
+use super::counters::Source;
 use super::facts::LinkFact;
 use super::netlink::Refused;
 use super::outbox::{Fast, Slow};
 use super::sockets;
 use crate::fast::slots::SlotMap;
-use crate::messages::ToFast;
+use crate::messages::{ToFast, ToSlow};
 
 pub(super) struct Hooks {
     object: &'static [u8],
@@ -96,7 +97,7 @@ impl Hooks {
         }
     }
 
-    /// The slots come before the first channel that uses them.
+    /// The slots come before the first channel that uses them, and so do the counts.
     fn load_once(&mut self, fast: &mut Fast, slow: &mut Slow) -> Result<(), Refused> {
         if !matches!(self.kernel, Kernel::Untried) {
             return Ok(());
@@ -114,11 +115,15 @@ impl Hooks {
             .ok();
         let loaded = Bpf::load(self.object, pins.as_deref())
             .and_then(|bpf| bpf.slots().map(|slots| (bpf, slots)));
-        match loaded {
+        let (kernel, own, adopted) = match loaded {
             Ok((bpf, slots)) => {
+                let adopted = bpf.adopted;
+                let counters = bpf.counters().inspect_err(|reason| {
+                    slow.log(Severity::Warning, format!("the kernel's counts are lost: {reason}"));
+                });
                 pins.iter().for_each(|pins| clear_defunct(pins));
                 self.kernel = Kernel::Ready { bpf: Box::new(bpf), pins };
-                fast.push(ToFast::Slots(slots));
+                (counters.ok(), slots, adopted)
             }
             Err(reason) => {
                 slow.log(
@@ -126,9 +131,11 @@ impl Hooks {
                     format!("no kernel program ({reason}): replies are received through sockets"),
                 );
                 self.kernel = Kernel::Without;
-                fast.push(ToFast::Slots(SlotMap::plain()?));
+                (None, SlotMap::plain()?, false)
             }
-        }
+        };
+        slow.push(ToSlow::Counters(Box::new(Source { kernel, own: own.clone(), adopted })));
+        fast.push(ToFast::Slots(own));
         Ok(())
     }
 

@@ -20,9 +20,14 @@ use mpathd_common::abi::{LAYOUT, layout_of, maps, programs};
 use mpathd_core::ids::Ifindex;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use super::counters::{CounterFds, Counters};
 use crate::fast::slots::{MapFds, SlotMap};
 
-pub(super) struct Bpf(Ebpf);
+pub(super) struct Bpf {
+    object: Ebpf,
+    /// Maps of an earlier daemon were pinned, and taken over.
+    pub(super) adopted: bool,
+}
 
 impl Bpf {
     /// Creates the maps, or takes over those that are pinned in `pins`. The system's BTF is not read
@@ -40,12 +45,14 @@ impl Bpf {
         }
         let mut loader = EbpfLoader::new();
         loader.btf(None);
+        let adopted = pins.is_some_and(|pins| pins.join(maps::OUTCOMES).exists());
         if let Some(pins) = pins {
             for name in maps::ALL {
                 loader.map_pin_path(name, pins.join(name));
             }
         }
-        loader.load(object).map(Self).map_err(|error| in_words(&error))
+        let object = loader.load(object).map_err(|error| in_words(&error))?;
+        Ok(Self { object, adopted })
     }
 
     /// # Errors
@@ -60,9 +67,20 @@ impl Bpf {
         SlotMap::from_fds(&fds).map_err(|error| format!("mapping the slots failed: {error}"))
     }
 
+    /// # Errors
+    /// Where a map is missing or the descriptors are used up.
+    pub(super) fn counters(&self) -> Result<Counters, String> {
+        let fds = CounterFds {
+            outcomes: self.fd(maps::OUTCOMES)?,
+            rtt: self.fd(maps::RTT)?,
+            skips: self.fd(maps::SKIPS)?,
+        };
+        Counters::new(&fds).map_err(|error| in_words(&error))
+    }
+
     fn fd(&self, name: &str) -> Result<BorrowedFd<'_>, String> {
-        match self.0.map(name) {
-            Some(Map::Array(data)) => Ok(data.fd().as_fd()),
+        match self.object.map(name) {
+            Some(Map::Array(data) | Map::PerCpuArray(data)) => Ok(data.fd().as_fd()),
             Some(_) | None => Err(missing(name)),
         }
     }
@@ -72,7 +90,8 @@ impl Bpf {
     /// # Errors
     /// What the verifier says.
     pub(super) fn xdp(&mut self) -> Result<&mut Xdp, String> {
-        let program = self.0.program_mut(programs::XDP).ok_or_else(|| missing(programs::XDP))?;
+        let program =
+            self.object.program_mut(programs::XDP).ok_or_else(|| missing(programs::XDP))?;
         let program: &mut Xdp = program.try_into().map_err(|e: ProgramError| in_words(&e))?;
         loaded(program.load()).map(|()| program)
     }
@@ -82,7 +101,8 @@ impl Bpf {
     /// # Errors
     /// What the verifier says.
     pub(super) fn tcx(&mut self) -> Result<&mut SchedClassifier, String> {
-        let program = self.0.program_mut(programs::TCX).ok_or_else(|| missing(programs::TCX))?;
+        let program =
+            self.object.program_mut(programs::TCX).ok_or_else(|| missing(programs::TCX))?;
         let program: &mut SchedClassifier =
             program.try_into().map_err(|e: ProgramError| in_words(&e))?;
         loaded(program.load()).map(|()| program)

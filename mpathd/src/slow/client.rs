@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use mpathd_core::ids::IfName;
 use mpathd_core::request::CommandError;
-use mpathd_core::view::View;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::control::{ControlError, INTERFACE, socket_path};
 pub use super::control::{GROUP, ProbeRecord};
+pub use super::counts::{Snapshot, TargetCounts};
 pub use super::reload::Reloaded;
 
 /// The daemon answers from memory; a command waits 5 s for the engine at most.
@@ -84,7 +84,7 @@ pub fn connect(run_dir: &Path) -> Result<Client, ClientError> {
 impl Client {
     /// # Errors
     /// As [`connect`], and where the connection breaks.
-    pub fn snapshot(&mut self) -> Result<View, ClientError> {
+    pub fn snapshot(&mut self) -> Result<Snapshot, ClientError> {
         self.call("Snapshot", json!({}), false)?;
         Ok(self.reply()?.0)
     }

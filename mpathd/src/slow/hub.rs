@@ -1,7 +1,7 @@
-//! What the tasks of the slow thread share: the way to the engine and the stream of probes. Lives
-//! on that thread alone.
+//! What the tasks of the slow thread share: the way to the engine, the counts of replies and the
+//! stream of probes. Lives on that thread alone.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,11 @@ use std::time::Duration;
 use mpathd_core::event::{Command, Event};
 use mpathd_core::ids::Family;
 use mpathd_core::request::{CommandError, ProbeOutcome};
-use mpathd_core::view::View;
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use super::control::ProbeRecord;
+use super::counts::{Counts, Snapshot};
+use super::now;
 use super::reload::{self, Asked};
 use crate::messages::{Queues, ToFast};
 use crate::shared::Shared;
@@ -31,6 +32,7 @@ pub(super) struct Hub {
     /// waiting keeps its place.
     asking: RefCell<VecDeque<oneshot::Sender<Answer>>>,
     probes: broadcast::Sender<ProbeRecord>,
+    counts: RefCell<Counts>,
     /// Wishes for a reload, oldest first.
     reloads: RefCell<VecDeque<Asked>>,
     reload_asked: Notify,
@@ -50,14 +52,20 @@ impl Hub {
             queues,
             asking: RefCell::default(),
             probes,
+            counts: RefCell::default(),
             reloads: RefCell::default(),
             reload_asked: Notify::new(),
             closed: watch::Sender::new(false),
         }
     }
 
-    pub(super) fn view(&self) -> View {
-        self.shared.view()
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.counts().complete(self.shared.view(), now())
+    }
+
+    /// Not to be held while waiting.
+    pub(super) fn counts(&self) -> RefMut<'_, Counts> {
+        self.counts.borrow_mut()
     }
 
     /// While a reload is under way, it waits for the new engine.
@@ -94,9 +102,10 @@ impl Hub {
         self.closed.send_replace(false);
     }
 
-    /// The engine that was asked is no more.
+    /// The engine that was asked is no more, and its slots get other paths.
     pub(super) fn forget(&self) {
         self.asking.borrow_mut().clear();
+        self.counts().forget();
     }
 
     /// Reloads, and waits for the outcome.

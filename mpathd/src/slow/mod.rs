@@ -4,6 +4,7 @@
 
 pub mod client;
 mod control;
+mod counts;
 mod hub;
 pub mod lock;
 pub mod log;

@@ -12,6 +12,8 @@ use mpathd_core::message::Reason;
 use mpathd_core::time::Instant;
 use mpathd_core::view::*;
 
+use super::counts::{Snapshot, TargetCounts};
+
 pub(crate) fn name(text: &str) -> IfName {
     IfName::new(text).unwrap()
 }
@@ -100,6 +102,26 @@ pub(crate) fn view() -> View {
         targets: vec![row(1, 7, TargetState::Active), row(2, 8, TargetState::Unproven)],
         proven: vec![target(1)],
         lateness: Lateness::default(),
+    }
+}
+
+/// The picture with counts: 192.0.2.1 has had 95 replies, 3 forged ones and a duplicate.
+pub(crate) fn snapshot() -> Snapshot {
+    let counts = |last, odd: &[(&str, u64)]| TargetCounts {
+        interface: name("eth0"),
+        family: Family::Inet,
+        target: target(last),
+        outcomes: odd
+            .iter()
+            .chain(&[("reply", 95)])
+            .map(|(name, count)| (String::from(*name), *count))
+            .collect(),
+        rtt_histogram: (0..32).map(|bucket| if bucket == 17 { 95 } else { 0 }).collect(),
+    };
+    Snapshot {
+        view: view(),
+        counts: vec![counts(1, &[("forged", 3), ("duplicate", 1)]), counts(2, &[])],
+        skips: [("not_ours".to_owned(), 7)].into(),
     }
 }
 

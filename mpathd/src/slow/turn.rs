@@ -4,6 +4,7 @@ mod reloading;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mpathd_core::message::Severity;
 use mpathd_core::request::Notice;
@@ -23,6 +24,8 @@ use reloading::Reloading;
 
 /// Items taken from the queue before clients have their turn.
 const BATCH: usize = 256;
+/// Between two looks for replies that should not be there.
+const ALARMS: Duration = Duration::from_secs(10);
 /// Who has to stop before we may.
 const OTHERS: [&str; 2] = ["fast", "host"];
 
@@ -37,6 +40,7 @@ pub(super) struct Turn<'a> {
     recorder: Option<Recorder>,
     systemd: Systemd,
     start: Instant,
+    next_alarms: Instant,
     view: Option<View>,
     reload: &'a mut dyn Reload,
     reloading: Option<Reloading>,
@@ -90,6 +94,7 @@ impl<'a> Turn<'a> {
             recorder,
             systemd: Systemd::from_env(),
             start,
+            next_alarms: start + ALARMS,
             view: None,
             reload,
             reloading: None,
@@ -130,6 +135,7 @@ impl<'a> Turn<'a> {
                 self.keeper.sysctl(interface, key, old);
                 self.save();
             }
+            ToSlow::Counters(source) => self.hub.counts().set(*source),
             ToSlow::Log { severity, text } => self.log.line(severity, text),
             ToSlow::Alive { late } => {
                 let now = now();
@@ -175,6 +181,7 @@ impl<'a> Turn<'a> {
         }
         self.log.learn(&view);
         self.keeper.observe(&view);
+        self.hub.counts().follow(&view);
         if let Some(recorder) = &mut self.recorder {
             recorder.learn(&view);
         }
@@ -214,11 +221,30 @@ impl<'a> Turn<'a> {
             self.end_recording(ended);
         }
         self.stopping = self.stopping.map(|told| told.tell(&self.queues));
+        if self.next_alarms <= now() {
+            self.next_alarms = now() + ALARMS;
+            self.alarms();
+        }
+    }
+
+    /// Replies that should not be there (design 4, N2).
+    fn alarms(&mut self) {
+        let Some(view) = &self.view else { return };
+        let alarms = self.hub.counts().alarms(view, now());
+        match alarms {
+            Ok(alarms) => alarms.iter().for_each(|alarm| self.log.alarm(alarm)),
+            Err(error) => {
+                let text = format!("the kernel does not give its counts any more: {error}");
+                self.log.line(Severity::Warning, text);
+            }
+        }
     }
 
     pub(super) fn statistics(&mut self) {
-        let Some(view) = &self.view else { return };
-        for line in statistics::lines(view) {
+        if self.view.is_none() {
+            return;
+        }
+        for line in statistics::lines(&self.hub.snapshot()) {
             self.log.line(Severity::Notice, line);
         }
     }

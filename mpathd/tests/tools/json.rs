@@ -52,9 +52,13 @@ fn targets() {
     let expected = json!({
         "interface": "net0", "family": "inet", "target": "192.168.10.9", "state": "unproven",
         "path": 4, "sent": 100, "acked": 98, "lost": 2, "srtt_ns": 760_000, "rttvar_ns": 40_000,
-        "last_reply_age_ms": 1000.0,
+        "last_reply_age_ms": 1000.0, "outcomes": { "forged": 2, "reply": 98 },
+        "rtt_histogram": [0, 98],
     });
     assert_eq!(targets["targets"][1], expected);
+    let other = &targets["targets"][0];
+    assert_eq!((&other["outcomes"], &other["rtt_histogram"]), (&Value::Null, &Value::Null));
+    assert_eq!(targets["skips"], json!({ "not_ours": 7 }));
     let instance = json!({
         "interface": "net1", "family": "inet6", "mode": "multicast", "test": "fe80::31",
         "interval_ms": 1666.667, "rounds_missed": 3,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use mpathd::cli::daemon::{Daemon, Failure, ProbeRecord};
+use mpathd::cli::daemon::{Daemon, Failure, ProbeRecord, Snapshot, TargetCounts};
 use mpathd_core::event::ReceiveMode;
 use mpathd_core::ids::{Family, GroupName, IfName, Ifindex};
 use mpathd_core::message::Reason;
@@ -176,6 +176,18 @@ pub(crate) fn view() -> View {
     }
 }
 
+/// The daemon can tell of one target what became of the replies.
+fn snapshot() -> Snapshot {
+    let counts = TargetCounts {
+        interface: ifname("net0"),
+        family: Family::Inet,
+        target: address("192.168.10.9"),
+        outcomes: [("forged".to_owned(), 2), ("reply".to_owned(), 98)].into(),
+        rtt_histogram: vec![0, 98],
+    };
+    Snapshot { view: view(), counts: vec![counts], skips: [("not_ours".to_owned(), 7)].into() }
+}
+
 pub(crate) fn record(seq: u16, received_ns: Option<u64>) -> ProbeRecord {
     ProbeRecord {
         interface: ifname("net0"),
@@ -198,8 +210,8 @@ impl Daemon for Lab {
         Ok(Self)
     }
 
-    fn snapshot(&mut self) -> Result<View, Failure> {
-        Ok(view())
+    fn snapshot(&mut self) -> Result<Snapshot, Failure> {
+        Ok(snapshot())
     }
 
     fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure> {
@@ -233,8 +245,8 @@ impl Daemon for Idle {
         Ok(Self)
     }
 
-    fn snapshot(&mut self) -> Result<View, Failure> {
-        Ok(View::default())
+    fn snapshot(&mut self) -> Result<Snapshot, Failure> {
+        Ok(Snapshot::default())
     }
 
     fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure> {
@@ -260,7 +272,7 @@ impl Daemon for Absent {
         Err(Failure::Other(text))
     }
 
-    fn snapshot(&mut self) -> Result<View, Failure> {
+    fn snapshot(&mut self) -> Result<Snapshot, Failure> {
         match *self {}
     }
 

@@ -1,5 +1,5 @@
 //! `ipmpstat`: what the daemon sees, in the columns of behaviour file 7 or as JSON. Each mode is a
-//! pure function of a [`View`].
+//! pure function of a [`View`] or, with what became of the replies, of a [`Snapshot`].
 
 pub mod address;
 pub mod args;
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use self::args::{Args, Mode, NoArgs, USAGE};
 use self::text::ms;
 use crate::cli::columns::{Column, FieldError, Layout, Printer, Row, fields};
-use crate::cli::daemon::{Daemon, Failure};
+use crate::cli::daemon::{Daemon, Failure, Snapshot};
 use crate::cli::names::Names;
 
 /// What the tool knows of its surroundings.
@@ -94,16 +94,17 @@ fn show<D: Daemon>(
     }
     let names = if args.numeric { Names::numeric() } else { Names::load(&setting.hosts) };
     let mut daemon = D::connect(&args.run_dir).map_err(Error::Daemon)?;
-    let view = daemon.snapshot().map_err(Error::Snapshot)?;
+    let snapshot = daemon.snapshot().map_err(Error::Snapshot)?;
+    let view = &snapshot.view;
     if args.mode == Mode::Probes {
-        return follow(daemon, &view, args, setting, layout, &names, out);
+        return follow(daemon, view, args, setting, layout, &names, out);
     }
     if args.json {
-        writeln!(out, "{:#}", as_json(args.mode, &view))?;
+        writeln!(out, "{:#}", as_json(args.mode, &snapshot))?;
         return Ok(());
     }
     let mut printer = Printer::new(layout, out, setting.screen);
-    for row in rows(args.mode, &view, &names) {
+    for row in rows(args.mode, view, &names) {
         printer.row(&row)?;
     }
     Ok(())
@@ -160,7 +161,8 @@ pub fn rows(mode: Mode, view: &View, names: &Names) -> Vec<Row> {
 }
 
 /// One object, the list under the name of the mode. Field names are stable: some may come, none go.
-pub fn as_json(mode: Mode, view: &View) -> Value {
+pub fn as_json(mode: Mode, snapshot: &Snapshot) -> Value {
+    let view = &snapshot.view;
     let mut object = json!({
         "settled": view.settled,
         "lateness": {
@@ -175,7 +177,8 @@ pub fn as_json(mode: Mode, view: &View) -> Value {
         Mode::Interfaces => object["interfaces"] = interface::as_json(view),
         Mode::Targets => {
             object["instances"] = target::instances_as_json(view);
-            object["targets"] = target::as_json(view);
+            object["targets"] = target::as_json(snapshot);
+            object["skips"] = json!(snapshot.skips);
         }
         Mode::Probes => {}
     }

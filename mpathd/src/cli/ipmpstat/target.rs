@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::order;
 use super::text::{millis, ms};
 use crate::cli::columns::{Column, Row, column};
+use crate::cli::daemon::Snapshot;
 use crate::cli::names::Names;
 
 pub const COLUMNS: &[Column] = &[
@@ -95,8 +96,11 @@ pub(super) fn instances_as_json(view: &View) -> Value {
     view.instances.iter().map(one).collect()
 }
 
-pub(super) fn as_json(view: &View) -> Value {
+/// What became of the replies is null where the daemon cannot tell.
+pub(super) fn as_json(snapshot: &Snapshot) -> Value {
+    let view = &snapshot.view;
     let one = |target: &TargetView| {
+        let counts = snapshot.counts_of(target);
         json!({
             "interface": target.interface,
             "family": target.family,
@@ -109,6 +113,8 @@ pub(super) fn as_json(view: &View) -> Value {
             "srtt_ns": target.srtt,
             "rttvar_ns": target.rttvar,
             "last_reply_age_ms": target.last_reply.map(|at| ms(view.at.since(at))),
+            "outcomes": counts.map(|counts| &counts.outcomes),
+            "rtt_histogram": counts.map(|counts| &counts.rtt_histogram),
         })
     };
     view.targets.iter().map(one).collect()

@@ -45,16 +45,17 @@ pub(super) struct Control {
         described::Instance,
         described::TargetState,
         described::Target,
-        described::Lateness
+        described::Lateness,
+        described::TargetCounts
     ]
 )]
 impl<Sock> Control
 where
     Sock::ReadHalf: FetchPeerCredentials,
 {
-    /// All groups, interfaces, addresses and targets, as they are now.
+    /// All groups, interfaces, addresses and targets, as they are now, and what became of the replies.
     async fn snapshot(&self) -> Picture {
-        Picture(self.hub.view())
+        Picture(self.hub.snapshot())
     }
 
     /// Each probe as it is answered or given up.

@@ -117,11 +117,12 @@ fn the_description_fits_what_is_sent() {
         described::TargetState::CUSTOM_TYPE,
         described::Target::CUSTOM_TYPE,
         described::Lateness::CUSTOM_TYPE,
+        described::TargetCounts::CUSTOM_TYPE,
     ]
     .into_iter()
     .map(|described| (described.name().as_str(), described))
     .collect();
-    let picture = serde_json::to_value(Picture(sample::view())).unwrap();
+    let picture = serde_json::to_value(Picture(sample::snapshot())).unwrap();
     fits(Picture::TYPE, &picture, &types, "Picture");
     let probe = ProbeRecord {
         interface: sample::name("eth0"),
@@ -149,6 +150,11 @@ fn fits(described: &idl::Type<'_>, sent: &Value, types: &Types<'_>, place: &str)
         idl::Type::Array(inner) => {
             for (i, element) in sent.as_array().expect(place).iter().enumerate() {
                 fits(inner.inner(), element, types, &format!("{place}[{i}]"));
+            }
+        }
+        idl::Type::Map(inner) => {
+            for (key, value) in sent.as_object().expect(place) {
+                fits(inner.inner(), value, types, &format!("{place}.{key}"));
             }
         }
         idl::Type::Object(fields) => object(fields.iter(), sent, types, place),

@@ -1,13 +1,14 @@
-//! What travels over the control socket. The picture goes out as the engine's `View` serializes;
+//! What travels over the control socket. The picture goes out as the `Snapshot` serializes;
 //! the types here that nobody makes describe it to a client that asks, and a test holds them
 //! against what is sent. Varlink can't name `xdp-generic`, so words with a hyphen are strings.
 
 use std::net::IpAddr;
 
 use mpathd_core::ids::{Family, IfName};
-use mpathd_core::view::View;
 use serde::{Deserialize, Serialize};
 use zlink::introspect::{self, CustomType, Type};
+
+use crate::slow::counts::Snapshot;
 
 pub(crate) const INTERFACE: &str = "org.mpathd.Control";
 
@@ -66,7 +67,7 @@ pub(crate) enum ControlError {
 
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-pub(super) struct Picture(pub(super) View);
+pub(super) struct Picture(pub(super) Snapshot);
 
 impl Type for Picture {
     const TYPE: &'static zlink::idl::Type<'static> = described::Picture::TYPE;
@@ -78,6 +79,8 @@ impl Type for ProbeRecord {
 
 pub(super) mod described {
     #![allow(dead_code, reason = "these types describe, they are never made")]
+    use std::collections::BTreeMap;
+
     use super::{CustomType, Type};
 
     #[derive(Type)]
@@ -106,6 +109,9 @@ pub(super) mod described {
         /// Targets that have answered this host.
         proven: Vec<String>,
         lateness: Lateness,
+        counts: Vec<TargetCounts>,
+        /// Frames that were no reply to a probe, by reason.
+        skips: BTreeMap<String, u64>,
     }
 
     #[derive(CustomType)]
@@ -243,6 +249,18 @@ pub(super) mod described {
         Active,
         Unproven,
         Dead,
+    }
+
+    /// The replies of a target since it was found.
+    #[derive(CustomType)]
+    pub(crate) struct TargetCounts {
+        interface: String,
+        family: Family,
+        target: String,
+        /// reply, late, duplicate, forged, stale, wrong_source, wrong_destination, wrong_nic.
+        outcomes: BTreeMap<String, u64>,
+        /// Element b counts the RTTs of 2^b to 2^(b+1) - 1 ns.
+        rtt_histogram: Vec<u64>,
     }
 
     #[derive(CustomType)]

@@ -101,9 +101,11 @@ impl Subject {
             | Message::Removed { interface, .. }
             | Message::Unfit { interface, .. }
             | Message::Receiving { interface, .. }
+            | Message::Drift { interface, .. }
             | Message::Moved { to: interface, .. } => (Some(interface), None),
-            Message::Drift { interface, .. } => (interface, None),
-            Message::RequestFailed { .. } | Message::Late { .. } => (None, None),
+            Message::RequestFailed { .. } | Message::RouteDrift { .. } | Message::Late { .. } => {
+                (None, None)
+            }
         };
         Self { interface, group }
     }
@@ -139,6 +141,7 @@ fn details(fields: &mut Fields, message: &Message) {
         }
         Message::RequestFailed { errno, .. } => fields.push(("MPATHD_ERRNO", errno.0.into())),
         Message::Drift { address, .. } => put(fields, "MPATHD_ADDRESS", Some(address)),
+        Message::RouteDrift { to } => put(fields, "MPATHD_ROUTE", Some(to)),
         Message::Late { by, missed } => {
             fields.push(("MPATHD_LATE_MS", ms(by).into()));
             fields.push(("MPATHD_ROUNDS_MISSED", missed.into()));

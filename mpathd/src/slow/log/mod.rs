@@ -15,6 +15,8 @@ use mpathd_core::time::Instant;
 use mpathd_core::view::View;
 use serde_json::Value;
 
+use super::counts::Alarm;
+
 pub use sink::{Format, Sink};
 
 /// "Cannot meet ..." and "Improved ..." come at most once in this time per group (contract, Log).
@@ -64,6 +66,17 @@ impl Log {
     pub fn line(&mut self, severity: Severity, text: impl Into<String>) {
         let (at, text) = (super::now(), text.into());
         self.write(&Record { at, severity, text, detail: None, fields: Vec::new() });
+    }
+
+    /// Replies that should not be there.
+    pub(super) fn alarm(&mut self, alarm: &Alarm) {
+        let mut fields = vec![("MPATHD_EVENT", Value::from(alarm.outcome.label()))];
+        let group = self.groups.get(&alarm.interface);
+        fields.extend(group.map(|group| ("MPATHD_GROUP", group.to_string().into())));
+        fields.push(("MPATHD_INTERFACE", alarm.interface.to_string().into()));
+        fields.push(("MPATHD_TARGET", alarm.target.to_string().into()));
+        let (severity, text) = (Severity::Warning, alarm.text());
+        self.write(&Record { at: super::now(), severity, text, detail: None, fields });
     }
 
     /// Which group an interface is in: not every message knows.
