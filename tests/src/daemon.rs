@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ pub struct LogLine {
 pub struct Daemon {
     namespace: NetNs,
     folder: PathBuf,
-    arguments: Vec<String>,
+    command: Vec<String>,
     child: Child,
     /// What it has told its service manager since it was started.
     notices: Arc<Mutex<Vec<String>>>,
@@ -65,14 +66,25 @@ impl Daemon {
     /// # Panics
     /// If it cannot be run.
     pub fn launch(namespace: &NetNs, config: &str, arguments: &[&str]) -> Self {
+        let program = bin_dir().join("mpathd");
+        let program = program.to_str().expect("a path in UTF-8");
+        Self::launch_by(namespace, config, &[&[program], arguments].concat())
+    }
+
+    /// As `launch`, with the whole command line: a program that becomes `mpathd`, and its arguments. What the
+    /// run folder has in it is for everybody to read.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    pub fn launch_by(namespace: &NetNs, config: &str, command: &[&str]) -> Self {
         let folder = PathBuf::from("/run/mpathd");
         fs::create_dir_all(&folder).expect("/run is the lab's own");
         fs::write(folder.join("mpathd.toml"), config).expect("it can be written");
         let notices = listen_to_notices(&folder);
-        let arguments: Vec<String> = arguments.iter().map(|&it| it.to_owned()).collect();
+        let command: Vec<String> = command.iter().map(|&it| it.to_owned()).collect();
         let log = Arc::default();
-        let child = spawn(namespace, &folder, &arguments, &log);
-        Self { namespace: namespace.clone(), folder, arguments, child, notices, log }
+        let child = spawn(namespace, &folder, &command, &log);
+        Self { namespace: namespace.clone(), folder, command, child, notices, log }
     }
 
     /// Starts it again with what the run folder holds now, after `stop` or `kill`; waits for READY=1.
@@ -83,7 +95,7 @@ impl Daemon {
         assert!(self.has_ended().is_some(), "mpathd still runs");
         // What the last one said is not this one's word.
         self.notices = listen_to_notices(&self.folder);
-        self.child = spawn(&self.namespace, &self.folder, &self.arguments, &self.log);
+        self.child = spawn(&self.namespace, &self.folder, &self.command, &self.log);
         self.wait_ready(READY_LIMIT);
     }
 
@@ -237,6 +249,7 @@ fn listen_to_notices(folder: &Path) -> Arc<Mutex<Vec<String>>> {
         fs::remove_file(&path).expect("the folder is the lab's own");
     }
     let socket = UnixDatagram::bind(&path).expect("the folder is the lab's own");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("it is ours");
     let notices = Arc::default();
     let list: Arc<Mutex<Vec<String>>> = Arc::clone(&notices);
     std::thread::spawn(move || {
@@ -253,27 +266,27 @@ fn listen_to_notices(folder: &Path) -> Arc<Mutex<Vec<String>>> {
 fn spawn(
     namespace: &NetNs,
     folder: &Path,
-    arguments: &[String],
+    command: &[String],
     log: &Arc<Mutex<Vec<LogLine>>>,
 ) -> Child {
-    let program = bin_dir().join("mpathd");
     let start = || {
-        Command::new(&program)
+        Command::new(&command[0])
+            .args(&command[1..])
             .arg("--config")
             .arg(folder.join("mpathd.toml"))
             .arg("--run-dir")
             .arg(folder)
-            .args(arguments)
             .env("NOTIFY_SOCKET", folder.join("notify"))
+            // The first allocation of the fast thread after READY ends it, in every lab.
+            .env("MPATHD_ABORT_ON_ALLOC", "1")
             // Log lines shall come here, as on a terminal, and not go to a journal.
             .env_remove("JOURNAL_STREAM")
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
     };
-    let mut child = namespace
-        .run(start)
-        .unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()));
+    let mut child =
+        namespace.run(start).unwrap_or_else(|error| panic!("cannot run {}: {error}", command[0]));
     let stderr = child.stderr.take().expect("it is piped");
     let log = Arc::clone(log);
     std::thread::spawn(move || collect(stderr, &log));

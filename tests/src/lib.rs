@@ -4,20 +4,28 @@
 //! Nothing here runs code of the product: what it does is seen through `ip -j`, rtnetlink notices, a capture
 //! on the switch, and the streams of its clients.
 
+pub mod bench;
 pub mod capture;
 pub mod clock;
 pub mod config;
+pub mod cuts;
 pub mod daemon;
+pub mod delays;
 pub mod demo;
+pub mod figures;
 pub mod inject;
 pub mod isolate;
 pub mod lab;
+pub mod link_watch;
+pub mod load;
 pub mod netns;
 pub mod object;
 pub mod observe;
 pub mod owner;
 pub mod ping;
+pub mod presence;
 mod reply_socket;
+pub mod rtnl;
 pub mod told;
 pub mod traffic;
 pub mod valve;

@@ -144,6 +144,20 @@ pub struct Link {
     pub flags: Vec<String>,
     pub operstate: String,
     pub address: Option<String>,
+    pub xdp: Option<Xdp>,
+}
+
+/// The XDP program of a device.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Xdp {
+    /// 1 native, 2 generic.
+    pub mode: u8,
+    pub prog: XdpProgram,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct XdpProgram {
+    pub id: u32,
 }
 
 impl Link {

@@ -20,6 +20,7 @@ const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
+const BPF_PROG_TYPE_XDP: u32 = 6;
 
 /// Which frames a closed valve drops, as seen from the device at the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,8 @@ impl Valves {
         let map = create_map()?;
         std::fs::create_dir_all(PINS)?;
         for (name, bit) in [("ingress", FROM_DEVICE), ("egress", TO_DEVICE)] {
-            pin(&load(&classifier(map.as_raw_fd(), bit))?, &format!("{PINS}/{name}\0"))?;
+            let program = classifier(map.as_raw_fd(), bit);
+            pin(&load(BPF_PROG_TYPE_SCHED_CLS, &program)?, &format!("{PINS}/{name}\0"))?;
         }
         let mut lines = String::new();
         for port in ports {
@@ -121,7 +123,19 @@ fn create_map() -> Result<OwnedFd> {
     )?)
 }
 
-fn load(program: &[u64]) -> Result<OwnedFd> {
+/// Somebody else's XDP program, which lets every frame go on; pinned, for `ip link set dev IF xdp pinned PATH`.
+///
+/// # Errors
+/// Without CAP_BPF and CAP_NET_ADMIN.
+pub fn foreign_xdp() -> Result<&'static str> {
+    const PATH: &str = "/sys/fs/bpf/lab/pass";
+    const XDP_PASS: u32 = 2;
+    let program = [instruction(0xb7, 0, 0, 0, XDP_PASS), instruction(0x95, 0, 0, 0, 0)];
+    pin(&load(BPF_PROG_TYPE_XDP, &program)?, &format!("{PATH}\0"))?;
+    Ok(PATH)
+}
+
+fn load(kind: u32, program: &[u64]) -> Result<OwnedFd> {
     #[repr(C)]
     struct Attributes {
         kind: u32,
@@ -135,7 +149,7 @@ fn load(program: &[u64]) -> Result<OwnedFd> {
     descriptor(bpf(
         BPF_PROG_LOAD,
         &Attributes {
-            kind: BPF_PROG_TYPE_SCHED_CLS,
+            kind,
             instructions: u32::try_from(program.len()).expect("a few instructions"),
             code: program.as_ptr().addr() as u64,
             license: c"GPL".as_ptr().addr() as u64,

@@ -3,10 +3,11 @@
 use anyhow::Result;
 
 use crate::process::need_root;
-use crate::{build, demo, process};
+use crate::{build, demo, process, toolchain};
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     need_root("bench")?;
+    toolchain::ensure_peers()?;
     let binaries = build::binaries()?;
     process::run(&mut demo::lab_program("bench", &binaries, arguments))
 }

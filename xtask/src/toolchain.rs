@@ -37,6 +37,10 @@ const BASE: &[Package] = &[
     },
 ];
 
+/// What the benchmark compares with.
+const PEERS: &[Package] =
+    &[Package { name: "fping", proof: "/usr/bin/fping", why: "the peer of the benchmark" }];
+
 /// To build bpf-linker.
 const LINKER: &[Package] = &[
     Package { name: "llvm-22-dev", proof: "/usr/lib/llvm-22/bin/llvm-config", why: "bpf-linker" },
@@ -71,6 +75,11 @@ pub(crate) fn ensure() -> Result<Toolchain> {
     install(BASE)?;
     let (cargo, rustc) = compiler()?;
     Ok(Toolchain { cargo, rustc, linker: linker()? })
+}
+
+/// Sets up what only the benchmark needs.
+pub(crate) fn ensure_peers() -> Result<()> {
+    install(PEERS)
 }
 
 /// Cargo and rustc that can build `core`: the ones in use, then Debian's, then the ones in use after rustup

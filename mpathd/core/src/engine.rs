@@ -169,7 +169,7 @@ impl Engine {
                     }
                 });
             }
-            Event::Transmits { ifindex, frames } => self.transmits(ifindex, frames),
+            Event::Transmits { ifindex, frames } => self.transmits(now, ifindex, frames),
             Event::Done(done) => self.done(now, done),
             Event::Command(command) => self.command(now, command),
         }
@@ -308,7 +308,8 @@ impl Engine {
             if address.holder.is_some() {
                 address.moves.moved(now);
             }
-            let from = (0..n).find(|i| address.on.contains(*i)).map(|i| members[i].name());
+            let seen = (0..n).find(|i| address.on.contains(*i));
+            let from = seen.or(address.holder).map(|i| members[i].name());
             address.moving = Some((now, from));
             address.holder = item.holder;
             group.announce = true;

@@ -1,18 +1,16 @@
-//! What the engine makes of facts: links, addresses, routes, replies. No decision is drawn here.
+//! What the engine makes of facts: links, addresses, routes. No decision is drawn here.
 
 use core::net::IpAddr;
 
 use crate::config::TestAddress;
 use crate::engine::Engine;
-use crate::event::{Address, Command, Done, Gateways, Link, ObservedRoute, ReceiveMode, RouteKey};
-use crate::ids::{Family, Ifindex, PathId, Seq};
+use crate::event::{Address, Gateways, Link, ObservedRoute, ReceiveMode, RouteKey};
+use crate::ids::{Family, Ifindex};
 use crate::instance::{Failure, Instance};
-use crate::member::Member;
 use crate::message::{Evidence, Message, Reason};
-use crate::path::Outcome;
-use crate::request::{Action, CommandError, Notice, PathKey, ProbeOutcome, Request};
+use crate::request::Request;
 use crate::resource::Resource;
-use crate::targets::{self, is_link_local};
+use crate::targets::is_link_local;
 use crate::time::Instant;
 
 impl Engine {
@@ -171,7 +169,7 @@ impl Engine {
             self.members[m].instances[family as usize].test = None;
             self.members[m].instances[family as usize].stop();
             let wanted = !self.members[m].offline && self.static_test(m, family).is_some();
-            self.address_lost(now, m, Resource::Test(m, family), address, wanted);
+            self.address_lost(now, Resource::Test(m, family), wanted);
             self.retarget(m, family);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
@@ -179,7 +177,7 @@ impl Engine {
         if self.group_of_address(k) == self.group_of(m) && self.addresses[k].on.contains(position) {
             self.addresses[k].on.remove(position);
             let wanted = self.addresses[k].holder == Some(position);
-            self.address_lost(now, m, Resource::Data(k, position), address, wanted);
+            self.address_lost(now, Resource::Data(k, position), wanted);
             if !wanted {
                 self.announce(now, k);
             }
@@ -189,20 +187,11 @@ impl Engine {
     }
 
     /// Gone: by us, or by somebody else.
-    fn address_lost(
-        &mut self,
-        now: Instant,
-        m: usize,
-        what: Resource,
-        address: IpAddr,
-        wanted: bool,
-    ) {
+    fn address_lost(&mut self, now: Instant, what: Resource, wanted: bool) {
         let slot = self.slot_of(what);
         self.slots[slot].noticed();
         if wanted && !self.slots[slot].in_flight() {
             self.slots[slot].drifted(now);
-            let interface = Some(self.members[m].name());
-            self.out.message(Message::Drift { interface, address });
         }
     }
 
@@ -214,7 +203,6 @@ impl Engine {
         self.routes[r].observed = observed;
         if settled && !self.slots[slot].in_flight() && !self.route_is_settled(r, now) {
             self.slots[slot].drifted(now);
-            self.out.message(Message::Drift { interface: None, address: key.to.address });
         }
     }
 
@@ -256,218 +244,8 @@ impl Engine {
         self.out.message(Message::Receiving { interface, mode });
     }
 
-    pub(crate) fn with_path(&mut self, path: PathId, act: impl FnOnce(&mut Instance)) {
-        if let Some((m, i)) = self.instance_of(path) {
-            act(&mut self.members[m].instances[i]);
-        }
-    }
-
-    fn instance_of(&self, path: PathId) -> Option<(usize, usize)> {
-        let instance = usize::from(path.0) / crate::config::MAX_TARGETS;
-        let (m, i) = (instance / 2, instance % 2);
-        (m < self.members.len()).then_some((m, i))
-    }
-
-    pub(crate) fn reply(&mut self, now: Instant, path: PathId, seq: Seq, at: Instant) {
-        let Some((m, i)) = self.instance_of(path) else { return };
-        let interface = self.members[m].name();
-        let instance = &mut self.members[m].instances[i];
-        let first = !instance.replied;
-        let started = instance.started.unwrap_or(now);
-        let was_dead = instance.path_mut(path).is_some_and(|p| p.dead);
-        let Some(outcome) = instance.reply(path, seq, at) else { return };
-        let Some(path) = instance.path_mut(path) else { return };
-        let Some(target) = path.target() else { return };
-        let (revived, proven, told) = (was_dead && !path.dead, path.proven, *path);
-        if first {
-            self.out.message(Message::FirstReply { interface, target, after: now.since(started) });
-        }
-        if revived {
-            self.out.message(Message::TargetAlive { target, interface });
-        }
-        if !proven {
-            self.prove(target);
-        }
-        if self.out.streaming {
-            let streamed = probe_outcome(interface, target, &told, outcome, now);
-            self.out.push(Action::Notice(Notice::Probe(streamed)));
-        }
-    }
-
-    /// The target has answered this host: from now on its silence counts, on every member.
-    fn prove(&mut self, target: IpAddr) {
-        if !self.proven.contains(&target) && self.proven.len() < self.proven.capacity() {
-            self.proven.push(target);
-            self.out.persist();
-        }
-        let paths =
-            self.members.iter_mut().flat_map(|m| &mut m.instances).flat_map(|i| &mut i.paths);
-        for path in paths.filter(|p| p.target() == Some(target)) {
-            path.proven = true;
-        }
-    }
-
-    /// Gives up what has waited long enough.
-    pub(crate) fn expire(&mut self, now: Instant) {
-        let Self { members, out, .. } = self;
-        for member in members {
-            let interface = member.name();
-            for instance in member.instances.iter_mut().filter(|i| i.running()) {
-                instance.expire(now, |target, path, outcome| {
-                    if out.streaming {
-                        let streamed = probe_outcome(interface, target, path, outcome, now);
-                        out.push(Action::Notice(Notice::Probe(streamed)));
-                    }
-                });
-            }
-        }
-    }
-
-    pub(crate) fn transmits(&mut self, ifindex: Ifindex, frames: u64) {
-        let Some(m) = self.member_at(ifindex) else { return };
-        let before = self.members[m].transmits.replace(frames);
-        if before.is_some_and(|before| frames > before) {
-            self.members[m].instances.iter_mut().for_each(Instance::transmits);
-        }
-    }
-
-    pub(crate) fn done(&mut self, now: Instant, done: Done) {
-        self.slowest_request = self.slowest_request.max(done.waited + done.ran);
-        let index = done.op.0 as usize & 0xffff;
-        let Some(slot) = self.slots.get_mut(index) else { return };
-        if !slot.end(done.op, done.result.is_ok(), now) {
-            return;
-        }
-        match slot.what {
-            // A host that refuses a sysctl still gets its addresses: that lowers the mode (N13).
-            Resource::Prepare(m) => {
-                slot.noticed();
-                self.members[m].prepared = Some(now);
-                self.members[m].met = true;
-            }
-            Resource::Attach(_) => slot.noticed(),
-            Resource::Unconfigured => {
-                slot.noticed();
-                self.tidied |= done.result.is_ok();
-            }
-            Resource::Transmits(m) => {
-                slot.noticed();
-                slot.not_before = now + self.groups[usize::from(self.members[m].group.0)].fdt / 6;
-            }
-            Resource::Test(..) | Resource::Data(..) | Resource::Route(_) => {}
-        }
-        if let Err(errno) = done.result
-            && self.slots[index].failed_once()
-            && let Some(request) = self.wish(index, now)
-        {
-            self.out.message(Message::RequestFailed { request, errno });
-        }
-    }
-
-    pub(crate) fn command(&mut self, now: Instant, command: Command) {
-        let result = match command {
-            Command::Offline { interface } => self
-                .member_named(interface)
-                .ok_or(CommandError::UnknownInterface)
-                .and_then(|m| self.take_offline(now, m)),
-            Command::Online { interface } => self
-                .member_named(interface)
-                .ok_or(CommandError::UnknownInterface)
-                .and_then(|m| self.bring_online(now, m)),
-        };
-        self.out.push(Action::Notice(Notice::Reply(result)));
-    }
-
-    /// Behaviour file 6.1: another member must be usable, or the group has failed anyway.
-    fn take_offline(&mut self, now: Instant, m: usize) -> Result<(), CommandError> {
-        if self.members[m].offline {
-            return Err(CommandError::AlreadyOffline);
-        }
-        let members = self.groups[self.group_of(m)].members.clone();
-        let group_works = self.members[members.clone()].iter().any(Member::usable);
-        let others = members.filter(|o| *o != m).filter(|o| {
-            let other = &self.members[*o];
-            if group_works { other.usable() } else { !other.offline }
-        });
-        if others.count() == 0 {
-            return Err(CommandError::NoRedundancy);
-        }
-        let member = &mut self.members[m];
-        member.offline = true;
-        member.since = now;
-        member.instances.iter_mut().for_each(Instance::stop);
-        let interface = member.name();
-        self.out.message(Message::Offline { interface, offline: true });
-        self.out.persist();
-        Ok(())
-    }
-
-    /// FAILBACK=no is ignored here (behaviour 97).
-    fn bring_online(&mut self, now: Instant, m: usize) -> Result<(), CommandError> {
-        let member = &mut self.members[m];
-        if !member.offline {
-            return Err(CommandError::NotOffline);
-        }
-        member.offline = false;
-        member.set_aside = false;
-        member.since = now;
-        let interface = member.name();
-        self.out.message(Message::Offline { interface, offline: false });
-        self.out.persist();
-        Ok(())
-    }
-
     pub(crate) fn group_of_address(&self, k: usize) -> usize {
         self.groups.iter().position(|g| g.addresses.contains(&k)).unwrap_or(usize::MAX)
-    }
-
-    /// Brings the paths of an instance in line with its targets; paths that stay keep their history.
-    pub(crate) fn retarget(&mut self, m: usize, family: Family) {
-        let i = family as usize;
-        let (g, member) = (self.group_of(m), &self.members[m]);
-        let group = &self.config.groups[g];
-        let key = member.test_config(family).zip(member.instances[i].test).zip(member.ifindex());
-        let Some(((config, test), ifindex)) = key else {
-            self.members[m].instances[i].mode = crate::view::TargetMode::Disabled;
-            (0..self.members[m].instances[i].paths.len()).for_each(|n| self.close_path(m, i, n));
-            return;
-        };
-        let links = &self.members[self.groups[g].members.clone()];
-        let chosen = targets::choose(group, config, family, &self.gateways, |at| {
-            links.iter().any(|l| l.ifindex() == Some(at))
-        });
-        // Routing software withdraws routes when the network is down: routers stay meanwhile.
-        let keep_all = self.groups[g].failure_told;
-        self.members[m].instances[i].mode = chosen.mode;
-        for n in 0..self.members[m].instances[i].paths.len() {
-            let Some(key) = self.members[m].instances[i].paths[n].key else { continue };
-            let stays = chosen.all.contains(&Some(key.target)) || keep_all;
-            if !stays || key.test != test || key.ifindex != ifindex {
-                self.close_path(m, i, n);
-            }
-        }
-        for target in chosen.all.into_iter().flatten() {
-            let instance = &self.members[m].instances[i];
-            let known = instance.paths.iter().any(|p| p.target() == Some(target));
-            let free = instance.paths.iter().position(|p| p.key.is_none());
-            let (false, Some(n)) = (known, free) else { continue };
-            let name = self.members[m].name();
-            let id = self.members[m].id;
-            let key = PathKey { member: id, name, ifindex, test, target };
-            let proven = self.proven.contains(&target);
-            let path = self.members[m].instances[i].path_id(n);
-            self.members[m].instances[i].paths[n].open(Some(key), proven);
-            self.out.push(Action::Path { path, key: Some(key) });
-        }
-    }
-
-    fn close_path(&mut self, m: usize, i: usize, n: usize) {
-        let instance = &mut self.members[m].instances[i];
-        if instance.paths[n].key.is_some() {
-            instance.paths[n].open(None, false);
-            let path = instance.path_id(n);
-            self.out.push(Action::Path { path, key: None });
-        }
     }
 
     /// Tells the neighbours where an address is, if it is where it is to be.
@@ -486,7 +264,8 @@ impl Engine {
 
 /// What was answered before a link loss must not count for repair: the instance has to earn it.
 fn fail_with_link(instance: &mut Instance, now: Instant) {
-    if instance.probing() && instance.failure.is_none() {
+    // One that is offline has no targets now, but had answers before.
+    if (instance.probing() || instance.replied) && instance.failure.is_none() {
         let last = instance.paths.iter().filter_map(|p| p.last_reply).max();
         instance.fail(Failure {
             since: now,
@@ -500,24 +279,5 @@ fn fail_with_link(instance: &mut Instance, now: Instant) {
                 detected: core::time::Duration::ZERO,
             },
         });
-    }
-}
-
-fn probe_outcome(
-    interface: crate::ids::IfName,
-    target: IpAddr,
-    path: &crate::path::Path,
-    outcome: Outcome,
-    now: Instant,
-) -> ProbeOutcome {
-    ProbeOutcome {
-        interface,
-        target,
-        seq: outcome.seq,
-        sent: outcome.sent,
-        received: outcome.received,
-        processed: now,
-        srtt: path.rtt.srtt,
-        rttvar: path.rtt.rttvar,
     }
 }

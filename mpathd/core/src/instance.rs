@@ -34,6 +34,8 @@ pub struct Instance {
     next_round: Option<Instant>,
     /// Since when every round was refused or kept waiting.
     stuck_since: Option<Instant>,
+    /// Equal readings of the device's transmit counter since then: the first and the last.
+    still: Option<(Instant, Instant)>,
     /// Until then a verdict asks for one more round: our own thread was late (design 2.12).
     doubtful_until: Instant,
     /// When probing began; the quiet period counts from here.
@@ -106,6 +108,7 @@ impl Instance {
             asked_since: None,
             next_round: None,
             stuck_since: None,
+            still: None,
             doubtful_until: Instant(0),
             started: None,
             replied: false,
@@ -148,7 +151,7 @@ impl Instance {
         if self.next_round.is_none() {
             self.next_round = Some(now + phase);
             self.started = self.started.or(Some(now));
-            self.stuck_since = None;
+            self.unstick();
         }
     }
 
@@ -156,7 +159,7 @@ impl Instance {
     pub fn stop(&mut self) {
         self.next_round = None;
         self.asked_since = None;
-        self.stuck_since = None;
+        self.unstick();
         self.rounds = [NO_ROUND; RING];
         self.paths.iter_mut().for_each(Path::clear_ring);
     }
@@ -228,13 +231,25 @@ impl Instance {
         }
     }
 
-    /// The device transmits something: what waits is late, not stuck (N1).
-    pub fn transmits(&mut self) {
+    /// A reading of the device's transmit counter. If it transmits something, what waits is late, not
+    /// stuck (N1).
+    pub fn counted_transmits(&mut self, now: Instant, moved: bool) {
+        let Some(since) = self.stuck_since else { return };
+        if moved {
+            self.unstick();
+        } else {
+            let first = self.still.map(|(first, _)| first).filter(|first| *first >= since);
+            self.still = Some((first.unwrap_or(now), now));
+        }
+    }
+
+    fn unstick(&mut self) {
         self.stuck_since = None;
+        self.still = None;
     }
 
     fn progress(&mut self, round: u32) {
-        self.stuck_since = None;
+        self.unstick();
         if let Some(record) = self.record(round) {
             record.left = true;
         }
@@ -249,7 +264,7 @@ impl Instance {
     pub fn reply(&mut self, path: PathId, seq: Seq, at: Instant) -> Option<Outcome> {
         let (round, outcome) = self.path_mut(path)?.reply(seq, at)?;
         self.replied = true;
-        self.stuck_since = None;
+        self.unstick();
         if let Some(record) = self.record(round) {
             record.left = true;
             record.answered = true;
@@ -280,17 +295,16 @@ impl Instance {
     }
 
     /// A target that is silent while another one of this instance answers has died by itself, or is
-    /// policed: it stops counting here (design 2.6). Returns one of them at a time.
+    /// policed: it stops counting here (design 2.6). Its five losses must all fall into the time in
+    /// which the other one answered: after a common silence the slower of two is not dead. Returns
+    /// one of them at a time.
     pub fn find_dead_target(&mut self) -> Option<IpAddr> {
         let interval = self.interval();
         let dead = (0..MAX_TARGETS).find(|i| {
             let run = self.paths[*i].run(interval);
             self.paths[*i].counts()
                 && run.losses >= LOSSES_TO_FAIL
-                && self.counted().any(|other| {
-                    other.run(interval).losses < LOSSES_TO_REFRESH
-                        && other.last_acked > Some(run.first)
-                })
+                && self.counted().any(|other| other.answers_since(run.last_five))
         })?;
         self.paths[dead].dead = true;
         self.paths[dead].target()
@@ -316,6 +330,7 @@ impl Instance {
                 first: w.first.min(run.first),
                 fourth: w.fourth.max(run.fourth),
                 fifth_due: w.fifth_due.max(run.fifth_due),
+                ..w
             }));
         }
         let run = worst?;
@@ -330,9 +345,12 @@ impl Instance {
     }
 
     /// No probe left for one FDT while the device transmitted nothing: that is evidence itself (N1).
+    /// Readings come late when the host thread waits for RTNL; without two of them nothing is known.
     fn stuck(&self, now: Instant) -> Option<Suspicion> {
         let since = self.stuck_since?;
-        (self.probing() && now.since(since) >= self.fdt).then(|| Suspicion {
+        let (first, last) = self.still?;
+        let known = last.since(first) >= self.fdt - self.interval() * 2;
+        (self.probing() && known && now.since(since) >= self.fdt).then(|| Suspicion {
             fourth: since + self.interval() * 3,
             ready: since + self.fdt,
             evidence: self.evidence(Reason::TransmitStuck, 0, since, now),

@@ -16,6 +16,7 @@ pub mod state;
 pub mod time;
 pub mod view;
 
+mod answers;
 mod capacity;
 mod damping;
 mod facts;
@@ -25,6 +26,7 @@ mod member;
 mod outbox;
 mod path;
 mod placement;
+mod probing;
 mod reconcile;
 mod resource;
 mod rtt;

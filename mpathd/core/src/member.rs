@@ -107,6 +107,7 @@ impl Member {
         self.failed = None;
         self.offline = false;
         self.active = false;
+        self.met = false;
         self.since = now;
         self.up_since = None;
         self.link_ups = [None; 3];

@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::event::{Errno, ReceiveMode, Unfit};
-use crate::ids::{Family, GroupName, IfName};
+use crate::ids::{Family, GroupName, IfName, IpNet};
 use crate::request::Request;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,10 +119,13 @@ pub enum Message {
         request: Request,
         errno: Errno,
     },
-    /// An address or route of ours was gone or changed, and is put back.
+    /// An address of ours was gone or changed, and has been put back; a route likewise.
     Drift {
-        interface: Option<IfName>,
+        interface: IfName,
         address: IpAddr,
+    },
+    RouteDrift {
+        to: IpNet,
     },
     /// Our own thread was late by this much: verdicts are late, not false.
     Late {
@@ -196,6 +199,7 @@ impl Message {
             | Message::LinkFlapping { .. }
             | Message::TargetDead { .. }
             | Message::Drift { .. }
+            | Message::RouteDrift { .. }
             | Message::Late { .. } => Severity::Warning,
             Message::InterfaceRepaired { .. }
             | Message::FamilyRepaired { .. }
@@ -242,7 +246,7 @@ impl Message {
             Message::Unfit { .. } => "unfit",
             Message::Receiving { .. } => "receiving",
             Message::RequestFailed { .. } => "request-failed",
-            Message::Drift { .. } => "drift",
+            Message::Drift { .. } | Message::RouteDrift { .. } => "drift",
             Message::Late { .. } => "late",
         }
     }
@@ -356,11 +360,11 @@ impl fmt::Display for Message {
             Message::RequestFailed { request, errno } => {
                 write!(f, "{} failed: errno {}", Wish(request), errno.0)
             }
-            Message::Drift { interface: Some(interface), address } => {
-                write!(f, "{address} on {interface} was changed by somebody else; it is put back")
+            Message::Drift { interface, address } => {
+                write!(f, "{address} on {interface} was changed by somebody else; it was put back")
             }
-            Message::Drift { interface: None, address } => {
-                write!(f, "the route to {address} was changed by somebody else; it is put back")
+            Message::RouteDrift { to } => {
+                write!(f, "the route to {to} was changed by somebody else; it was put back")
             }
             Message::Late { by, missed } => write!(
                 f,

@@ -51,6 +51,8 @@ pub struct Run {
     pub first: Instant,
     /// Stamp of the fourth; a witness must have been asked later (N11).
     pub fourth: Instant,
+    /// Stamp of the oldest of the five newest.
+    pub last_five: Instant,
     /// When the reply to the fifth was due: from then on there is a case.
     pub fifth_due: Instant,
 }
@@ -77,6 +79,8 @@ pub struct Path {
     /// When the newest answered probe had left.
     pub last_acked: Option<Instant>,
     pub last_reply: Option<Instant>,
+    /// Stamp of the first probe of the present run of answers.
+    answering_since: Option<Instant>,
     answers_in_a_row: u8,
     next: Seq,
     ring: [Entry; RING],
@@ -94,6 +98,7 @@ impl Path {
             lost: 0,
             last_acked: None,
             last_reply: None,
+            answering_since: None,
             answers_in_a_row: 0,
             next: Seq(1),
             ring: [UNUSED; RING],
@@ -104,6 +109,11 @@ impl Path {
     /// the former one can't be taken for ours.
     pub fn open(&mut self, key: Option<PathKey>, proven: bool) {
         *self = Self { key, proven, next: self.next, ..Self::new() };
+    }
+
+    /// It has answered everything since a probe that left no later than `moment`.
+    pub fn answers_since(&self, moment: Instant) -> bool {
+        self.answering_since.is_some_and(|since| since <= moment)
     }
 
     pub fn target(&self) -> Option<IpAddr> {
@@ -118,6 +128,7 @@ impl Path {
     /// Forgets the probes, not the path: what was answered before a link loss proves nothing now.
     pub fn clear_ring(&mut self) {
         self.ring = [UNUSED; RING];
+        self.answering_since = None;
         self.answers_in_a_row = 0;
     }
 
@@ -167,6 +178,7 @@ impl Path {
         self.rtt.sample(at.since(sent));
         self.last_acked = self.last_acked.max(Some(sent));
         self.last_reply = self.last_reply.max(Some(at));
+        self.answering_since = self.answering_since.or(Some(sent));
         self.answers_in_a_row = self.answers_in_a_row.saturating_add(1);
         if self.answers_in_a_row >= LOSSES_TO_FAIL {
             self.dead = false;
@@ -201,6 +213,7 @@ impl Path {
             if entry.mark == Mark::Pending && self.due(&entry, interval) <= now {
                 self.ring[i].mark = Mark::Lost;
                 self.lost += 1;
+                self.answering_since = None;
                 self.answers_in_a_row = 0;
                 told(Outcome { seq: entry.seq, sent: entry.at, received: None });
             }
@@ -226,6 +239,7 @@ impl Path {
         if losses > 0 {
             run.first = lost[losses - 1].at;
             run.fourth = lost[losses.saturating_sub(4)].at;
+            run.last_five = lost[losses.min(5) - 1].at;
             run.fifth_due = self.due(&lost[losses.saturating_sub(5)], interval);
         }
         run

@@ -18,7 +18,8 @@ use crate::time::Instant;
 const CHECK_SYSCTLS: Duration = Duration::from_secs(20);
 /// The first round follows the start of probing within this time, or T if that is shorter.
 const FIRST_PHASE: Duration = Duration::from_millis(200);
-/// The next NIC of a group is attached when the last one's probes are answered, or after this time.
+/// The next NIC of a group is attached when the last one's probes are answered, or after one FDT, but
+/// this at most.
 const ATTACH_NEXT: Duration = Duration::from_secs(1);
 /// Hooks are attached when the addresses stand; later than this they are attached anyway.
 const ATTACH_LATEST: Duration = Duration::from_secs(5);
@@ -248,9 +249,8 @@ impl Engine {
         }
         // The whole group has failed: nothing is moved by that, unless some member answers.
         if !self.members[group.members.clone()].iter().any(Member::usable) {
-            let answering = hops(&|m, _| rank(m) == Rank::Answering);
-            let kept =
-                hops(&|m, present| present && matches!(rank(m), Rank::Answering | Rank::Silent));
+            let answering = hops(&|m, present| present && rank(m) == Rank::Answering);
+            let kept = hops(&|m, present| present && rank(m) == Rank::Silent);
             if let Some(hops) = [answering, kept].into_iter().find(|h| !h.as_slice().is_empty()) {
                 return hops;
             }
@@ -283,7 +283,8 @@ impl Engine {
         let alone = group.members.clone().all(|o| {
             let other = &self.members[o];
             let attaching = self.slots[self.slot_of(Resource::Attach(o))].in_flight();
-            let proves_itself = other.attached_at.is_some_and(|at| now.since(at) < ATTACH_NEXT)
+            let pause = group.fdt.min(ATTACH_NEXT);
+            let proves_itself = other.attached_at.is_some_and(|at| now.since(at) < pause)
                 && other.instances.iter().any(|i| i.running() && !i.replied);
             o == m || !(attaching || proves_itself)
         });
@@ -342,7 +343,10 @@ impl Engine {
         let sysctls = self.members.iter().filter_map(|m| m.prepared).map(|at| at + CHECK_SYSCTLS);
         let waiting =
             self.members.iter().any(|m| m.fit() && m.receive.is_none() && m.is_to_be_probed());
-        let attach = self.members.iter().filter_map(|m| m.attached_at).map(|at| at + ATTACH_NEXT);
+        let attach = self.members.iter().filter_map(|m| {
+            let pause = self.groups[usize::from(m.group.0)].fdt.min(ATTACH_NEXT);
+            m.attached_at.map(|at| at + pause)
+        });
         let latest = self.started.map(|at| at + ATTACH_LATEST);
         let attach = attach.chain(latest).filter(|at| waiting && *at > now);
         sysctls.filter(|at| *at > now).chain(attach).min()

@@ -92,6 +92,8 @@ pub struct Slot {
     pub not_before: Instant,
     /// Repairs of somebody else's changes, the last three (O17).
     drifts: [Option<Instant>; 3],
+    /// A repair that has not been told yet: told when it has succeeded.
+    drift_untold: bool,
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -112,6 +114,7 @@ impl Slot {
             failures: 0,
             not_before: Instant(0),
             drifts: [None; 3],
+            drift_untold: false,
         }
     }
 
@@ -167,6 +170,12 @@ impl Slot {
             self.not_before = now + DRIFT_PAUSE;
         }
         self.drifts = [Some(now), self.drifts[0], self.drifts[1]];
+        self.drift_untold = true;
+    }
+
+    /// Whether what was just done put right somebody else's change.
+    pub fn take_drift(&mut self) -> bool {
+        core::mem::take(&mut self.drift_untold)
     }
 
     /// When a pause ends.

@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use crate::engine::Engine;
 use crate::ids::Family;
 use crate::member::Member;
+use crate::message::Reason;
 use crate::state::{Saved, SavedBinding, SavedMember};
 use crate::time::Instant;
 use crate::view::{
@@ -74,7 +75,7 @@ impl Engine {
             probe: m.probe_state(),
             state: m.state(),
             degraded: Family::ALL.map(|f| m.failed.is_none() && m.instance(f).failure.is_some()),
-            reason: m.failed,
+            reason: m.failed.or(m.link.is_none().then_some(Reason::Removed)),
             since: m.since,
             receive: m.receive,
             damped: m.returns.held_until(now).map(|until| until.since(now)),
@@ -130,7 +131,7 @@ impl View {
     pub fn saved(&self) -> Saved {
         let members = self.interfaces.iter().map(|i| SavedMember {
             name: i.name,
-            failed: i.reason.is_some(),
+            failed: i.reason.is_some() && i.ifindex.is_some(),
             active: i.active,
             offline: i.offline,
             met: i.met,

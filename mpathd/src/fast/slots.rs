@@ -75,6 +75,18 @@ impl SlotMap {
 
     /// From now on replies to `key` are matched. Before the first probe of that key.
     pub fn set(&self, path: PathId, key: &SlotKey) {
+        // In pinned maps an earlier daemon has left words with sequence numbers that come back.
+        for seq in 0..RING as u16 {
+            let key = ring_key(path.0.into(), seq);
+            for word in [self.tx(key), self.rx(key)].into_iter().flatten() {
+                word.set(0);
+            }
+        }
+        self.update(path, key);
+    }
+
+    /// The key has changed in a flag only; probes under way stay valid.
+    pub fn update(&self, path: PathId, key: &SlotKey) {
         if let Some(slot) = self.slot(path.0.into()) {
             slot.publish(key);
         }
@@ -258,6 +270,16 @@ mod tests {
         assert_eq!(map.read_rx(PATH, Seq(5), Instant(9000)), None);
         map.stamp_tx(PATH, Seq(37), Instant(9500));
         assert_eq!(outcome(&map, 4, || 9600), Outcome::Late);
+    }
+
+    #[test]
+    fn what_an_earlier_daemon_heard_is_no_reply_to_us() {
+        let map = SlotMap::plain().unwrap();
+        map.set(PATH, &key());
+        map.stamp_tx(PATH, Seq(5), Instant(1000));
+        assert_eq!(outcome(&map, 4, || 2000), Outcome::Reply);
+        map.set(PATH, &key());
+        assert_eq!(map.read_rx(PATH, Seq(5), Instant(9000)), None);
     }
 
     #[test]

@@ -227,7 +227,7 @@ impl<B: Brain> Fast<B> {
         for (path, open) in self.probing.paths.of_nic(channel.ifindex) {
             if open.slot.consume != channel.consume {
                 open.slot.consume = channel.consume;
-                self.probing.slots.set(path, &open.slot);
+                self.probing.slots.update(path, &open.slot);
             }
         }
         self.retired.extend(self.channels.open(channel));

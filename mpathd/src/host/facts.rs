@@ -78,6 +78,8 @@ pub(super) struct LinkFact {
     pub(super) flags: u32,
     /// Frames pass through another device's queue: VLAN, macvlan, bond ... (N1).
     pub(super) lower: bool,
+    /// The one device below, where there is one.
+    pub(super) below: Option<Ifindex>,
     /// Programs in the XDP slot.
     pub(super) xdp: XdpSlot,
     /// Frames transmitted; 0 in notices of kernels that leave the statistics out.
@@ -171,6 +173,7 @@ fn link(message: &Message) -> Result<Option<LinkFact>, Undecoded> {
         link,
         flags: message.body.get(8..).and_then(u32_of).unwrap_or(0),
         lower: parts.lower(link.ifindex),
+        below: parts.link.filter(|_| parts.lower(link.ifindex)),
         xdp: parts.xdp,
         transmitted: parts.transmitted,
     }))

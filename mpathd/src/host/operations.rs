@@ -81,7 +81,12 @@ impl Host {
                 unconfigured::remove(requests, mirror, &self.settings, &mut self.slow)
             }
             Request::CountTransmits { ifindex, .. } => {
-                let frames = monitor::link(requests, ifindex)?.transmitted;
+                // What waits, waits in the queue of the device below.
+                let link = monitor::link(requests, ifindex)?;
+                let frames = match link.below {
+                    Some(below) => monitor::link(requests, below)?.transmitted,
+                    None => link.transmitted,
+                };
                 self.monitor.mirror.tell(Event::Transmits { ifindex, frames });
                 Ok(())
             }

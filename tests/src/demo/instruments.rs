@@ -41,7 +41,8 @@ pub struct Moved {
     pub address: &'static str,
     pub probes: Vec<Probe>,
     pub last_reply: Option<Nanos>,
-    /// In whole ms, rounded down: the stamp of the log line.
+    /// When the daemon decided, by its log: the stamp of the line that tells of the move, in whole ms, rounded
+    /// down, less what the move took. The line on the interface tells when its last family failed.
     pub verdict: Nanos,
     pub added: Nanos,
     pub deleted: Nanos,
@@ -138,12 +139,11 @@ impl Instruments {
             let test = ip(TEST[self.nic][family]);
             let address = DATA[family];
             let replies = port.iter().filter(|frame| is_reply_to(frame, test));
-            let of_family = format!("{} failure detected on {from} ", LOGGED[family]);
             Moved {
                 address,
                 probes: probes(&port, test),
                 last_reply: replies.map(|frame| frame.at).max(),
-                verdict: judged(&scene.daemon, &of_family, &interface, cut),
+                verdict: decided(&scene.daemon, address, &from, &to, cut),
                 added: self.addresses.wait_added(address, &to, cut, LIMIT),
                 deleted: self.addresses.wait_deleted(address, &from, cut, LIMIT),
                 announced: self.announced(address, cut),
@@ -229,8 +229,19 @@ fn probes(frames: &[Frame], test: IpAddr) -> Vec<Probe> {
     frames.iter().filter(|frame| frame.from_device).filter_map(probe).collect()
 }
 
-/// The stamp of the family's line or, where it has none, of the interface's: the log names the interface when
-/// its last family fails, and when its first one is repaired.
+/// By `moved ADDRESS from IF to IF in N ms`.
+fn decided(daemon: &Daemon, address: &str, from: &str, to: &str, since: Nanos) -> Nanos {
+    let text = format!("moved {address} from {from} to {to} in ");
+    let line = daemon.wait_log(&text, since, LIMIT);
+    let took = line.text.split_once(&text).and_then(|(_, rest)| rest.split_once(" ms"));
+    let took = took.and_then(|(ms, _)| ms.parse::<f64>().ok());
+    let (Some(stamp), Some(took)) = (stamp(&line), took) else {
+        panic!("a log line that cannot be read: {}", line.text)
+    };
+    stamp.saturating_sub((took * 1e6) as Nanos)
+}
+
+/// The stamp of the family's line or, where it has none, of the interface's.
 fn judged(daemon: &Daemon, family: &str, interface: &str, since: Nanos) -> Nanos {
     let log = daemon.log();
     let said = |text: &str| {

@@ -57,7 +57,7 @@ fn after(from: Nanos, to: Option<Nanos>) -> String {
 
 /// The log gives whole ms, rounded down.
 fn after_whole(from: Nanos, to: Nanos) -> String {
-    format!("{:+.0}  ", ms_between(from, to))
+    format!("{:+.0}  ", ms_between(from, to).floor())
 }
 
 fn head(paper: &Paper, what: &str, columns: [&str; 2]) {

@@ -9,7 +9,7 @@ use super::paper::{Ink, Paper};
 use super::picture;
 use super::scene::{CONFIG, DATA, FDT, LIMIT, Scene};
 use super::strip::Strip;
-use super::verdict::{Figures, Finding, FlowEnd, judge};
+use super::verdict::{Figures, Finding, FlowEnd, Move, judge};
 use crate::clock::{self, Nanos, nanos};
 use crate::daemon::bin_dir;
 use crate::isolate::outer_pid;
@@ -84,6 +84,8 @@ fn open(paper: &Paper) -> Scene {
     println!();
     picture::round_trips(paper, &scene);
     println!();
+    paper
+        .line(&paper.ink(Ink::Faint, "  Streams, each message answered by an echo, until the end"));
     for flow in &scene.flows {
         paper.line(&format!("  {:12}{}", flow.name, flow.path));
     }
@@ -208,12 +210,13 @@ fn close(
         let limit = if flow.is_tcp { LIMIT } else { LAST_DATAGRAM };
         FlowEnd::of(flow.name, flow.is_tcp, &flow.stream.finish(limit), mend)
     });
-    let took = |moved: &Moved| Duration::from_nanos(moved.added.saturating_sub(cut));
-    let findings = judge(&Figures {
-        fdt: FDT,
-        moves: moved.iter().map(|moved| (moved.address, took(moved))).collect(),
-        flows: flows.collect(),
+    let after = |at: Nanos| Duration::from_nanos(at.saturating_sub(cut));
+    let moves = moved.iter().map(|it| Move {
+        address: it.address,
+        decided: after(it.verdict),
+        stood: after(it.added),
     });
+    let findings = judge(&Figures { fdt: FDT, moves: moves.collect(), flows: flows.collect() });
     let good = findings.iter().all(|finding| finding.good);
     let mut lines = vec![if good {
         (

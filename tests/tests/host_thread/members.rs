@@ -125,7 +125,9 @@ fn links_and_transmissions_are_told_when_asked() {
             .iter()
             .filter_map(|e| if let Event::Link(l) = e { Some(l.name.to_string()) } else { None })
             .collect();
-        assert_eq!(links, ["eth0", "eth1"], "and not lo");
+        // At the start by itself, before any address; then because it was asked. And not lo.
+        assert_eq!(links, ["eth0", "eth1", "eth0", "eth1"]);
+        assert!(matches!(host.events[0], Event::Link(_)), "{:?}", host.events[0]);
         let (ifindex, name) = (host.ifindex("eth0"), IfName::new("eth0").expect("a name"));
         let count = |host: &mut Host| {
             host.must(Request::CountTransmits { ifindex, name });

@@ -101,9 +101,11 @@ impl Subject {
             | Message::Removed { interface, .. }
             | Message::Unfit { interface, .. }
             | Message::Receiving { interface, .. }
+            | Message::Drift { interface, .. }
             | Message::Moved { to: interface, .. } => (Some(interface), None),
-            Message::Drift { interface, .. } => (interface, None),
-            Message::RequestFailed { .. } | Message::Late { .. } => (None, None),
+            Message::RequestFailed { .. } | Message::RouteDrift { .. } | Message::Late { .. } => {
+                (None, None)
+            }
         };
         Self { interface, group }
     }
@@ -113,8 +115,11 @@ fn details(fields: &mut Fields, message: &Message) {
     match *message {
         Message::FamilyFailed { family, .. }
         | Message::FamilyRepaired { family, .. }
-        | Message::FamilySilent { family, .. }
-        | Message::Removed { family, .. } => put(fields, "MPATHD_FAMILY", Some(family)),
+        | Message::FamilySilent { family, .. } => put(fields, "MPATHD_FAMILY", Some(family)),
+        Message::Removed { family, .. } => {
+            put(fields, "MPATHD_FAMILY", Some(family));
+            put(fields, "MPATHD_REASON", Some(Reason::Removed));
+        }
         Message::Moved { address, from, to, took } => {
             put(fields, "MPATHD_ADDRESS", Some(address));
             put(fields, "MPATHD_FROM", from);
@@ -136,6 +141,7 @@ fn details(fields: &mut Fields, message: &Message) {
         }
         Message::RequestFailed { errno, .. } => fields.push(("MPATHD_ERRNO", errno.0.into())),
         Message::Drift { address, .. } => put(fields, "MPATHD_ADDRESS", Some(address)),
+        Message::RouteDrift { to } => put(fields, "MPATHD_ROUTE", Some(to)),
         Message::Late { by, missed } => {
             fields.push(("MPATHD_LATE_MS", ms(by).into()));
             fields.push(("MPATHD_ROUNDS_MISSED", missed.into()));

@@ -1,0 +1,135 @@
+//! Answers to requests, and what administrators ask for.
+
+use crate::engine::Engine;
+use crate::event::{Command, Done, Errno};
+use crate::instance::Instance;
+use crate::member::Member;
+use crate::message::Message;
+use crate::request::{Action, CommandError, Notice};
+use crate::resource::Resource;
+use crate::time::Instant;
+
+/// errno of a route over a device that has just lost its carrier.
+const ENETDOWN: i32 = 100;
+
+impl Engine {
+    pub(crate) fn done(&mut self, now: Instant, done: Done) {
+        self.slowest_request = self.slowest_request.max(done.waited + done.ran);
+        let index = done.op.0 as usize & 0xffff;
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        if !slot.end(done.op, done.result.is_ok(), now) {
+            return;
+        }
+        match slot.what {
+            // A host that refuses a sysctl still gets its addresses: that lowers the mode (N13).
+            Resource::Prepare(m) => {
+                slot.noticed();
+                self.members[m].prepared = Some(now);
+                self.members[m].met = true;
+            }
+            Resource::Attach(_) => slot.noticed(),
+            Resource::Unconfigured => {
+                slot.noticed();
+                self.tidied |= done.result.is_ok();
+            }
+            Resource::Transmits(m) => {
+                slot.noticed();
+                slot.not_before = now + self.groups[usize::from(self.members[m].group.0)].fdt / 6;
+            }
+            Resource::Test(..) | Resource::Data(..) | Resource::Route(_) => {}
+        }
+        match done.result {
+            Ok(()) if self.slots[index].take_drift() => self.tell_drift(index),
+            // The notice that the link is down follows.
+            Ok(()) | Err(Errno(ENETDOWN)) => {}
+            Err(errno) => {
+                let first = self.slots[index].failed_once();
+                if let Some(request) = self.wish(index, now).filter(|_| first) {
+                    self.out.message(Message::RequestFailed { request, errno });
+                }
+            }
+        }
+    }
+
+    /// Somebody else's change, now put right. What the kernel drops with a dead link is none.
+    fn tell_drift(&mut self, index: usize) {
+        let (g, message) = match self.slots[index].what {
+            Resource::Data(k, position) => {
+                let g = self.group_of_address(k);
+                let interface = self.members[self.groups[g].members.start + position].name();
+                (g, Message::Drift { interface, address: self.addresses[k].net.address })
+            }
+            Resource::Test(m, family) => {
+                let Some(net) = self.static_test(m, family) else { return };
+                let interface = self.members[m].name();
+                (self.group_of(m), Message::Drift { interface, address: net.address })
+            }
+            Resource::Route(r) => {
+                let Some(g) = self.groups.iter().position(|g| g.routes.contains(&r)) else {
+                    return;
+                };
+                (g, Message::RouteDrift { to: self.routes[r].key.to })
+            }
+            Resource::Prepare(_)
+            | Resource::Attach(_)
+            | Resource::Transmits(_)
+            | Resource::Unconfigured => return,
+        };
+        if self.members[self.groups[g].members.clone()].iter().all(Member::link_up) {
+            self.out.message(message);
+        }
+    }
+
+    pub(crate) fn command(&mut self, now: Instant, command: Command) {
+        let result = match command {
+            Command::Offline { interface } => self
+                .member_named(interface)
+                .ok_or(CommandError::UnknownInterface)
+                .and_then(|m| self.take_offline(now, m)),
+            Command::Online { interface } => self
+                .member_named(interface)
+                .ok_or(CommandError::UnknownInterface)
+                .and_then(|m| self.bring_online(now, m)),
+        };
+        self.out.push(Action::Notice(Notice::Reply(result)));
+    }
+
+    /// Behaviour file 6.1: another member must be usable, or the group has failed anyway.
+    fn take_offline(&mut self, now: Instant, m: usize) -> Result<(), CommandError> {
+        if self.members[m].offline {
+            return Err(CommandError::AlreadyOffline);
+        }
+        let members = self.groups[self.group_of(m)].members.clone();
+        let group_works = self.members[members.clone()].iter().any(Member::usable);
+        let others = members.filter(|o| *o != m).filter(|o| {
+            let other = &self.members[*o];
+            if group_works { other.usable() } else { !other.offline }
+        });
+        if others.count() == 0 {
+            return Err(CommandError::NoRedundancy);
+        }
+        let member = &mut self.members[m];
+        member.offline = true;
+        member.since = now;
+        member.instances.iter_mut().for_each(Instance::stop);
+        let interface = member.name();
+        self.out.message(Message::Offline { interface, offline: true });
+        self.out.persist();
+        Ok(())
+    }
+
+    /// FAILBACK=no is ignored here (behaviour 97).
+    fn bring_online(&mut self, now: Instant, m: usize) -> Result<(), CommandError> {
+        let member = &mut self.members[m];
+        if !member.offline {
+            return Err(CommandError::NotOffline);
+        }
+        member.offline = false;
+        member.set_aside = false;
+        member.since = now;
+        let interface = member.name();
+        self.out.message(Message::Offline { interface, offline: false });
+        self.out.persist();
+        Ok(())
+    }
+}
