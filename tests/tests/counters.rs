@@ -6,7 +6,7 @@ use std::time::Duration;
 use mpathd_tests::capture::{Capture, Content, Frame};
 use mpathd_tests::inject::{Injector, reply_to};
 use mpathd_tests::told::{interface, json, wait_ok};
-use mpathd_tests::{Config, Daemon, Lab, clock, isolated, wait_for};
+use mpathd_tests::{Config, Daemon, Lab, Nanos, clock, isolated, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -42,22 +42,24 @@ struct Stranger {
     ports: [Injector; 2],
     /// Frames of each kind.
     sent: u64,
+    /// When the last probe was sent that it has answered.
+    last: Nanos,
 }
 
 impl Stranger {
     fn start(lab: &Lab) -> Self {
         let ports = ["sw0", "sw1"].map(|port| Injector::open(lab.lan(), port));
-        Self { seen: Capture::start(lab.lan(), "sw0"), ports, sent: 0 }
+        Self { seen: Capture::start(lab.lan(), "sw0"), ports, sent: 0, last: 0 }
     }
 
-    /// To the last probe: a reply with a wrong cookie; the right one to the other NIC; the right one once more.
+    /// To the next probe: a reply with a wrong cookie; the right one to the other NIC; the right one once more.
     fn send(&mut self) {
-        let frames = self.seen.frames();
-        let probe = frames.iter().rev().find(|it| is_probe(it)).expect("eth0 probes");
+        let probe = self.seen.wait("probe of eth0", self.last + 1, LIMIT, is_probe);
+        self.last = probe.at;
         // The cookie ends the payload.
         let forge = |payload: &mut [u8]| *payload.last_mut().expect("it has one") ^= 1;
         let to = |nic, change: fn(&mut [u8])| {
-            reply_to(probe, [2, 0, 0, 0, 0, nic], change).expect("it is an echo request")
+            reply_to(&probe, [2, 0, 0, 0, 0, nic], change).expect("it is an echo request")
         };
         self.ports[0].send(&to(0, forge));
         self.ports[1].send(&to(1, |_| {}));
@@ -91,9 +93,9 @@ fn replies_are_counted(datapath: &str) {
         format!("forged replies to probes of {TARGET} on eth0 came in"),
         format!("replies from {TARGET} for eth0 came in on another interface"),
     ];
+    stranger.last = clock::now();
     wait_for("warnings of forged and stray replies", LOOKS, || {
         stranger.send();
-        std::thread::sleep(Duration::from_millis(50));
         let log = daemon.log_text();
         if warnings.iter().all(|text| log.contains(text)) { Ok(()) } else { Err(stranger.sent) }
     });
