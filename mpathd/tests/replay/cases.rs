@@ -55,7 +55,8 @@ cases! {
     behaviour_140_a_nic_is_missing_at_the_start
     behaviour_97_offline_ignores_no_failback
     behaviour_101_a_standby_before_one_set_aside
-    behaviour_46_a_slow_path_raises_the_fdt
+    behaviour_46_a_slow_path_fails_nothing
+    behaviour_81_a_slow_target_after_a_common_silence
     a_late_daemon_asks_for_one_round_more
     fdt_5ms_within_its_budget
     an_address_of_ours_is_taken_away
