@@ -200,7 +200,7 @@ impl Flood {
             while !stopped.load(Ordering::Relaxed) {
                 // Full: that is what it is for.
                 refused += u64::from(socket.send_to(&[0; 1400], to).is_err());
-                std::thread::sleep(Duration::from_micros(200));
+                clock::sleep_until(clock::now() + 200_000);
             }
             refused
         });
