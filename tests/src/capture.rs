@@ -231,8 +231,7 @@ fn receive(socket: &OwnedFd) -> Option<Frame> {
     let stamp = stamp.tv_sec().cast_unsigned() * 1_000_000_000 + stamp.tv_nsec().cast_unsigned();
     let from_device = message.address?.pkttype() != libc::PACKET_OUTGOING;
     let length = message.bytes;
-    let age = clock::wall().saturating_sub(stamp);
-    decode(&buffer[..length], clock::now() - age, from_device)
+    decode(&buffer[..length], clock::monotonic(stamp), from_device)
 }
 
 fn decode(bytes: &[u8], at: Nanos, from_device: bool) -> Option<Frame> {

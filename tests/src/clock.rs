@@ -11,9 +11,28 @@ pub fn now() -> Nanos {
     read(ClockId::CLOCK_MONOTONIC)
 }
 
-/// Nanoseconds of CLOCK_REALTIME, which the kernel stamps captured frames with.
+/// Nanoseconds of CLOCK_REALTIME.
 pub(crate) fn wall() -> Nanos {
     read(ClockId::CLOCK_REALTIME)
+}
+
+/// A moment of CLOCK_REALTIME, which the kernel stamps captured frames with, on CLOCK_MONOTONIC.
+pub(crate) fn monotonic(stamp: Nanos) -> Nanos {
+    /// Reading both clocks takes less, unless the thread is held up in between.
+    const AT_ONCE: Nanos = 2_000;
+    let read_both = || (now(), wall(), now());
+    let mut best = read_both();
+    for _ in 0..10 {
+        if best.2 - best.0 < AT_ONCE {
+            break;
+        }
+        let again = read_both();
+        if again.2 - again.0 < best.2 - best.0 {
+            best = again;
+        }
+    }
+    let (before, real, after) = best;
+    before + (after - before) / 2 - real.saturating_sub(stamp)
 }
 
 fn read(clock: ClockId) -> Nanos {

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,10 +18,14 @@ pub(super) fn demand() {
 
 /// A running fping. Ends when dropped.
 #[derive(Debug)]
-pub(super) struct Fping(Child);
+pub(super) struct Fping {
+    child: Child,
+    /// Reads what it says: a full pipe would hold it up.
+    out: Option<JoinHandle<String>>,
+}
 
 impl Fping {
-    /// Probes `targets` through `nic`, each every `period_ms`, without end; more arguments as given.
+    /// Probes `targets` through `nic`, each every `period_ms`; how long, and what it tells, by more arguments.
     pub(super) fn start(
         host: &NetNs,
         nic: usize,
@@ -30,7 +35,7 @@ impl Fping {
     ) -> Self {
         let start = || {
             Command::new("fping")
-                .args(["-l", "-i", "1", "-p", &period_ms.to_string()])
+                .args(["-i", "1", "-p", &period_ms.to_string()])
                 .args(["-I", &format!("eth{nic}")])
                 .args(more)
                 .args(targets)
@@ -39,32 +44,38 @@ impl Fping {
                 .stderr(Stdio::piped())
                 .spawn()
         };
-        Self(host.run(start).expect("fping can be run"))
+        let mut child = host.run(start).expect("fping can be run");
+        let mut stdout = child.stdout.take().expect("it is piped");
+        let out = std::thread::spawn(move || {
+            let mut said = String::new();
+            stdout.read_to_string(&mut said).expect("it writes text");
+            said
+        });
+        Self { child, out: Some(out) }
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     /// Ends it; what it has said: standard output, standard error.
     pub(super) fn finish(mut self) -> (String, String) {
-        let pid = Pid::from_raw(self.0.id().cast_signed());
+        let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, Signal::SIGINT).expect("it is our child");
-        let (mut out, mut err) = (String::new(), String::new());
-        let mut stdout = self.0.stdout.take().expect("it is piped");
-        let mut stderr = self.0.stderr.take().expect("it is piped");
-        stdout.read_to_string(&mut out).expect("it writes text");
+        let mut err = String::new();
+        let mut stderr = self.child.stderr.take().expect("it is piped");
         stderr.read_to_string(&mut err).expect("it writes text");
-        self.0.wait().expect("it is our child");
+        let out = self.out.take().expect("it is finished once").join().expect("it does not panic");
+        self.child.wait().expect("it is our child");
         (out, err)
     }
 }
 
 impl Drop for Fping {
     fn drop(&mut self) {
-        if matches!(self.0.try_wait(), Ok(None)) {
-            self.0.kill().unwrap_or_default();
-            self.0.wait().ok();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.child.kill().unwrap_or_default();
+            self.child.wait().ok();
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::peer::Fping;
 use super::table::{Csv, head, line};
 use crate::capture::{Capture, Content, Frame};
-use crate::clock::{self, Nanos};
+use crate::clock::{self, Nanos, ms_between};
 use crate::cuts::Rig;
 use crate::daemon::bin_dir;
 use crate::load::Hogs;
@@ -78,7 +78,7 @@ fn both(rig: &Rig, seconds: u64) -> (Vec<Told>, Vec<Told>) {
     let lines = BufReader::new(probes.stdout.take().expect("it is piped"));
     let reader = std::thread::spawn(move || lines.lines().map_while(Result::ok).collect());
     let target = [TARGET.to_owned()];
-    let fping = Fping::start(rig.lab.host(), 0, period, &["-S", OWN], &target);
+    let fping = Fping::start(rig.lab.host(), 0, period, &["-l", "-S", OWN], &target);
     std::thread::sleep(Duration::from_secs(seconds));
     let (said, _) = fping.finish();
     probes.kill().expect("it is our child");
@@ -147,7 +147,7 @@ impl Wire {
             Some(stamp) => seen.find(|(_, (sent, _))| (stamp..stamp + NEAR).contains(sent))?,
             None => seen.find(|(id, _)| Some(*id) == self.peer)?,
         };
-        Some((answered - sent) as f64 / 1e3)
+        Some(ms_between(*sent, *answered) * 1e3)
     }
 }
 
