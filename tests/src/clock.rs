@@ -21,6 +21,11 @@ fn read(clock: ClockId) -> Nanos {
     time.tv_sec().cast_unsigned() * 1_000_000_000 + time.tv_nsec().cast_unsigned()
 }
 
+/// Lets time pass that is itself what is tested: a load that lasts, a daemon that stands still.
+pub fn pass(span: std::time::Duration) {
+    sleep_until(now() + nanos(span));
+}
+
 /// Sleeps until that moment; the pace of a stream, never a substitute for a condition.
 pub fn sleep_until(at: Nanos) {
     let (seconds, rest) = ((at / 1_000_000_000).cast_signed(), (at % 1_000_000_000).cast_signed());

@@ -61,6 +61,7 @@ pub struct Move {
 }
 
 impl Move {
+    /// Early by as much as the daemon heard the kernel's notice later than the lab did.
     pub fn verdict(&self) -> Nanos {
         self.added.saturating_sub(clock::nanos(self.took))
     }
@@ -141,8 +142,7 @@ impl Rig {
     ///
     /// # Panics
     /// If it has not.
-    pub fn wait_repaired(&mut self) {
-        self.hear();
+    pub fn wait_repaired(&self) {
         for nic in 0..self.lab.nics() {
             wait_for(&format!("repair of eth{nic}"), LIMIT + self.fdt * 3, || {
                 if self.repaired(nic) { Ok(()) } else { Err(self.daemon.log_text()) }
@@ -152,17 +152,11 @@ impl Rig {
         self.wait_at_rest();
     }
 
-    /// Reads what the daemon has told its service manager, as that one would: the socket holds a few messages.
-    pub fn hear(&mut self) {
-        self.daemon.notices();
-    }
-
     /// Waits until some NIC besides the busiest is sound, and addresses are at rest.
     ///
     /// # Panics
     /// If there is none.
-    pub fn wait_for_spare(&mut self) {
-        self.hear();
+    pub fn wait_for_spare(&self) {
         self.wait_at_rest();
         let (busiest, _) = self.busiest();
         let spare = wait_for("spare NIC", LIMIT + self.fdt * 3, || {
@@ -266,7 +260,8 @@ impl Rig {
         held.into_iter().enumerate().max_by_key(|(_, held)| held.len()).expect("there are NICs")
     }
 
-    /// Waits until each data address is on one NIC, and no notice has come for 30 ms from now on.
+    /// Waits until each data address is on one NIC, no notice has come for 30 ms from now on, and the daemon itself
+    /// wants no other place for one: what it has decided may wait for RTNL.
     ///
     /// # Panics
     /// If that does not come about.
@@ -276,7 +271,8 @@ impl Rig {
             let on = data_addresses().map(|address| self.holders(address));
             let last = self.addresses.events().last().map_or(0, |it| it.at);
             let quiet = clock::now() - last.max(begun) > AT_REST;
-            if quiet && on.iter().all(|nics| nics.len() == 1) {
+            let settled = || self.ipmpstat("-a")["settled"] == json!(true);
+            if quiet && on.iter().all(|nics| nics.len() == 1) && settled() {
                 Ok(())
             } else {
                 Err((on, self.daemon.log_text()))

@@ -8,6 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -48,6 +49,8 @@ pub struct Daemon {
     /// What it has told its service manager since it was started.
     notices: Arc<Mutex<Vec<String>>>,
     log: Arc<Mutex<Vec<LogLine>>>,
+    /// Ends when the daemon has, with its last line.
+    log_reader: Option<JoinHandle<()>>,
 }
 
 impl Daemon {
@@ -83,8 +86,16 @@ impl Daemon {
         let notices = listen_to_notices(&folder);
         let command: Vec<String> = command.iter().map(|&it| it.to_owned()).collect();
         let log = Arc::default();
-        let child = spawn(namespace, &folder, &command, &log);
-        Self { namespace: namespace.clone(), folder, command, child, notices, log }
+        let (child, log_reader) = spawn(namespace, &folder, &command, &log);
+        Self {
+            namespace: namespace.clone(),
+            folder,
+            command,
+            child,
+            notices,
+            log,
+            log_reader: Some(log_reader),
+        }
     }
 
     /// Starts it again with what the run folder holds now, after `stop` or `kill`; waits for READY=1.
@@ -95,7 +106,8 @@ impl Daemon {
         assert!(self.has_ended().is_some(), "mpathd still runs");
         // What the last one said is not this one's word.
         self.notices = listen_to_notices(&self.folder);
-        self.child = spawn(&self.namespace, &self.folder, &self.command, &self.log);
+        let (child, log_reader) = spawn(&self.namespace, &self.folder, &self.command, &self.log);
+        (self.child, self.log_reader) = (child, Some(log_reader));
         self.wait_ready(READY_LIMIT);
     }
 
@@ -165,10 +177,17 @@ impl Daemon {
         assert_eq!(status.signal(), Some(libc::SIGKILL), "it ended by itself\n{}", self.log_text());
     }
 
+    /// Its log is complete then.
+    ///
     /// # Panics
     /// If it has not ended within `limit`.
     pub fn wait_ended(&mut self, limit: Duration) -> ExitStatus {
-        wait_for("end of mpathd", limit, || self.has_ended().ok_or_else(|| self.log_text()))
+        let status =
+            wait_for("end of mpathd", limit, || self.has_ended().ok_or_else(|| self.log_text()));
+        if let Some(reader) = self.log_reader.take() {
+            reader.join().expect("the reader of the log does not panic");
+        }
+        status
     }
 
     /// Its exit status, if it has ended.
@@ -268,7 +287,7 @@ fn spawn(
     folder: &Path,
     command: &[String],
     log: &Arc<Mutex<Vec<LogLine>>>,
-) -> Child {
+) -> (Child, JoinHandle<()>) {
     let start = || {
         Command::new(&command[0])
             .args(&command[1..])
@@ -289,8 +308,7 @@ fn spawn(
         namespace.run(start).unwrap_or_else(|error| panic!("cannot run {}: {error}", command[0]));
     let stderr = child.stderr.take().expect("it is piped");
     let log = Arc::clone(log);
-    std::thread::spawn(move || collect(stderr, &log));
-    child
+    (child, std::thread::spawn(move || collect(stderr, &log)))
 }
 
 fn collect(stderr: ChildStderr, log: &Mutex<Vec<LogLine>>) {

@@ -47,7 +47,7 @@ impl Attacker {
                         ports[nic].send(&bytes);
                         sent.fetch_add(1, Ordering::Relaxed);
                     }
-                    std::thread::sleep(Duration::from_micros(500));
+                    clock::sleep_until(clock::now() + 500_000);
                 }
             })
         };

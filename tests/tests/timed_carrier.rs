@@ -83,7 +83,6 @@ fn quick_changes_leave_no_address_missing_and_nothing_behind() {
         for number in 0..QUICK {
             // By turns the carrier, and the path behind it, for less and for more than detection takes.
             let nic = number / 2 % 2;
-            rig.hear();
             let hold = FDT.mul_f64(0.3 + 0.13 * number as f64);
             if number % 2 == 0 {
                 let down = rig.lab.carrier(nic, false);

@@ -29,7 +29,7 @@ fn sixteen_hogs_cause_no_failover_and_hide_no_cut() {
         let _hogs = Hogs::start(HOGS);
         let begun = clock::now();
         let missed = rounds_missed(&rig);
-        std::thread::sleep(UNDER_LOAD);
+        clock::pass(UNDER_LOAD);
         assert_nothing_happened(&rig, begun);
         assert_no_round_missed(&rig, missed, begun);
         cuts_are_seen(&mut rig);
@@ -43,7 +43,7 @@ fn a_daemon_that_was_stopped_calls_nothing_failed() {
         let begun = clock::now();
         let missed = rounds_missed(&rig);
         rig.daemon.signal(Signal::SIGSTOP);
-        std::thread::sleep(STOPPED);
+        clock::pass(STOPPED);
         rig.daemon.signal(Signal::SIGCONT);
         let stopped = (STOPPED.as_secs_f64() / rig.interval().as_secs_f64()) as u64;
         // It knows, and says so.
@@ -65,7 +65,7 @@ fn rtnl_held_by_others_loses_no_round() {
         let missed = rounds_missed(&rig);
         let begun = clock::now();
         for number in 1..=HOLDS {
-            rtnl::while_held(|| std::thread::sleep(HELD));
+            rtnl::while_held(|| clock::pass(HELD));
             wait_for("wait for RTNL that others have measured", LIMIT, || {
                 let waits = rig.rtnl.seen();
                 let held = waits.iter().filter(|it| it.to - it.from >= nanos(HELD / 5 * 4)).count();
@@ -85,7 +85,7 @@ fn a_cut_while_rtnl_is_held_is_judged_in_time() {
         let (nic, held) = rig.busiest();
         let cut = rtnl::while_held(|| {
             let cut = rig.lab.cut(nic);
-            std::thread::sleep(FDT + HELD);
+            clock::pass(FDT + HELD);
             cut
         });
         for address in held {
@@ -113,7 +113,7 @@ fn containers_that_come_and_go_lose_no_round_and_hide_no_cut() {
         let missed = rounds_missed(&rig);
         let containers = Containers::start(CONTAINERS);
         let begun = clock::now();
-        std::thread::sleep(UNDER_CONTAINERS);
+        clock::pass(UNDER_CONTAINERS);
         assert_nothing_happened(&rig, begun);
         println!("  longest wait for RTNL {:.1?}", rig.rtnl.longest(begun, Nanos::MAX));
         cuts_are_seen(&mut rig);

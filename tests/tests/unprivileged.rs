@@ -10,7 +10,7 @@ use mpathd_tests::daemon::bin_dir;
 use mpathd_tests::observe::link;
 use mpathd_tests::owner::wait_held;
 use mpathd_tests::told::{rows, wait_interface, wait_ok};
-use mpathd_tests::{Config, Daemon, Lab, clock, isolated};
+use mpathd_tests::{Config, Daemon, Lab, clock, isolated, wait_for};
 use nix::mount::{MsFlags, mount};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -103,6 +103,11 @@ fn three_capabilities_are_enough() {
         wait_held(lab.host(), "192.0.2.50", "eth1", LIMIT);
         wait_held(lab.host(), "2001:db8::50", "eth1", LIMIT);
         // What it has pinned and written down it can take up again.
+        let state = daemon.run_dir().join("state.json");
+        wait_for("failure in the state file", LIMIT, || {
+            let text = fs::read_to_string(&state).expect("it can be read");
+            if text.contains("\"failed\": true") { Ok(()) } else { Err(text) }
+        });
         daemon.kill();
         daemon.restart();
         wait_ok(&daemon, &["eth1"]);

@@ -35,6 +35,12 @@ const BASE: &[Package] = &[
         proof: "/usr/sbin/ip",
         why: "the labs of the tests, demo and bench",
     },
+    Package { name: "nftables", proof: "/usr/sbin/nft", why: "tests with MASQUERADE and filters" },
+    Package {
+        name: "systemd",
+        proof: "/usr/bin/systemd-analyze",
+        why: "the test of the systemd unit",
+    },
 ];
 
 /// What the benchmark compares with.

@@ -1,6 +1,7 @@
 //! What the engine makes of facts: links, addresses, routes. No decision is drawn here.
 
 use core::net::IpAddr;
+use core::time::Duration;
 
 use crate::config::TestAddress;
 use crate::engine::Engine;
@@ -12,6 +13,9 @@ use crate::request::Request;
 use crate::resource::Resource;
 use crate::targets::is_link_local;
 use crate::time::Instant;
+
+/// A link that we set up has carrier by then, or has none.
+const SET_UP_WITHIN: Duration = Duration::from_secs(5);
 
 impl Engine {
     pub(crate) fn link(&mut self, now: Instant, link: Link) {
@@ -37,6 +41,7 @@ impl Engine {
         let member = &mut self.members[m];
         member.since = now;
         member.up_since = link.running.then_some(now);
+        member.set_up_until = (!link.up && !member.met).then_some(now + SET_UP_WITHIN);
         let interface = member.name();
         let probed = member.is_to_be_probed();
         if let Some(unfit) = link.unfit {
@@ -79,7 +84,9 @@ impl Engine {
     fn link_up(&mut self, now: Instant, m: usize) {
         let member = &mut self.members[m];
         member.up_since = Some(now);
-        member.link_came_back(now);
+        if member.set_up_until.take().is_none() {
+            member.link_came_back(now);
+        }
         let interface = member.name();
         self.out.message(Message::LinkUp { interface });
     }
@@ -276,7 +283,7 @@ fn fail_with_link(instance: &mut Instance, now: Instant) {
                 silent: 0,
                 counted: 0,
                 last_reply: last.map(|at| now.since(at)),
-                detected: core::time::Duration::ZERO,
+                detected: Duration::ZERO,
             },
         });
     }

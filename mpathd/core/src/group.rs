@@ -34,6 +34,8 @@ pub struct Group {
     /// away from their holders (N4).
     best: Rank,
     pub settles_at: Option<Instant>,
+    /// "Cannot meet requested failure detection time" has been told.
+    fdt_missed: bool,
     /// Bindings have changed: all data addresses are to be announced by their owners (N8).
     pub announce: bool,
 }
@@ -60,6 +62,7 @@ impl Group {
             waits_for_witness_until: None,
             best: Rank::Absent,
             settles_at: None,
+            fdt_missed: false,
             announce: false,
         }
     }
@@ -179,6 +182,37 @@ impl Group {
         self.best = best;
     }
 
+    /// Tells when the failure detection time can't be met, and when it can again (design 2.4).
+    pub fn tell_fdt(&mut self, members: &[Member], out: &mut Outbox) {
+        let slowest = members
+            .iter()
+            .flat_map(|m| m.instances.iter().map(move |i| (m, i)))
+            .filter(|(_, i)| i.running())
+            .max_by_key(|(_, i)| i.achieved_fdt().0);
+        let Some((member, instance)) = slowest else { return };
+        let (interface, family, group) = (member.name(), instance.family, self.name);
+        let (now, blame) = instance.achieved_fdt();
+        match blame {
+            Some(target) if !self.fdt_missed => {
+                self.fdt_missed = true;
+                let requested = self.fdt;
+                out.message(Message::CannotMeetFdt {
+                    interface,
+                    family,
+                    group,
+                    requested,
+                    now,
+                    target,
+                });
+            }
+            None if self.fdt_missed => {
+                self.fdt_missed = false;
+                out.message(Message::ImprovedFdt { interface, family, group, now });
+            }
+            Some(_) | None => {}
+        }
+    }
+
     /// Achieved failure detection time: the slowest instance rules. `None` while nobody probes.
     pub fn achieved_fdt(&self, members: &[Member]) -> Option<Duration> {
         let probed = members.iter().flat_map(|m| &m.instances).filter(|i| i.test.is_some());
@@ -193,6 +227,7 @@ impl Group {
             [
                 m.returns.held_until(now),
                 m.flap_until(now).filter(|_| m.failed.is_some()),
+                m.set_up_until.filter(|until| now < *until),
                 self.late_at(m).filter(|at| now < *at),
                 joins.map(|at| at + self.quiet_period).filter(|at| now < *at),
             ]

@@ -37,6 +37,8 @@ pub struct Member {
     /// Its link has been set up by us once.
     pub met: bool,
     pub since: Instant,
+    /// Found administratively down when it appeared: it is set up by us, and is not failed meanwhile.
+    pub set_up_until: Option<Instant>,
     /// Since when the link has been up without a break.
     pub up_since: Option<Instant>,
     /// The last three times the link came back, newest first.
@@ -70,6 +72,7 @@ impl Member {
             set_aside: false,
             met: false,
             since: Instant(0),
+            set_up_until: None,
             up_since: None,
             link_ups: [None; 3],
             flap_told: false,
@@ -109,6 +112,7 @@ impl Member {
         self.active = false;
         self.met = false;
         self.since = now;
+        self.set_up_until = None;
         self.up_since = None;
         self.link_ups = [None; 3];
         self.outrun_since = None;
@@ -184,7 +188,8 @@ impl Member {
     /// count has no say; of two that have, both must have failed (design 2.8).
     pub fn verdict(&self, now: Instant) -> Option<Reason> {
         if !self.link_up() {
-            return Some(Reason::Link);
+            let being_set_up = self.set_up_until.is_some_and(|until| now < until);
+            return (!being_set_up).then_some(Reason::Link);
         }
         let mut failures = self
             .instances
@@ -234,7 +239,7 @@ impl Member {
             InterfaceState::Offline
         } else if self.failed.is_some() || self.link.is_none() {
             InterfaceState::Failed
-        } else if self.probe_state() == ProbeState::Unknown {
+        } else if self.probe_state() == ProbeState::Unknown || !self.link_up() {
             InterfaceState::Unknown
         } else {
             InterfaceState::Ok

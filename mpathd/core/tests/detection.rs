@@ -291,6 +291,16 @@ fn a_slow_path_raises_the_achieved_fdt() {
     let fdt = lan.view().groups[0].fdt.unwrap();
     assert!((140 * MS..150 * MS).contains(&fdt), "5T + L: {fdt:?}");
     assert_eq!(lan.told(FAILED), 0);
+    let cannot =
+        |t: &String| t.starts_with("Cannot meet requested failure detection time of 100 ms");
+    assert_eq!(lan.texts().iter().filter(|t| cannot(t)).count(), 1);
+    lan.targets.values_mut().for_each(|t| t.rtt = MS);
+    lan.run(20 * S);
+    assert_eq!(lan.view().groups[0].fdt, Some(100 * MS));
+    assert_eq!(
+        lan.texts().iter().filter(|t| t.starts_with("Improved failure detection")).count(),
+        1
+    );
 }
 
 #[test]

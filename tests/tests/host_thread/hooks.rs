@@ -94,6 +94,15 @@ fn pins(host: &NetNs) -> PathBuf {
     PathBuf::from(format!("/sys/fs/bpf/mpathd/{}-{cookie}", mpathd_common::abi::LAYOUT))
 }
 
+/// Of each message with counts, whether they began under an earlier daemon.
+fn adopted(host: &Host) -> Vec<bool> {
+    let all = host.slow.iter().filter_map(|message| match message {
+        ToSlow::Counters(source) => Some(source.adopted),
+        _ => None,
+    });
+    all.collect()
+}
+
 #[test]
 fn a_restart_finds_its_hooks_in_place() {
     isolated(|| {
@@ -101,6 +110,7 @@ fn a_restart_finds_its_hooks_in_place() {
         let mut host = Host::with(lab.host(), with_object());
         assert_eq!(attach(&mut host, "eth0", Datapath::Auto), ReceiveMode::Xdp);
         assert_eq!(attach(&mut host, "eth1", Datapath::Tcx), ReceiveMode::Tcx);
+        assert_eq!(adopted(&host), [false]);
         host.stop();
         let first = slot(lab.host(), "eth0").expect("it stays attached");
         let frames = frames_seen(lab.host());
@@ -108,6 +118,7 @@ fn a_restart_finds_its_hooks_in_place() {
         let mut host = Host::with(lab.host(), with_object());
         assert_eq!(attach(&mut host, "eth0", Datapath::Auto), ReceiveMode::Xdp);
         assert_eq!(attach(&mut host, "eth1", Datapath::Tcx), ReceiveMode::Tcx);
+        assert_eq!(adopted(&host), [true]);
         let second = slot(lab.host(), "eth0").expect("it is attached");
         assert_ne!(first.0, second.0, "its program was replaced");
         assert!(frames_seen(lab.host()) >= frames, "the maps were taken over");

@@ -168,11 +168,20 @@ impl Lan {
     }
 
     pub fn plug(&mut self, name: IfName, ifindex: u32) {
+        self.appear(name, ifindex, true);
+    }
+
+    /// As every new device is: administratively down.
+    pub fn plug_down(&mut self, name: IfName, ifindex: u32) {
+        self.appear(name, ifindex, false);
+    }
+
+    fn appear(&mut self, name: IfName, ifindex: u32, up: bool) {
         let link = Link {
             name,
             ifindex: Ifindex(ifindex),
-            up: true,
-            running: true,
+            up,
+            running: up,
             reported: true,
             carrier_changes: 1,
             mac: [2, 0, 0, 0, 0, ifindex as u8],
@@ -201,6 +210,7 @@ impl Lan {
         let nic = self.nics.get_mut(&name(i)).unwrap();
         if nic.link.running != on {
             nic.link.running = on;
+            nic.link.up |= on;
             nic.link.carrier_changes += 1;
             let link = nic.link;
             self.link(link);

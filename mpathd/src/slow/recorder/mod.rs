@@ -74,8 +74,8 @@ impl Names {
             return name.as_str().into();
         }
         match if_indextoname(ifindex.0) {
-            Ok(name) => name.to_string_lossy().into(),
-            Err(_) => format!("#{}", ifindex.0).into(),
+            Ok(name) if !name.is_empty() => name.to_string_lossy().into(),
+            Ok(_) | Err(_) => format!("#{}", ifindex.0).into(),
         }
     }
 }
