@@ -1,7 +1,7 @@
 //! Recorded cases, one folder of `tests/replay` for each behaviour: `description.txt` says what is
 //! to be seen, `config.toml` and `events.jsonl` are what the daemon and the host are given,
 //! `expect.jsonl` is what comes of it. `MPATHD_BLESS=1` writes that anew and fails the run, so that
-//! somebody reads the difference.
+//! somebody reads the difference. A new case begins with the header of `expect.jsonl` alone.
 //!
 //! A recording that `mpathd --record` has made is a case as it is: its header has the configuration.
 

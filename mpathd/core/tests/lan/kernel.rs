@@ -1,12 +1,13 @@
 //! The kernel's side: carries out what the engine asks for, and tells it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use mpathd_core::event::{Address, Done, Errno, Event, Fate, ObservedRoute};
+use mpathd_core::event::{Address, Done, Errno, Event, Fate, ObservedRoute, ReceiveMode};
 use mpathd_core::ids::{PathId, Seq};
 use mpathd_core::request::{Action, Notice, Op, PathKey, Request, Role};
 
-use super::{Answer, Lan, Wire};
+use super::{Answer, Lan, Outcome, Wire};
 
 impl Lan {
     pub(super) fn act(&mut self, action: Action) {
@@ -28,16 +29,20 @@ impl Lan {
         let Answer { fate, rtt } = told.unwrap_or_else(|| self.answer(key));
         let nic = self.nics.get_mut(&key.name).unwrap();
         nic.frames += u64::from(fate == Fate::Left);
-        let running = nic.link.running;
+        let (running, mode) = (nic.link.running, nic.mode);
         let now = self.now;
         self.call(|engine| engine.handle(now, Event::Sent { path, seq, at: now, fate }));
         let Some(rtt) = rtt.filter(|_| running) else { return };
         let at = self.now + rtt;
-        let reply = match fate {
-            Fate::Resolving => Event::Resolved { path, seq, at },
-            Fate::Left | Fate::Waiting | Fate::Refused => Event::Reply { path, seq, at },
-        };
-        self.post(rtt, reply);
+        match fate {
+            Fate::Resolving => self.post(rtt, Event::Resolved { path, seq, at }),
+            Fate::Left | Fate::Waiting | Fate::Refused if mode == ReceiveMode::Socket => {
+                self.post(rtt, Event::Reply { path, seq, at });
+            }
+            Fate::Left | Fate::Waiting | Fate::Refused => {
+                self.slots.insert((at, self.serial), Event::Reply { path, seq, at });
+            }
+        }
     }
 
     /// What NIC and target make of a probe.
@@ -57,25 +62,22 @@ impl Lan {
 
     fn request(&mut self, op: Op) {
         self.requests.push((self.now, op.request));
-        let took = self.takes(&op.request);
-        let result = match (self.refuse)(&op.request).or_else(|| self.conflict(&op.request)) {
-            Some(errno) => Err(Errno(errno)),
-            None => Ok(()),
-        };
+        let told = self.outcomes.get_mut(&op.id).and_then(VecDeque::pop_front);
+        let Outcome { took, errno } = told.unwrap_or_else(|| self.outcome(&op.request));
+        let result = errno.map_or(Ok(()), |errno| Err(Errno(errno)));
         // As the host thread does: what the kernel said of it is told before the acknowledgement.
         if result.is_ok() {
-            self.carry_out(op.request);
+            self.carry_out(op.request, took);
         }
         let done = Done { op: op.id, result, waited: Duration::ZERO, ran: took };
         self.post(took, Event::Done(done));
     }
 
-    fn takes(&self, request: &Request) -> Duration {
-        match request {
-            Request::Attach { name, .. } => {
-                self.attach.max(self.nics[name].hook.from.since(self.now))
-            }
-            _ => self.kernel,
+    fn outcome(&self, request: &Request) -> Outcome {
+        let attaches = matches!(request, Request::Attach { .. });
+        Outcome {
+            took: if attaches { self.attach } else { self.kernel },
+            errno: (self.refuse)(request).or_else(|| self.conflict(request)),
         }
     }
 
@@ -85,8 +87,7 @@ impl Lan {
         self.routes.get(&wanted.key).filter(|there| !there.ours).map(|_| 17)
     }
 
-    fn carry_out(&mut self, request: Request) {
-        let took = self.takes(&request);
+    fn carry_out(&mut self, request: Request, took: Duration) {
         match request {
             Request::SetAddress { ifindex, address, role, .. } => {
                 if self.nics.values().any(|n| n.link.ifindex == ifindex) {
@@ -111,7 +112,7 @@ impl Lan {
             }
             Request::UnsetRoute(key) => drop(self.routes.remove(&key)),
             Request::Attach { ifindex, name, .. } => {
-                let mode = self.nics[&name].hook.mode;
+                let mode = self.nics[&name].mode;
                 self.post(took, Event::Attached { ifindex, mode });
             }
             Request::CountTransmits { ifindex, name } => {

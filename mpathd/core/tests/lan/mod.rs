@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of the LAN")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use mpathd_core::event::{
 };
 use mpathd_core::ids::{IfName, Ifindex, IpNet, PathId};
 use mpathd_core::message::Message;
-use mpathd_core::request::{Action, PathKey, Request};
+use mpathd_core::request::{Action, OpId, PathKey, Request};
 use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
 use mpathd_core::view::View;
@@ -47,21 +47,15 @@ pub type Watch = fn(&mut dyn FnMut()) -> usize;
 pub struct Nic {
     pub link: Link,
     pub wire: Wire,
-    pub hook: Hook,
+    /// How its replies are received.
+    pub mode: ReceiveMode,
     pub frames: u64,
 }
 
-/// How the replies of a NIC are received, and from when on at the earliest.
 #[derive(Clone, Copy, Debug)]
-pub struct Hook {
-    pub mode: ReceiveMode,
-    pub from: Instant,
-}
-
-impl Default for Hook {
-    fn default() -> Self {
-        Self { mode: ReceiveMode::Xdp, from: Instant(0) }
-    }
+pub struct Outcome {
+    pub took: Duration,
+    pub errno: Option<i32>,
 }
 
 /// What becomes of every probe of one path, whatever its NIC and its target are like.
@@ -91,6 +85,9 @@ pub struct Lan {
     pub addresses: BTreeSet<(Ifindex, IpAddr)>,
     pub routes: BTreeMap<RouteKey, ObservedRoute>,
     events: BTreeMap<(Instant, u64), Event>,
+    /// Replies that the kernel's hook has stamped. They wake nobody: the daemon finds them when it
+    /// is awake.
+    slots: BTreeMap<(Instant, u64), Event>,
     serial: u64,
     pub messages: Vec<(Instant, Message)>,
     pub requests: Vec<(Instant, Request)>,
@@ -98,6 +95,8 @@ pub struct Lan {
     /// How long the kernel takes for a request.
     pub kernel: Duration,
     pub attach: Duration,
+    /// What comes of single requests, in their order, whatever they ask for.
+    pub outcomes: BTreeMap<OpId, VecDeque<Outcome>>,
     /// Requests that are refused, with the errno.
     pub refuse: fn(&Request) -> Option<i32>,
     pub watch: Option<Watch>,
@@ -137,12 +136,14 @@ impl Lan {
             addresses: BTreeSet::new(),
             routes: BTreeMap::new(),
             events: BTreeMap::new(),
+            slots: BTreeMap::new(),
             serial: 0,
             messages: Vec::new(),
             requests: Vec::new(),
             replies: Vec::new(),
             kernel: MS / 10,
             attach: 10 * MS,
+            outcomes: BTreeMap::new(),
             refuse: |_| None,
             watch: None,
             allocated: 0,
@@ -191,7 +192,7 @@ impl Lan {
 
     /// A link comes, or changes.
     pub fn link(&mut self, link: Link) {
-        let new = Nic { link, wire: Wire::Works, hook: Hook::default(), frames: 0 };
+        let new = Nic { link, wire: Wire::Works, mode: ReceiveMode::Xdp, frames: 0 };
         self.nics.entry(link.name).or_insert(new).link = link;
         self.post(Duration::ZERO, Event::Link(link));
     }
@@ -256,6 +257,7 @@ impl Lan {
         self.engine = Engine::new(config.clone(), saved, seed);
         self.config = config;
         self.events.clear();
+        self.slots.clear();
         self.paths.clear();
         self.messages.clear();
         self.requests.clear();
@@ -318,16 +320,14 @@ impl Lan {
 
     /// The daemon wakes up.
     pub fn turn(&mut self) {
-        while let Some(((at, serial), event)) = self.events.first_key_value().map(|(k, e)| (*k, *e))
-            && at <= self.now
-        {
-            self.events.remove(&(at, serial));
-            let now = self.now;
-            self.call(|engine| engine.handle(now, event));
+        let now = self.now;
+        for heard in [Self::next_event, Self::next_reply] {
+            while let Some(event) = heard(self, now) {
+                self.call(|engine| engine.handle(now, event));
+            }
         }
         // As the fast thread does: fates are told at once, and change the next deadline.
         for _ in 0..DECISIONS_PER_TURN {
-            let now = self.now;
             self.call(|engine| engine.handle_timeout(now));
             if !self.carry_out_all() {
                 break;
@@ -335,6 +335,14 @@ impl Lan {
         }
         self.turns += 1;
         self.check();
+    }
+
+    fn next_event(&mut self, now: Instant) -> Option<Event> {
+        self.events.first_entry().filter(|first| first.key().0 <= now).map(|first| first.remove())
+    }
+
+    fn next_reply(&mut self, now: Instant) -> Option<Event> {
+        self.slots.first_entry().filter(|first| first.key().0 <= now).map(|first| first.remove())
     }
 
     /// Whether the engine was told of anything on the way.

@@ -10,21 +10,21 @@ pub mod changes;
 mod lan;
 pub mod recording;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use lan::{Answer, Hook, Lan};
+use lan::{Answer, Lan, Outcome};
 use mpathd_core::config::Config;
-use mpathd_core::event::{self, Event, Fate};
+use mpathd_core::event::{self, Event, Fate, ReceiveMode};
 use mpathd_core::ids::{IfName, Ifindex};
+use mpathd_core::request::OpId;
 use mpathd_core::time::Instant;
 
 use changes::{Change, Picture};
 use recording::{
-    Address, AddressGone, Answers, Attached, Command, Fact, Interface, Link, Recording, Route,
-    RouteKey,
+    Address, AddressGone, Answers, Command, Fact, Interface, Link, Recording, Route, RouteKey,
 };
 
 /// What became of it.
@@ -49,7 +49,10 @@ impl Played {
 /// What is wrong with the configuration.
 pub fn play(recording: &Recording, config: &str, from: Duration) -> Result<Played, String> {
     let header = &recording.header;
-    let lan = Lan::bare(parse(config)?, header.state.clone(), header.seed);
+    let config = parse(config)?;
+    let facts = facts(recording, &config);
+    let mut lan = Lan::bare(config, header.state.clone(), header.seed);
+    lan.outcomes = outcomes(recording);
     let start = lan.now;
     let mut player = Player {
         start,
@@ -59,13 +62,13 @@ pub fn play(recording: &Recording, config: &str, from: Duration) -> Result<Playe
         surveyed: false,
         ifindexes: BTreeMap::new(),
         numbered: 1,
-        hooks: hooks(recording, start),
+        modes: modes(recording),
         stood: BTreeMap::new(),
         picture: Picture::default(),
         changes: Vec::new(),
     };
-    for (t, fact) in &recording.facts {
-        player.advance(start + *t);
+    for (t, fact) in facts {
+        player.advance(start + t);
         player.take(fact)?;
     }
     player.advance(start + recording.end);
@@ -78,12 +81,42 @@ fn parse(config: &str) -> Result<Config, String> {
     settings.map(|settings| settings.engine).map_err(|errors| errors.to_string())
 }
 
-/// How and when each NIC got its hook is the host's to say, whenever the engine asks for it.
-fn hooks(recording: &Recording, start: Instant) -> Vec<(IfName, Hook)> {
-    let attached = recording.facts.iter().filter_map(|(t, fact)| match fact {
-        Fact::Attached(Attached { interface, mode }) => {
-            Some((*interface, Hook { mode: *mode, from: start + *t }))
+/// A recorded round tells only that the path had changed since the round before: half an interval
+/// earlier is the middle, so that a replay whose rounds are a little early hears of it as well.
+fn facts<'a>(recording: &'a Recording, config: &Config) -> Vec<(Duration, &'a Fact)> {
+    let half_interval = |interface: IfName| {
+        let mut groups = config.groups.iter();
+        let group = groups.find(|g| g.members.iter().any(|m| m.name == interface));
+        group.map_or(Duration::ZERO, |group| group.fdt / 12)
+    };
+    let moved = recording.facts.iter().map(|(t, fact)| match fact {
+        Fact::Answers(answers) if answers.rounds.is_some() => {
+            (t.saturating_sub(half_interval(answers.interface)), fact)
         }
+        _ => (*t, fact),
+    });
+    let mut facts: Vec<_> = moved.collect();
+    facts.sort_by_key(|(t, _)| *t);
+    facts
+}
+
+/// How long requests take, what the kernel refuses, and how the replies of a NIC are received, is
+/// the host's to say, whenever the engine asks.
+fn outcomes(recording: &Recording) -> BTreeMap<OpId, VecDeque<Outcome>> {
+    let mut all: BTreeMap<OpId, VecDeque<Outcome>> = BTreeMap::new();
+    for (_, fact) in &recording.facts {
+        if let Fact::Done(done) = fact {
+            let took = Duration::from_nanos(done.waited_ns.saturating_add(done.ran_ns));
+            let outcome = Outcome { took, errno: done.errno };
+            all.entry(OpId(done.op)).or_default().push_back(outcome);
+        }
+    }
+    all
+}
+
+fn modes(recording: &Recording) -> BTreeMap<IfName, ReceiveMode> {
+    let attached = recording.facts.iter().filter_map(|(_, fact)| match fact {
+        Fact::Attached(attached) => Some((attached.interface, attached.mode)),
         _ => None,
     });
     attached.collect()
@@ -99,8 +132,7 @@ struct Player {
     ifindexes: BTreeMap<IfName, Ifindex>,
     /// The highest number so far.
     numbered: u32,
-    /// In the order of their times.
-    hooks: Vec<(IfName, Hook)>,
+    modes: BTreeMap<IfName, ReceiveMode>,
     /// Where addresses of ours stood, as the file tells.
     stood: BTreeMap<IpAddr, BTreeSet<IfName>>,
     picture: Picture,
@@ -188,7 +220,7 @@ impl Player {
                 Command::Online(interface) => event::Command::Online { interface },
             })),
             Fact::Sleep(span) => self.awake_at = self.lan.now + *span,
-            Fact::Attached(_) | Fact::Lost(_) => {}
+            Fact::Attached(_) | Fact::Done(_) | Fact::Lost(_) => {}
         }
         Ok(())
     }
@@ -211,7 +243,6 @@ impl Player {
     fn link(&mut self, link: &Link) {
         let (name, ifindex) = (link.interface, self.ifindex(link.interface));
         let own = [2, 0, 0, 0, 0, ifindex.0 as u8];
-        let new = !self.lan.nics.contains_key(&name);
         self.lan.link(event::Link {
             name,
             ifindex,
@@ -222,10 +253,8 @@ impl Player {
             mac: link.mac.as_deref().and_then(mac).unwrap_or(own),
             unfit: link.unfit,
         });
-        let now = self.lan.now;
-        let hook = self.hooks.iter().find(|(of, hook)| *of == name && hook.from >= now);
-        if let (true, Some((_, hook)), Some(nic)) = (new, hook, self.lan.nics.get_mut(&name)) {
-            nic.hook = *hook;
+        if let (Some(mode), Some(nic)) = (self.modes.get(&name), self.lan.nics.get_mut(&name)) {
+            nic.mode = *mode;
         }
     }
 

@@ -48,6 +48,7 @@ pub enum Fact {
     Gateways(Gateways),
     Surveyed,
     Attached(Attached),
+    Done(Done),
     Answers(Answers),
     Transmits(Transmits),
     Command(Command),
@@ -140,11 +141,27 @@ pub struct Attached {
     pub mode: ReceiveMode,
 }
 
+/// A request that the host has carried out.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Done {
+    pub op: u32,
+    #[serde(default)]
+    pub errno: Option<i32>,
+    #[serde(default)]
+    pub waited_ns: u64,
+    #[serde(default)]
+    pub ran_ns: u64,
+}
+
 /// Who answers from now on, with the round-trip times in ns.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Answers {
     pub interface: IfName,
     pub targets: BTreeMap<IpAddr, Option<u64>>,
+    /// Recorded, not written: this is what became of a round, and the rounds between the line before
+    /// and this one had become the same.
+    #[serde(default)]
+    pub rounds: Option<u64>,
     /// What becomes of probes that do not leave.
     #[serde(default)]
     pub unsent: BTreeMap<IpAddr, Fate>,
@@ -257,6 +274,7 @@ fn read_fact(
         "gateways" => read(content, Fact::Gateways),
         "surveyed" => Ok(Fact::Surveyed),
         "attached" => read(content, Fact::Attached),
+        "done" => read(content, Fact::Done),
         "answers" => read(content, Fact::Answers),
         "transmits" => read(content, Fact::Transmits),
         "command" => read(content, Fact::Command),
