@@ -41,6 +41,8 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
         // The object of these binaries, not one that the environment names.
         command.env("MPATHD_BIN_DIR", &binaries).env_remove("MPATHD_EBPF");
         command.args(["--"]).args(filter).arg(format!("--test-threads={threads}"));
+        // Those that run alone assert times: their figures are worth reading when they pass, too.
+        command.args((threads == "1").then_some("--show-output"));
         tally(&mut command)
     };
 
