@@ -63,8 +63,9 @@ impl Lan {
     fn request(&mut self, op: Op) {
         self.requests.push((self.now, op.request));
         let told = self.outcomes.get_mut(&op.id).and_then(VecDeque::pop_front);
-        let Outcome { took, errno } = told.unwrap_or_else(|| self.outcome(&op.request));
-        let result = errno.map_or(Ok(()), |errno| Err(Errno(errno)));
+        let outcome = told.unwrap_or_else(|| self.outcome(&op.request));
+        let took = outcome.takes(self.now);
+        let result = outcome.errno.map_or(Ok(()), |errno| Err(Errno(errno)));
         // As the host thread does: what the kernel said of it is told before the acknowledgement.
         if result.is_ok() {
             self.carry_out(op.request, took);
@@ -77,6 +78,7 @@ impl Lan {
         let attaches = matches!(request, Request::Attach { .. });
         Outcome {
             took: if attaches { self.attach } else { self.kernel },
+            at: None,
             errno: (self.refuse)(request).or_else(|| self.conflict(request)),
         }
     }

@@ -26,6 +26,8 @@ pub use groups::*;
 
 pub const MS: Duration = Duration::from_millis(1);
 pub const S: Duration = Duration::from_secs(1);
+/// From the queue of one thread to the next, on a busy machine.
+const NEARLY: Duration = Duration::from_millis(10);
 /// Of the fast thread.
 const DECISIONS_PER_TURN: usize = 4;
 
@@ -55,7 +57,21 @@ pub struct Nic {
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
     pub took: Duration,
+    /// When it was told, if that was recorded.
+    pub at: Option<Instant>,
     pub errno: Option<i32>,
+}
+
+impl Outcome {
+    /// How long a request takes that is made now. One that is made as it was recorded is answered at
+    /// the recorded moment, with whatever else the daemon heard when it woke then.
+    fn takes(&self, now: Instant) -> Duration {
+        let as_recorded = |at: &Instant| {
+            let asked = *at - self.took;
+            now.since(asked).max(asked.since(now)) <= NEARLY
+        };
+        self.at.filter(as_recorded).map_or(self.took, |at| at.since(now))
+    }
 }
 
 /// What becomes of every probe of one path, whatever its NIC and its target are like.

@@ -52,8 +52,8 @@ pub fn play(recording: &Recording, config: &str, from: Duration) -> Result<Playe
     let config = parse(config)?;
     let facts = facts(recording, &config);
     let mut lan = Lan::bare(config, header.state.clone(), header.seed);
-    lan.outcomes = outcomes(recording);
     let start = lan.now;
+    lan.outcomes = outcomes(recording, start);
     let mut player = Player {
         start,
         from: start + from,
@@ -102,12 +102,12 @@ fn facts<'a>(recording: &'a Recording, config: &Config) -> Vec<(Duration, &'a Fa
 
 /// How long requests take, what the kernel refuses, and how the replies of a NIC are received, is
 /// the host's to say, whenever the engine asks.
-fn outcomes(recording: &Recording) -> BTreeMap<OpId, VecDeque<Outcome>> {
+fn outcomes(recording: &Recording, start: Instant) -> BTreeMap<OpId, VecDeque<Outcome>> {
     let mut all: BTreeMap<OpId, VecDeque<Outcome>> = BTreeMap::new();
-    for (_, fact) in &recording.facts {
+    for (t, fact) in &recording.facts {
         if let Fact::Done(done) = fact {
             let took = Duration::from_nanos(done.waited_ns.saturating_add(done.ran_ns));
-            let outcome = Outcome { took, errno: done.errno };
+            let outcome = Outcome { took, at: Some(start + *t), errno: done.errno };
             all.entry(OpId(done.op)).or_default().push_back(outcome);
         }
     }
