@@ -29,8 +29,8 @@ enum Witness {
     Nobody,
 }
 
-/// Judges all instances and members of a group. Returns whether anything changed.
-pub fn judge(group: &mut Group, members: &mut [Member], now: Instant, out: &mut Outbox) -> bool {
+/// Judges all instances and members of a group, and the group.
+pub fn judge(group: &mut Group, members: &mut [Member], now: Instant, out: &mut Outbox) {
     group.waits_for_witness_until = None;
     for member in members.iter_mut() {
         drop_dead_targets(member, out);
@@ -43,9 +43,8 @@ pub fn judge(group: &mut Group, members: &mut [Member], now: Instant, out: &mut 
     for member in members.iter_mut() {
         repair_instances(group, member, now, out);
     }
-    let changed = judge_members(group, members, now, out);
+    judge_members(group, members, now, out);
     judge_group(group, members, out);
-    changed
 }
 
 fn drop_dead_targets(member: &mut Member, out: &mut Outbox) {
@@ -168,14 +167,8 @@ fn repair_instances(group: &Group, member: &mut Member, now: Instant, out: &mut 
     }
 }
 
-fn judge_members(
-    group: &mut Group,
-    members: &mut [Member],
-    now: Instant,
-    out: &mut Outbox,
-) -> bool {
+fn judge_members(group: &mut Group, members: &mut [Member], now: Instant, out: &mut Outbox) {
     let mut failed_now = capacity::Set::default();
-    let mut changed = false;
     for i in 0..members.len() {
         if members[i].link.is_none() {
             continue;
@@ -185,12 +178,8 @@ fn judge_members(
                 members[i].failed = Some(reason);
                 members[i].since = now;
                 failed_now.insert(i);
-                changed = true;
             }
-            (Some(_), None) => {
-                repair(group, members, i, now, out);
-                changed = true;
-            }
+            (Some(_), None) => repair(group, members, i, now, out),
             (Some(_), Some(reason)) => members[i].failed = Some(reason),
             (None, None) => {}
         }
@@ -205,7 +194,6 @@ fn judge_members(
         }
         tell_family_failures(group, &mut members[i], now, out);
     }
-    changed
 }
 
 fn repair(group: &mut Group, members: &mut [Member], i: usize, now: Instant, out: &mut Outbox) {

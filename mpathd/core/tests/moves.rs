@@ -259,6 +259,24 @@ fn behaviours_122_to_127_offline_and_undo() {
 }
 
 #[test]
+fn behaviour_128_a_link_lost_while_offline_is_earned_back_by_probes() {
+    let mut lan = Lan::settled(group(2, 2, S));
+    assert!(lan.command(Command::Offline { interface: name(0) }));
+    lan.run(S);
+    lan.carrier(0, false);
+    lan.run(S);
+    assert!(lan.command(Command::Online { interface: name(0) }));
+    lan.run(S);
+    assert_eq!(active(&lan), [1]);
+    lan.carrier(0, true);
+    lan.run(S);
+    assert_eq!(places(&lan), [[1], [1]], "the link alone repairs nothing: {:#?}", lan.texts());
+    lan.run(3 * S);
+    lan.assert_at_rest();
+    assert_eq!(active(&lan), [0, 1]);
+}
+
+#[test]
 fn a_link_only_group_routes_by_the_owner_alone() {
     let lan = Lan::settled(link_only(group(2, 1, S)));
     assert!(lan.routes.values().all(|r| r.hops.as_slice().len() == 1), "{:#?}", lan.routes);
