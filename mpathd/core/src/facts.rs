@@ -53,7 +53,7 @@ impl Engine {
             self.out.message(Message::NoTestAddress { interface });
         }
         for family in Family::ALL {
-            self.retarget(m, family);
+            self.retarget(now, m, family);
         }
     }
 
@@ -116,7 +116,7 @@ impl Engine {
         let address = seen.address.address;
         let member = self.member_at(seen.ifindex);
         if let Some(m) = member {
-            self.test_address_seen(m, seen);
+            self.test_address_seen(now, m, seen);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
         let at_home = member.filter(|m| self.group_of_address(k) == self.group_of(*m));
@@ -127,7 +127,7 @@ impl Engine {
         }
     }
 
-    fn test_address_seen(&mut self, m: usize, seen: Address) {
+    fn test_address_seen(&mut self, now: Instant, m: usize, seen: Address) {
         let address = seen.address.address;
         let family = Family::of(address);
         let ours = match self.members[m].test_config(family) {
@@ -143,7 +143,7 @@ impl Engine {
         self.slots[slot].noticed();
         if !seen.tentative {
             self.members[m].instances[family as usize].test = Some(address);
-            self.retarget(m, family);
+            self.retarget(now, m, family);
         }
     }
 
@@ -177,7 +177,7 @@ impl Engine {
             self.members[m].instances[family as usize].stop();
             let wanted = !self.members[m].offline && self.static_test(m, family).is_some();
             self.address_lost(now, Resource::Test(m, family), wanted);
-            self.retarget(m, family);
+            self.retarget(now, m, family);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
         let position = self.position(m);
@@ -213,14 +213,14 @@ impl Engine {
         }
     }
 
-    pub(crate) fn gateways(&mut self, gateways: Gateways) {
+    pub(crate) fn gateways(&mut self, now: Instant, gateways: Gateways) {
         if self.gateways == gateways {
             return;
         }
         self.gateways = gateways;
         for m in 0..self.members.len() {
             for family in Family::ALL {
-                self.retarget(m, family);
+                self.retarget(now, m, family);
             }
         }
     }

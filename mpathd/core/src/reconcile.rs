@@ -75,6 +75,7 @@ impl Engine {
             Resource::Route(r) => self.wish_route(r, now),
             Resource::Attach(m) => self.wish_attached(m, now),
             Resource::Transmits(m) => self.wish_transmits(m),
+            Resource::Search(m, family) => self.wish_search(m, family),
             Resource::Unconfigured => {
                 let wanted = !self.tidied && !self.groups.is_empty() && self.is_settled(now);
                 wanted.then_some(Request::RemoveUnconfigured)
