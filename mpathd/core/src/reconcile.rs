@@ -286,7 +286,7 @@ impl Engine {
             let attaching = self.slots[self.slot_of(Resource::Attach(o))].in_flight();
             let pause = group.fdt.min(ATTACH_NEXT);
             let proves_itself = other.attached_at.is_some_and(|at| now.since(at) < pause)
-                && other.instances.iter().any(|i| i.running() && !i.replied);
+                && other.instances.iter().any(|i| (i.running() || i.seeks_hosts()) && !i.replied);
             o == m || !(attaching || proves_itself)
         });
         let lighter = group.members.clone().any(|o| {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use mpathd_common::abi::{Path, SLOTS, address_words};
+use mpathd_common::abi::{Path, address_words};
 use mpathd_common::frame::{Echo, Mac, Probe};
 use mpathd_common::wire::{EchoReply, parse};
 use mpathd_core::event::{Event, FoundBy};
@@ -23,9 +23,8 @@ use super::mirror::Mirror;
 use super::netlink::{Refused, Requests};
 use super::sockets;
 
-/// In the place of a slot number: the hook knows none like it and lets the answers pass.
+/// In the place of a slot number: the hook has no such slot and lets the answers pass.
 pub(super) const ALL_HOSTS_SLOT: u32 = u32::MAX;
-const _: () = assert!(ALL_HOSTS_SLOT >= SLOTS);
 
 /// RFC 1112 6.4 and RFC 2464 7.
 const ALL_HOSTS_V4: (Ipv4Addr, Mac) = (Ipv4Addr::new(224, 0, 0, 1), [1, 0, 0x5e, 0, 0, 1]);
