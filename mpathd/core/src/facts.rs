@@ -61,6 +61,10 @@ impl Engine {
     }
 
     fn link_changed(&mut self, now: Instant, m: usize, before: Link, link: Link) {
+        if link.up && !before.up {
+            // Whoever set it up may have changed more.
+            self.members[m].prepared = None;
+        }
         // Down and up again between two notices (behaviour file 10).
         let bounced = before.running
             && link.running
