@@ -136,7 +136,7 @@ fn a_nic_that_comes_late_is_as_one_that_was_there() {
         wait_spread(&lab);
         wait_for("the same end state", LIMIT, || {
             let late = end_state(&lab, &daemon);
-            if late == there { Ok(()) } else { Err((late, &there)) }
+            if late == there { Ok(()) } else { Err(Box::new((late, &there))) }
         });
         let text = daemon.log_text();
         assert!(!text.contains("failure detected on eth1"), "{text}");
