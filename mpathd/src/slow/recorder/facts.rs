@@ -26,6 +26,10 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
             ("found", json!({ "interface": names.of(*ifindex), "address": address, "by": by }))
         }
         Event::Surveyed => ("surveyed", json!({})),
+        Event::Plumbed { ifindex, family, plumbed } => (
+            "plumbed",
+            json!({ "interface": names.of(*ifindex), "family": family, "plumbed": plumbed }),
+        ),
         Event::Attached { ifindex, mode } => {
             ("attached", json!({ "interface": names.of(*ifindex), "mode": mode }))
         }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mpathd_core::event::{Fate, FoundBy, ReceiveMode, Unfit};
-use mpathd_core::ids::{IfName, IpNet};
+use mpathd_core::ids::{Family, IfName, IpNet};
 use mpathd_core::state::Saved;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -48,6 +48,9 @@ pub enum Fact {
     Gateways(Gateways),
     Found(Found),
     Surveyed,
+    Plumbed(Plumbed),
+    /// A device has another name. Written, not recorded: the daemon hears of it as `link-gone` and `link`.
+    Rename(Rename),
     Attached(Attached),
     Done(Done),
     Answers(Answers),
@@ -141,6 +144,19 @@ pub struct Found {
     pub interface: IfName,
     pub address: IpAddr,
     pub by: FoundBy,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Plumbed {
+    pub interface: IfName,
+    pub family: Family,
+    pub plumbed: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Rename {
+    pub interface: IfName,
+    pub to: IfName,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -282,6 +298,8 @@ fn read_fact(
         "gateways" => read(content, Fact::Gateways),
         "found" => read(content, Fact::Found),
         "surveyed" => Ok(Fact::Surveyed),
+        "plumbed" => read(content, Fact::Plumbed),
+        "rename" => read(content, Fact::Rename),
         "attached" => read(content, Fact::Attached),
         "done" => read(content, Fact::Done),
         "answers" => read(content, Fact::Answers),
