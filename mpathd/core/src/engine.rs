@@ -12,6 +12,7 @@ use crate::config::{Config, MAX_MEMBERS, MAX_TARGETS, ROUTE_METRIC, TABLE_MAIN, 
 use crate::event::{Event, Gateways, RouteKey};
 use crate::group::Group;
 use crate::ids::{Family, GroupId, IfName, Ifindex, IpNet, MemberId, PathId, Seq};
+use crate::instance::Instance;
 use crate::member::Member;
 use crate::message::Message;
 use crate::outbox::Outbox;
@@ -155,6 +156,12 @@ impl Engine {
             Event::Gateways(gateways) => self.gateways(gateways),
             Event::Surveyed => self.survey(),
             Event::Attached { ifindex, mode } => self.attached(now, ifindex, mode),
+            Event::ReceiveDeferred { ifindex, deferred } => {
+                self.receive_deferred(ifindex, deferred);
+            }
+            Event::Frames { path, frames } => {
+                self.with_path(path, |instance| instance.frames(path, frames));
+            }
             Event::Sent { path, seq, at, fate } => {
                 self.with_path(path, |instance| instance.sent(path, seq, at, fate));
             }
@@ -222,6 +229,11 @@ impl Engine {
             .flat_map(|i| i.paths.iter().enumerate().map(move |(n, p)| (i.path_id(n), p)))
             .filter(|(_, path)| path.key.is_some())
             .flat_map(|(id, path)| path.awaited().map(move |seq| (id, seq)))
+    }
+
+    /// Paths for which [`Event::Frames`] is to be told before the next turn.
+    pub fn watched(&self) -> impl Iterator<Item = PathId> + '_ {
+        self.members.iter().flat_map(|m| &m.instances).flat_map(Instance::watched)
     }
 
     pub(crate) fn group_of(&self, m: usize) -> usize {

@@ -37,6 +37,18 @@ pub enum Event {
         ifindex: Ifindex,
         mode: ReceiveMode,
     },
+    /// Whether frames that have come in can wait although we run: NAPI of this NIC is a thread of
+    /// ordinary priority, or softirqs are put off to one (Linux before 6.5).
+    ReceiveDeferred {
+        ifindex: Ifindex,
+        deferred: bool,
+    },
+    /// Frames that the hook has handled so far on the CPU that took this path's last reply; told
+    /// in every turn for the paths in `Engine::watched`.
+    Frames {
+        path: PathId,
+        frames: u64,
+    },
     /// Fate of a probe at the moment of sending, `at` being the stamp taken right before the call.
     Sent {
         path: PathId,

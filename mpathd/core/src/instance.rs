@@ -8,12 +8,15 @@ use crate::event::Fate;
 use crate::ids::{Family, Ifindex, PathId, Seq};
 use crate::message::{Evidence, Reason};
 use crate::path::{Outcome, Path, RING, Run};
+use crate::receive::{self, ReceiveWitness};
 use crate::request::{Probe, Round};
 use crate::time::Instant;
 use crate::view::TargetMode;
 
 /// Rounds in one failure detection time (design 2).
 const ROUNDS_PER_FDT: u32 = 6;
+/// The same where a verdict may have to wait for a receive witness: the promise stands.
+const ROUNDS_PER_FDT_DEFERRED: u32 = ROUNDS_PER_FDT + receive::PATIENCE;
 /// Losses in a row after which the target's MAC is asked for again (N9).
 const LOSSES_TO_REFRESH: u8 = 3;
 
@@ -43,6 +46,10 @@ pub struct Instance {
     /// A target has answered since probing began.
     pub replied: bool,
     pub missed: u32,
+    /// Frames can wait on this NIC although we run.
+    pub deferred: bool,
+    /// Sought since the last verdict that wanted one.
+    witness: Option<ReceiveWitness>,
 }
 
 /// A failed instance.
@@ -113,12 +120,14 @@ impl Instance {
             started: None,
             replied: false,
             missed: 0,
+            deferred: false,
+            witness: None,
         }
     }
 
     /// T of design 2.
     pub fn interval(&self) -> Duration {
-        self.fdt / ROUNDS_PER_FDT
+        self.fdt / if self.deferred { ROUNDS_PER_FDT_DEFERRED } else { ROUNDS_PER_FDT }
     }
 
     pub fn path_id(&self, i: usize) -> PathId {
@@ -357,6 +366,35 @@ impl Instance {
         })
     }
 
+    /// Whether a verdict must wait: the silent paths' CPUs may not have handled what came in. Until
+    /// then [`Instance::watched`] says whose frames are to be counted.
+    pub fn seeks_receive_witness(&mut self, case: &Suspicion, now: Instant) -> bool {
+        let patience = case.ready + self.interval() * receive::PATIENCE;
+        if !self.deferred || case.evidence.reason != Reason::Probes || now >= patience {
+            return false;
+        }
+        let witness = *self.witness.get_or_insert(ReceiveWitness::new());
+        let mut counted = (0..MAX_TARGETS).filter(|i| self.paths[*i].counts());
+        counted.any(|i| !witness.stands(i))
+    }
+
+    /// Paths on whose CPU frames are to be counted.
+    pub fn watched(&self) -> impl Iterator<Item = PathId> + '_ {
+        let counted = (0..MAX_TARGETS).filter(|i| self.paths[*i].counts());
+        counted.filter(|_| self.witness.is_some()).map(|i| self.path_id(i))
+    }
+
+    pub fn frames(&mut self, path: PathId, frames: u64) {
+        if let Some(witness) = &mut self.witness {
+            witness.frames(usize::from(path.0.wrapping_sub(self.first_path.0)), frames);
+        }
+    }
+
+    /// Nothing is suspected (any more).
+    pub fn rest_witness(&mut self) {
+        self.witness = None;
+    }
+
     fn evidence(&self, reason: Reason, silent: u8, first: Instant, now: Instant) -> Evidence {
         Evidence {
             reason,
@@ -421,13 +459,15 @@ impl Instance {
         self.open_paths().map(|p| p.limit(interval)).max().unwrap_or(interval)
     }
 
-    /// 5T + L where L > T; the requested one otherwise (design 2.4). And the target to blame.
+    /// 5T + L where L > T, with the wait for a receive witness; the requested one otherwise (design
+    /// 2.4). And the target to blame.
     pub fn achieved_fdt(&self) -> (Duration, Option<IpAddr>) {
         let interval = self.interval();
         let slowest = self.counted().max_by_key(|p| p.limit(interval));
         match slowest.map(|p| (p.limit(interval), p.target())) {
             Some((limit, target)) if limit > interval => {
-                (interval * u32::from(LOSSES_TO_FAIL) + limit, target)
+                let patience = if self.deferred { receive::PATIENCE } else { 0 };
+                (interval * (u32::from(LOSSES_TO_FAIL) + patience) + limit, target)
             }
             _ => (self.fdt, None),
         }

@@ -27,6 +27,7 @@ mod outbox;
 mod path;
 mod placement;
 mod probing;
+mod receive;
 mod reconcile;
 mod resource;
 mod rtt;

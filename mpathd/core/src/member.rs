@@ -119,6 +119,7 @@ impl Member {
         self.transmits = None;
         for instance in &mut self.instances {
             instance.stop();
+            instance.deferred = false;
             instance.test = None;
             instance.failure = None;
             instance.started = None;

@@ -115,6 +115,10 @@ pub enum Message {
         interface: IfName,
         mode: ReceiveMode,
     },
+    /// Frames that have come in can wait although we run: verdicts ask for a receive witness.
+    ReceiveDeferred {
+        interface: IfName,
+    },
     RequestFailed {
         request: Request,
         errno: Errno,
@@ -215,7 +219,8 @@ impl Message {
             | Message::ImprovedFdt { .. }
             | Message::NoTestAddress { .. }
             | Message::Removed { .. }
-            | Message::Receiving { .. } => Severity::Info,
+            | Message::Receiving { .. }
+            | Message::ReceiveDeferred { .. } => Severity::Info,
         }
     }
 
@@ -245,6 +250,7 @@ impl Message {
             Message::Removed { .. } => "removed",
             Message::Unfit { .. } => "unfit",
             Message::Receiving { .. } => "receiving",
+            Message::ReceiveDeferred { .. } => "receive-deferred",
             Message::RequestFailed { .. } => "request-failed",
             Message::Drift { .. } | Message::RouteDrift { .. } => "drift",
             Message::Late { .. } => "late",
@@ -357,6 +363,12 @@ impl fmt::Display for Message {
                 };
                 write!(f, "{interface} receives replies through {mode}")
             }
+            Message::ReceiveDeferred { interface } => write!(
+                f,
+                "received frames can wait on {interface} while this host is busy (threaded NAPI, or Linux \
+                 before 6.5); it is probed more often, and silence is believed once other frames have been \
+                 handled"
+            ),
             Message::RequestFailed { request, errno } => {
                 write!(f, "{} failed: errno {}", Wish(request), errno.0)
             }

@@ -5,6 +5,7 @@ mod lan;
 use std::time::Duration;
 
 use lan::*;
+use mpathd_core::event::Event;
 use mpathd_core::message::{Message, Reason};
 
 const FAILED: &str = "IP interface failure detected on eth0 of group g";
@@ -322,4 +323,45 @@ fn the_second_return_within_a_minute_waits_ten_seconds() {
     lan.run(2 * S);
     assert_eq!(on_eth0(&lan), 1);
     lan.assert_at_rest();
+}
+
+/// A settled group whose frames can wait on both NICs although the daemon runs.
+fn deferred(fdt: Duration) -> Lan {
+    let mut lan = Lan::settled(group(2, 2, fdt));
+    for ifindex in lan.nics.values().map(|n| n.link.ifindex).collect::<Vec<_>>() {
+        lan.post(Duration::ZERO, Event::ReceiveDeferred { ifindex, deferred: true });
+    }
+    lan.run(2 * fdt);
+    lan.messages.clear();
+    lan
+}
+
+#[test]
+fn frames_that_wait_are_no_failure() {
+    let fdt = 90 * MS;
+    for starved in (0..80).step_by(4) {
+        let mut lan = deferred(fdt);
+        for nic in lan.nics.values_mut() {
+            nic.starves_until = lan.now + starved * MS;
+        }
+        lan.run(2 * S);
+        assert_eq!((lan.told(FAILED), lan.told(UNUSABLE)), (0, 0), "{starved} ms");
+    }
+}
+
+#[test]
+fn a_verdict_on_frames_that_may_wait_is_quicker_with_a_receive_witness() {
+    let (fdt, interval) = (90 * MS, 10 * MS);
+    for phase in 0..20 {
+        for busy in [true, false] {
+            let mut lan = deferred(fdt);
+            lan.busy = busy;
+            lan.run(interval / 20 * phase);
+            lan.wire(0, Wire::Cut);
+            let took = lan.until(2 * fdt, |l| l.told(FAILED) == 1);
+            let range =
+                if busy { 4 * interval..6 * interval } else { 7 * interval..fdt + MS / 100 };
+            assert!(range.contains(&took), "busy: {busy}, {took:?} not in {range:?}");
+        }
+    }
 }

@@ -43,6 +43,8 @@ pub trait Brain {
     fn poll_action(&mut self) -> Option<Action>;
     /// Probes whose reply would still change something.
     fn pending(&self) -> impl Iterator<Item = (PathId, Seq)>;
+    /// Paths for which `Event::Frames` is to be told before the next turn.
+    fn watched(&self) -> impl Iterator<Item = PathId>;
     /// Renews the picture, in the same buffers.
     fn fill(&self, view: &mut View, now: Instant);
     /// Whether outcomes of single probes are wanted as notices.
@@ -68,6 +70,10 @@ impl Brain for Engine {
 
     fn pending(&self) -> impl Iterator<Item = (PathId, Seq)> {
         self.pending()
+    }
+
+    fn watched(&self) -> impl Iterator<Item = PathId> {
+        self.watched()
     }
 
     fn fill(&self, view: &mut View, now: Instant) {

@@ -50,6 +50,7 @@ pub(super) struct Fast<B> {
     probing: Probing,
     buffer: Buffer,
     pending: Vec<(PathId, Seq)>,
+    watched: Vec<PathId>,
     polled: Vec<libc::pollfd>,
     /// Channels on their way to the host thread, which closes them.
     retired: Vec<Channel>,
@@ -98,6 +99,7 @@ impl<B: Brain> Fast<B> {
             },
             buffer: Buffer::new(),
             pending: Vec::with_capacity(paths * PENDING_PER_PATH),
+            watched: Vec::with_capacity(paths),
             polled: Vec::with_capacity(2 + 2 * members),
             retired: Vec::with_capacity(2 * members),
             priority,
@@ -171,6 +173,7 @@ impl<B: Brain> Fast<B> {
         self.hear_links(now);
         self.hear_queue(now);
         let complete = self.hear_sockets(now);
+        self.count_frames(now);
         self.read_replies(now);
         if complete || self.postponed >= POSTPONED_AT_MOST {
             self.postponed = 0;
@@ -255,6 +258,17 @@ impl<B: Brain> Fast<B> {
             if let Some(at) = self.probing.slots.read_rx(path, seq, now) {
                 self.desk.counted = true;
                 self.desk.tell(now, Event::Reply { path, seq, at });
+            }
+        }
+    }
+
+    /// Before the replies are read: what was handled before a counted frame is then read too.
+    fn count_frames(&mut self, now: Instant) {
+        self.watched.clear();
+        self.watched.extend(self.desk.brain.watched());
+        for path in self.watched.iter().copied() {
+            if let Some(frames) = self.probing.slots.frames_beside(path) {
+                self.desk.tell(now, Event::Frames { path, frames });
             }
         }
     }
@@ -373,6 +387,7 @@ impl<B: Brain> Desk<B> {
     fn tell(&mut self, now: Instant, event: Event) {
         let routine =
             matches!(event, Event::Sent { .. } | Event::Left { .. } | Event::Reply { .. });
+        let routine = routine || matches!(event, Event::Frames { .. });
         self.changed |= !routine;
         if self.shared.recording() {
             self.tell_slow(ToSlow::Fact(now, event));

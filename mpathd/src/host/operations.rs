@@ -71,6 +71,8 @@ impl Host {
                 let mode = self.hooks.attach(&link, datapath, consume_replies, fast, slow)?;
                 self.warm(&link);
                 self.monitor.mirror.tell(Event::Attached { ifindex, mode });
+                // With its hook a NIC may get NAPI that can be a thread.
+                self.tell_deferral();
                 Ok(())
             }
             Request::Announce { ifindex, address, peers } => {
@@ -185,6 +187,16 @@ impl Host {
             match self.sysctls.prepare(name, mode, &mut self.slow) {
                 // Said already where it was found.
                 Ok(()) | Err(_) => {}
+            }
+        }
+    }
+
+    /// It may be switched at any time, without a notice.
+    pub(super) fn tell_deferral(&mut self) {
+        let links: Vec<_> = self.monitor.mirror.members().map(|fact| fact.link).collect();
+        for link in links {
+            if let Some(event) = self.deferral.look(link.ifindex, link.name) {
+                self.monitor.mirror.tell(event);
             }
         }
     }

@@ -235,6 +235,7 @@ fn attached(host: &NetNs, nics: &[&str]) -> (SlotMap, Ebpf, Counters) {
         tx: array(maps::TX),
         rx: array(maps::RX),
         served_by: array(maps::SERVED_BY),
+        frames: array(maps::FRAMES),
     });
     let counters = Counters::new(&CounterFds {
         outcomes: array(maps::OUTCOMES),

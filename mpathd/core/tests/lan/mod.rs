@@ -52,6 +52,8 @@ pub struct Nic {
     /// How its replies are received.
     pub mode: ReceiveMode,
     pub frames: u64,
+    /// What comes in waits until then, as where NAPI is a thread.
+    pub starves_until: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +110,9 @@ pub struct Lan {
     pub messages: Vec<(Instant, Message)>,
     pub requests: Vec<(Instant, Request)>,
     pub replies: Vec<bool>,
+    /// Frames handled on the CPU that serves all NICs; where it is `busy`, some at every turn.
+    pub handled: u64,
+    pub busy: bool,
     /// How long the kernel takes for a request.
     pub kernel: Duration,
     pub attach: Duration,
@@ -157,6 +162,8 @@ impl Lan {
             messages: Vec::new(),
             requests: Vec::new(),
             replies: Vec::new(),
+            handled: 0,
+            busy: false,
             kernel: MS / 10,
             attach: 10 * MS,
             outcomes: BTreeMap::new(),
@@ -208,7 +215,8 @@ impl Lan {
 
     /// A link comes, or changes.
     pub fn link(&mut self, link: Link) {
-        let new = Nic { link, wire: Wire::Works, mode: ReceiveMode::Xdp, frames: 0 };
+        let (wire, mode, starves_until) = (Wire::Works, ReceiveMode::Xdp, Instant(0));
+        let new = Nic { link, wire, mode, frames: 0, starves_until };
         self.nics.entry(link.name).or_insert(new).link = link;
         self.post(Duration::ZERO, Event::Link(link));
     }
@@ -337,6 +345,11 @@ impl Lan {
     /// The daemon wakes up.
     pub fn turn(&mut self) {
         let now = self.now;
+        self.handled += u64::from(self.busy);
+        let (frames, watched) = (self.handled, self.engine.watched().collect::<Vec<_>>());
+        for path in watched {
+            self.call(|engine| engine.handle(now, Event::Frames { path, frames }));
+        }
         for heard in [Self::next_event, Self::next_reply] {
             while let Some(event) = heard(self, now) {
                 self.call(|engine| engine.handle(now, event));
