@@ -25,17 +25,15 @@ pub(crate) fn is_cut_short(frame: &Frame) -> bool {
 pub(crate) fn handle(frame: &Frame, ifindex: u32) -> Verdict {
     // SAFETY: takes no argument and has no condition.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let verdict = judge(frame, ifindex, cpu).unwrap_or_else(|skip| {
+    if let Some(frames) = Maps.frames(cpu) {
+        frames.increment();
+    }
+    judge(frame, ifindex, cpu).unwrap_or_else(|skip| {
         if let Some(count) = Maps.skip(skip) {
             count.increment();
         }
         Verdict::Pass
-    });
-    // Last: who sees the count finds what the frame has changed.
-    if let Some(frames) = Maps.frames(cpu) {
-        frames.increment();
-    }
-    verdict
+    })
 }
 
 #[inline(always)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mpathd_tests::capture::{Capture, Content, Frame};
 use mpathd_tests::daemon::bin_dir;
+use mpathd_tests::load::Hogs;
 use mpathd_tests::observe::link;
 use mpathd_tests::owner::wait_held;
 use mpathd_tests::told::{json, rows, wait_interface, wait_ok};
@@ -142,8 +143,9 @@ fn pins(bpffs: &str) -> Vec<String> {
     pins
 }
 
-/// Gives the daemon a /sys of its network namespace, in which it finds the BPF file system of before.
-const WITH_SYS: &str = "mkdir -p /run/bpf && mount --bind /sys/fs/bpf /run/bpf && \
+/// Gives the daemon the /sys of its network namespace, with the BPF file system of before, and the machine's
+/// /proc below ours, which shows the kernel's threads.
+const AS_ON_A_MACHINE: &str = "umount /proc && mkdir -p /run/bpf && mount --bind /sys/fs/bpf /run/bpf && \
     mount -t sysfs sysfs /sys && mount --bind /run/bpf /sys/fs/bpf && exec \"$0\" \"$@\"";
 
 #[test]
@@ -152,7 +154,7 @@ fn a_cut_is_found_where_receiving_is_left_to_a_thread() {
         let lab = Lab::builder().build();
         let program = bin_dir().join("mpathd");
         let program = program.to_str().expect("a path in UTF-8");
-        let command = ["unshare", "--mount", "sh", "-c", WITH_SYS, program];
+        let command = ["unshare", "--mount", "sh", "-c", AS_ON_A_MACHINE, program];
         let mut daemon = Daemon::launch_by(lab.host(), &config("datapath = \"xdp\""), &command);
         daemon.wait_ready(LIMIT);
         wait_ok(&daemon, &["eth0", "eth1"]);
@@ -169,6 +171,14 @@ fn a_cut_is_found_where_receiving_is_left_to_a_thread() {
         }
         wait_ok(&daemon, &["eth0", "eth1"]);
         wait_held(lab.host(), "192.0.2.50", "eth0", LIMIT);
+        let hogs = Hogs::start(8);
+        clock::pass(Duration::from_secs(5));
+        drop(hogs);
+        let log = daemon.log_text();
+        assert!(
+            !log.contains("failure detected"),
+            "frames that waited were taken for lost:\n{log}"
+        );
         let addresses = AddressWatch::start(lab.host());
         let cut = lab.cut(0);
         let moved = addresses.wait_added("192.0.2.50", "eth1", cut, LIMIT);

@@ -12,7 +12,6 @@ use crate::config::{Config, MAX_MEMBERS, MAX_TARGETS, ROUTE_METRIC, TABLE_MAIN, 
 use crate::event::{Event, Gateways, RouteKey};
 use crate::group::Group;
 use crate::ids::{Family, GroupId, IfName, Ifindex, IpNet, MemberId, PathId, Seq};
-use crate::instance::Instance;
 use crate::member::Member;
 use crate::message::Message;
 use crate::outbox::Outbox;
@@ -159,8 +158,10 @@ impl Engine {
             Event::ReceiveDeferred { ifindex, deferred } => {
                 self.receive_deferred(ifindex, deferred);
             }
-            Event::Frames { path, frames } => {
-                self.with_path(path, |instance| instance.frames(path, frames));
+            Event::HandledUntil { ifindex, until } => {
+                if let Some(m) = self.member_at(ifindex) {
+                    self.members[m].handled_until = Some(until);
+                }
             }
             Event::Sent { path, seq, at, fate } => {
                 self.with_path(path, |instance| instance.sent(path, seq, at, fate));
@@ -231,9 +232,10 @@ impl Engine {
             .flat_map(|(id, path)| path.awaited().map(move |seq| (id, seq)))
     }
 
-    /// Paths for which [`Event::Frames`] is to be told before the next turn.
-    pub fn watched(&self) -> impl Iterator<Item = PathId> + '_ {
-        self.members.iter().flat_map(|m| &m.instances).flat_map(Instance::watched)
+    /// NICs for which [`Event::HandledUntil`] is to be told before the next turn.
+    pub fn watched(&self) -> impl Iterator<Item = Ifindex> + '_ {
+        let seeks = |m: &&Member| m.instances.iter().any(|i| i.seeks_receive_witness);
+        self.members.iter().filter(seeks).filter_map(Member::ifindex)
     }
 
     pub(crate) fn group_of(&self, m: usize) -> usize {

@@ -43,11 +43,11 @@ pub enum Event {
         ifindex: Ifindex,
         deferred: bool,
     },
-    /// Frames that the hook has handled so far on the CPU that took this path's last reply; told
-    /// in every turn for the paths in `Engine::watched`.
-    Frames {
-        path: PathId,
-        frames: u64,
+    /// All frames that had come in by then have been handled (0: not yet since the hook is there);
+    /// told in every turn for the NICs in `Engine::watched`, where that can be known.
+    HandledUntil {
+        ifindex: Ifindex,
+        until: Instant,
     },
     /// Fate of a probe at the moment of sending, `at` being the stamp taken right before the call.
     Sent {

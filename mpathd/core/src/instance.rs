@@ -8,7 +8,6 @@ use crate::event::Fate;
 use crate::ids::{Family, Ifindex, PathId, Seq};
 use crate::message::{Evidence, Reason};
 use crate::path::{Outcome, Path, RING, Run};
-use crate::receive::{self, ReceiveWitness};
 use crate::request::{Probe, Round};
 use crate::time::Instant;
 use crate::view::TargetMode;
@@ -16,7 +15,12 @@ use crate::view::TargetMode;
 /// Rounds in one failure detection time (design 2).
 const ROUNDS_PER_FDT: u32 = 6;
 /// The same where a verdict may have to wait for a receive witness: the promise stands.
-const ROUNDS_PER_FDT_DEFERRED: u32 = ROUNDS_PER_FDT + receive::PATIENCE;
+const ROUNDS_PER_FDT_DEFERRED: u32 = ROUNDS_PER_FDT + PATIENCE;
+/// How many rounds a verdict waits for a receive witness that nobody can give (design 2.12).
+const PATIENCE: u32 = 3;
+/// How long it waits, at least, while frames are known to wait: late, not false. A thread that never
+/// rests gives no witness.
+const STARVING: Duration = Duration::from_secs(1);
 /// Losses in a row after which the target's MAC is asked for again (N9).
 const LOSSES_TO_REFRESH: u8 = 3;
 
@@ -48,8 +52,8 @@ pub struct Instance {
     pub missed: u32,
     /// Frames can wait on this NIC although we run.
     pub deferred: bool,
-    /// Sought since the last verdict that wanted one.
-    witness: Option<ReceiveWitness>,
+    /// A verdict waits until what has come in has been handled.
+    pub seeks_receive_witness: bool,
 }
 
 /// A failed instance.
@@ -121,7 +125,7 @@ impl Instance {
             replied: false,
             missed: 0,
             deferred: false,
-            witness: None,
+            seeks_receive_witness: false,
         }
     }
 
@@ -366,33 +370,22 @@ impl Instance {
         })
     }
 
-    /// Whether a verdict must wait: the silent paths' CPUs may not have handled what came in. Until
-    /// then [`Instance::watched`] says whose frames are to be counted.
-    pub fn seeks_receive_witness(&mut self, case: &Suspicion, now: Instant) -> bool {
-        let patience = case.ready + self.interval() * receive::PATIENCE;
-        if !self.deferred || case.evidence.reason != Reason::Probes || now >= patience {
-            return false;
-        }
-        let witness = *self.witness.get_or_insert(ReceiveWitness::new());
-        let mut counted = (0..MAX_TARGETS).filter(|i| self.paths[*i].counts());
-        counted.any(|i| !witness.stands(i))
-    }
-
-    /// Paths on whose CPU frames are to be counted.
-    pub fn watched(&self) -> impl Iterator<Item = PathId> + '_ {
-        let counted = (0..MAX_TARGETS).filter(|i| self.paths[*i].counts());
-        counted.filter(|_| self.witness.is_some()).map(|i| self.path_id(i))
-    }
-
-    pub fn frames(&mut self, path: PathId, frames: u64) {
-        if let Some(witness) = &mut self.witness {
-            witness.frames(usize::from(path.0.wrapping_sub(self.first_path.0)), frames);
-        }
-    }
-
-    /// Nothing is suspected (any more).
-    pub fn rest_witness(&mut self) {
-        self.witness = None;
+    /// Whether a verdict has to wait, for five unanswered probes may have been answered: where frames
+    /// that have come in can wait, all that came in before the replies were due must have been
+    /// handled (design 2.12, N16). `handled`: until when they have been; `None` where nobody can tell.
+    pub fn lacks_receive_witness(
+        &self,
+        case: &Suspicion,
+        handled: Option<Instant>,
+        now: Instant,
+    ) -> bool {
+        let patience = match handled {
+            None => self.interval() * PATIENCE,
+            Some(_) => self.fdt.max(STARVING),
+        };
+        let by_silence = case.evidence.reason == Reason::Probes;
+        let lacks = self.deferred && by_silence && handled < Some(case.ready);
+        lacks && now < case.ready + patience
     }
 
     fn evidence(&self, reason: Reason, silent: u8, first: Instant, now: Instant) -> Evidence {
@@ -466,7 +459,7 @@ impl Instance {
         let slowest = self.counted().max_by_key(|p| p.limit(interval));
         match slowest.map(|p| (p.limit(interval), p.target())) {
             Some((limit, target)) if limit > interval => {
-                let patience = if self.deferred { receive::PATIENCE } else { 0 };
+                let patience = if self.deferred { PATIENCE } else { 0 };
                 (interval * (u32::from(LOSSES_TO_FAIL) + patience) + limit, target)
             }
             _ => (self.fdt, None),

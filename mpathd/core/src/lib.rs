@@ -27,7 +27,6 @@ mod outbox;
 mod path;
 mod placement;
 mod probing;
-mod receive;
 mod reconcile;
 mod resource;
 mod rtt;

@@ -20,7 +20,7 @@ use crate::message::{Evidence, Message, Reason};
 use crate::outbox::Outbox;
 use crate::time::Instant;
 
-/// How often in a round the frames are counted while a receive witness is sought.
+/// How often in a round a receive witness is looked for: it wakes nobody.
 const LOOKS_PER_ROUND: u32 = 4;
 
 /// Did anybody else hear something that was asked after our fourth loss?
@@ -67,12 +67,14 @@ fn judge_instance(
     now: Instant,
     out: &mut Outbox,
 ) {
-    let Some(case) = suspicion(group, &members[i], family, now) else {
-        return members[i].instances[family as usize].rest_witness();
-    };
-    let interval = members[i].instance(family).interval();
-    if members[i].instances[family as usize].seeks_receive_witness(&case, now) {
-        // Frames wake nobody.
+    let case = suspicion(group, &members[i], family, now);
+    let handled = members[i].handled_until;
+    let instance = &mut members[i].instances[family as usize];
+    let lacks = |case: &Suspicion| instance.lacks_receive_witness(case, handled, now);
+    instance.seeks_receive_witness = case.as_ref().is_some_and(lacks);
+    let Some(case) = case else { return };
+    let interval = instance.interval();
+    if instance.seeks_receive_witness {
         return group.judge_again(now + interval / LOOKS_PER_ROUND);
     }
     match witness(members, i, family, case.fourth) {

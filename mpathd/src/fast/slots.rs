@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use mpathd_common::abi::{
-    CPUS, FRAMES_ROW, OUTCOME_ROW, Outcome, RING, RTT_ROW, SLOTS, Slot, SlotKey, Word, frames_key,
-    full_stamp, outcome_key, ring_key, rtt_key, word, word_is, word_stamp,
+    OUTCOME_ROW, Outcome, RING, RTT_ROW, SLOTS, Slot, SlotKey, Word, full_stamp, outcome_key,
+    ring_key, rtt_key, word, word_is, word_stamp,
 };
 use mpathd_common::matching::Tables;
 use mpathd_core::ids::{PathId, Seq};
@@ -28,7 +28,6 @@ pub struct MapFds<'a> {
     pub tx: BorrowedFd<'a>,
     pub rx: BorrowedFd<'a>,
     pub served_by: BorrowedFd<'a>,
-    pub frames: BorrowedFd<'a>,
 }
 
 /// A handle; clones share the words.
@@ -40,7 +39,6 @@ struct Areas {
     tx: Area<AtomicU64>,
     rx: Area<AtomicU64>,
     served_by: Area<AtomicU64>,
-    frames: Area<AtomicU64>,
     outcomes: Area<AtomicU64>,
     rtt: Area<AtomicU64>,
 }
@@ -70,7 +68,6 @@ impl SlotMap {
             tx: Area::map(fds.map(|f| f.tx), SLOTS * RING)?,
             rx: Area::map(fds.map(|f| f.rx), SLOTS * RING)?,
             served_by: Area::map(fds.map(|f| f.served_by), SLOTS)?,
-            frames: Area::map(fds.map(|f| f.frames), CPUS * FRAMES_ROW)?,
             outcomes: Area::map(None, SLOTS * OUTCOME_ROW)?,
             rtt: Area::map(None, SLOTS * RTT_ROW)?,
         })))
@@ -132,12 +129,6 @@ impl SlotMap {
     pub fn served_by(&self, path: PathId) -> Option<u32> {
         let cpu = self.0.served_by.get(path.0.into())?.get();
         u32::try_from(cpu).ok()?.checked_sub(1)
-    }
-
-    /// Frames that the hooks have handled so far on that CPU.
-    pub fn frames_beside(&self, path: PathId) -> Option<u64> {
-        let frames = self.0.frames.get(frames_key(self.served_by(path)?))?;
-        Some(frames.get())
     }
 }
 

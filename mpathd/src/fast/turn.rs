@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use mpathd_core::config::MAX_TARGETS;
 use mpathd_core::event::{Done, Errno, Event, Fate};
-use mpathd_core::ids::{Family, PathId, Seq};
+use mpathd_core::ids::{Family, Ifindex, PathId, Seq};
 use mpathd_core::message::Severity;
 use mpathd_core::request::{Action, Notice, Op, PathKey, Round};
 use mpathd_core::time::Instant;
@@ -50,7 +50,7 @@ pub(super) struct Fast<B> {
     probing: Probing,
     buffer: Buffer,
     pending: Vec<(PathId, Seq)>,
-    watched: Vec<PathId>,
+    watched: Vec<Ifindex>,
     polled: Vec<libc::pollfd>,
     /// Channels on their way to the host thread, which closes them.
     retired: Vec<Channel>,
@@ -99,7 +99,7 @@ impl<B: Brain> Fast<B> {
             },
             buffer: Buffer::new(),
             pending: Vec::with_capacity(paths * PENDING_PER_PATH),
-            watched: Vec::with_capacity(paths),
+            watched: Vec::with_capacity(members),
             polled: Vec::with_capacity(2 + 2 * members),
             retired: Vec::with_capacity(2 * members),
             priority,
@@ -173,7 +173,7 @@ impl<B: Brain> Fast<B> {
         self.hear_links(now);
         self.hear_queue(now);
         let complete = self.hear_sockets(now);
-        self.count_frames(now);
+        self.seek_witnesses(now);
         self.read_replies(now);
         if complete || self.postponed >= POSTPONED_AT_MOST {
             self.postponed = 0;
@@ -262,13 +262,13 @@ impl<B: Brain> Fast<B> {
         }
     }
 
-    /// Before the replies are read: what was handled before a counted frame is then read too.
-    fn count_frames(&mut self, now: Instant) {
+    /// Before the replies are read: what has been handled by now is then read too.
+    fn seek_witnesses(&mut self, now: Instant) {
         self.watched.clear();
         self.watched.extend(self.desk.brain.watched());
-        for path in self.watched.iter().copied() {
-            if let Some(frames) = self.probing.slots.frames_beside(path) {
-                self.desk.tell(now, Event::Frames { path, frames });
+        for ifindex in self.watched.iter().copied() {
+            if let Some(until) = self.channels.handled_until(ifindex, now) {
+                self.desk.tell(now, Event::HandledUntil { ifindex, until });
             }
         }
     }
@@ -387,7 +387,7 @@ impl<B: Brain> Desk<B> {
     fn tell(&mut self, now: Instant, event: Event) {
         let routine =
             matches!(event, Event::Sent { .. } | Event::Left { .. } | Event::Reply { .. });
-        let routine = routine || matches!(event, Event::Frames { .. });
+        let routine = routine || matches!(event, Event::HandledUntil { .. });
         self.changed |= !routine;
         if self.shared.recording() {
             self.tell_slow(ToSlow::Fact(now, event));

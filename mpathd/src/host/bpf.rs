@@ -63,7 +63,6 @@ impl Bpf {
             tx: self.fd(maps::TX)?,
             rx: self.fd(maps::RX)?,
             served_by: self.fd(maps::SERVED_BY)?,
-            frames: self.fd(maps::FRAMES)?,
         };
         SlotMap::from_fds(&fds).map_err(|error| format!("mapping the slots failed: {error}"))
     }

@@ -178,7 +178,7 @@ impl Host {
             self.slow
                 .log(Severity::Error, format!("reading the kernel's tables failed: {refused}"));
         }
-        self.tell_deferral();
+        self.compare_deferral();
         self.pass_on();
         if let Err(refused) = nexthop::sweep(&mut self.requests, &self.monitor.mirror) {
             self.slow

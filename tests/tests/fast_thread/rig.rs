@@ -136,6 +136,7 @@ impl Rig {
         };
         let (send, receive) = self.host.run(open);
         Channel {
+            receivers: Vec::new(),
             ifindex: Ifindex(found.ifindex),
             name: IfName::new(nic).expect("a name"),
             mode: plan.mode,
@@ -235,7 +236,6 @@ fn attached(host: &NetNs, nics: &[&str]) -> (SlotMap, Ebpf, Counters) {
         tx: array(maps::TX),
         rx: array(maps::RX),
         served_by: array(maps::SERVED_BY),
-        frames: array(maps::FRAMES),
     });
     let counters = Counters::new(&CounterFds {
         outcomes: array(maps::OUTCOMES),

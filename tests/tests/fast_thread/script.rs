@@ -136,7 +136,7 @@ impl Brain for Script {
         self.actions.pop_front()
     }
 
-    fn watched(&self) -> impl Iterator<Item = PathId> {
+    fn watched(&self) -> impl Iterator<Item = Ifindex> {
         std::iter::empty()
     }
 

@@ -110,9 +110,8 @@ pub struct Lan {
     pub messages: Vec<(Instant, Message)>,
     pub requests: Vec<(Instant, Request)>,
     pub replies: Vec<bool>,
-    /// Frames handled on the CPU that serves all NICs; where it is `busy`, some at every turn.
-    pub handled: u64,
-    pub busy: bool,
+    /// Whether it can be told that all frames have been handled.
+    pub tells_handled: bool,
     /// How long the kernel takes for a request.
     pub kernel: Duration,
     pub attach: Duration,
@@ -162,8 +161,7 @@ impl Lan {
             messages: Vec::new(),
             requests: Vec::new(),
             replies: Vec::new(),
-            handled: 0,
-            busy: false,
+            tells_handled: true,
             kernel: MS / 10,
             attach: 10 * MS,
             outcomes: BTreeMap::new(),
@@ -345,10 +343,13 @@ impl Lan {
     /// The daemon wakes up.
     pub fn turn(&mut self) {
         let now = self.now;
-        self.handled += u64::from(self.busy);
-        let (frames, watched) = (self.handled, self.engine.watched().collect::<Vec<_>>());
-        for path in watched {
-            self.call(|engine| engine.handle(now, Event::Frames { path, frames }));
+        let watched: Vec<Ifindex> = self.engine.watched().collect();
+        for nic in self.nics.values().filter(|_| self.tells_handled) {
+            let ifindex = nic.link.ifindex;
+            let until = if nic.starves_until <= now { now } else { Instant(0) };
+            if watched.contains(&ifindex) {
+                self.engine.handle(now, Event::HandledUntil { ifindex, until });
+            }
         }
         for heard in [Self::next_event, Self::next_reply] {
             while let Some(event) = heard(self, now) {

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::Names;
 
-/// Kind and content; `None` for probes, which are told in rounds, and for frames, which are counted
-/// in every turn of a few rounds.
+/// Kind and content; `None` for probes, which are told in rounds, and for what
+/// is told in every turn while a verdict waits.
 pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> {
     Some(match event {
         Event::Link(link) => ("link", self::link(link)),
@@ -40,7 +40,7 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
         Event::Command(Command::Online { interface }) => {
             ("command", json!({ "online": interface }))
         }
-        Event::Frames { .. }
+        Event::HandledUntil { .. }
         | Event::Sent { .. }
         | Event::Left { .. }
         | Event::Reply { .. }
