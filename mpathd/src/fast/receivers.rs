@@ -73,7 +73,7 @@ mod tests {
         }
         let [sleeping] = sleeping;
         assert_eq!(sleeping.slept_at, now);
-        assert_eq!(handled_until(&mut [sleeping, receiver("self")], now), Some(Instant(0)));
+        assert_eq!(handled_until(&mut [sleeping, receiver("thread-self")], now), Some(Instant(0)));
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
     }
