@@ -137,8 +137,8 @@ impl Engine {
             let Some(n) = instance.paths.iter().position(|p| p.key.is_none()) else { return };
             let Some(target) = instance.next_target(candidates, now) else { return };
             // A new one would have to lose five probes first, and so hold up a verdict.
-            instance.deferred = instance.is_in_doubt();
-            if instance.deferred {
+            instance.held_back = instance.is_in_doubt();
+            if instance.held_back {
                 return;
             }
             instance.bench.remove(target);
@@ -161,7 +161,7 @@ impl Engine {
 
 fn wants_review(instance: &Instance) -> bool {
     let places = instance.paths.iter().any(|p| p.key.is_none());
-    let waiting = instance.deferred || places && !instance.bench.is_empty();
+    let waiting = instance.held_back || places && !instance.bench.is_empty();
     waiting || (0..MAX_TARGETS).any(|n| instance.fault(n).is_some())
 }
 

@@ -7,6 +7,7 @@ mod announce;
 mod attach;
 mod bpf;
 pub mod counters;
+mod deferral;
 mod drift;
 mod facts;
 mod filter;
@@ -88,6 +89,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         announcer: announce::Announcer::default(),
         hooks: attach::Hooks::new(object, bpffs),
         searcher: search::Searcher::new()?,
+        deferral: deferral::Deferral::default(),
         fast: Fast::new(queues.fast.clone()),
         slow: Slow::new(queues.slow.clone()),
         queues,
@@ -112,6 +114,7 @@ struct Host {
     announcer: announce::Announcer,
     hooks: attach::Hooks,
     searcher: search::Searcher,
+    deferral: deferral::Deferral,
     fast: Fast,
     slow: Slow,
 }
@@ -152,6 +155,7 @@ impl Host {
             self.announcer.forget(gone.ifindex);
             self.hooks.detach(gone.ifindex);
             self.searcher.forget(gone.ifindex);
+            self.deferral.forget(gone.ifindex);
             if let Some(renamed) = gone.renamed {
                 self.sysctls.give_back(gone.name, renamed, &mut self.slow);
             }
@@ -183,6 +187,7 @@ impl Host {
             self.slow
                 .log(Severity::Error, format!("reading the kernel's tables failed: {refused}"));
         }
+        self.compare_deferral();
         self.pass_on();
         if let Err(refused) = nexthop::sweep(&mut self.requests, &self.monitor.mirror) {
             self.slow
