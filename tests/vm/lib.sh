@@ -7,6 +7,8 @@
 # Emulated CPUs are slow: an FDT of a second, and limits that only something broken misses.
 
 DATA="192.0.2.50 192.0.2.51 2001:db8::50"
+# The members of the group; tests of other kinds of devices change it.
+MEMBERS=(eth0 eth1)
 
 # At the start of each test: nothing of the one before.
 begin() {
@@ -15,7 +17,6 @@ begin() {
         kill -9 "$(cat /tmp/tests/daemon)" 2>/dev/null || true
     fi
     mpathd release || true
-    mpathd release --bpffs /run/mpathd-bpf || true
     rm -rf /tmp/tests/daemon /run/mpathd/state.json /etc/mpathd
     for namespace in lan far; do
         ip netns del "$namespace" 2>/dev/null || true
@@ -68,18 +69,23 @@ lab() {
     ip -n lan link add br0 type bridge stp_state 0 mcast_snooping 0
     ip -n lan link set br0 up
     plug eth0 p0 far
-    local nic n
+    local nic
     for ((nic = 0; nic < $1; nic++)); do
         plug "eth$nic" "sw$nic" 1
     done
-    for n in 1 2 3; do
-        ip -n far address add "192.0.2.$n/24" dev eth0
-        ip -n far address add "2001:db8::$n/64" dev eth0 nodad
-    done
+    give_targets eth0
     # A shell that stays: a cut is one write then, and no process has to start.
     coproc SWITCH { exec ip netns exec lan bash; }
     # Isolated ports don't talk to each other. The carrier stays.
     switch 'echo 1 >/sys/class/net/p0/brport/isolated'
+}
+
+give_targets() {
+    local n
+    for n in 1 2 3; do
+        ip -n far address add "192.0.2.$n/24" dev "$1"
+        ip -n far address add "2001:db8::$n/64" dev "$1" nodad
+    done
 }
 
 # plug DEVICE PORT NAMESPACE: a cable from a device there to a port of the switch.
@@ -101,8 +107,9 @@ switch() {
 cut() { switch "echo 1 >/sys/class/net/sw$1/brport/isolated"; }
 mend() { switch "echo 0 >/sys/class/net/sw$1/brport/isolated"; }
 
-# config FDT [LINE...]: two NICs, both families; more lines for the top.
+# config FDT [LINE...]: one group of all members, both families; more lines for the top.
 config() {
+    local number=11 nic
     mkdir -p /etc/mpathd
     {
         echo "failure_detection_time = \"$1\""
@@ -112,24 +119,23 @@ config() {
         echo 'data_addresses = ["192.0.2.50/24", "192.0.2.51/24", "2001:db8::50/64"]'
         echo 'targets = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "2001:db8::2"]'
         echo 'routes = [{ to = "default", via = "192.0.2.1" }, { to = "default", via = "2001:db8::1" }]'
-        member eth0 11
-        member eth1 12
+        for nic in "${MEMBERS[@]}"; do
+            echo "[groups.ipmp0.interfaces.\"$nic\"]"
+            echo "test_addresses = [\"192.0.2.$number/24\", \"2001:db8::$number/64\"]"
+            number=$((number + 1))
+        done
     } >/etc/mpathd/mpathd.toml
 }
 
-# member NIC NUMBER [LINE...]
-member() {
-    echo "[groups.ipmp0.interfaces.\"$1\"]"
-    echo "test_addresses = [\"192.0.2.$2/24\", \"2001:db8::$2/64\"]"
-    shift 2
-    printf '%s\n' "$@"
-}
-
-# The daemon without a unit; with both NICs at work.
+# The daemon without a unit, until these members are at work; all of them, if none is named.
 run_daemon() {
     mpathd >/tmp/tests/log 2>&1 &
     echo $! >/tmp/tests/daemon
-    settled eth0 eth1
+    if [ $# = 0 ]; then
+        settled "${MEMBERS[@]}"
+    else
+        settled "$@"
+    fi
 }
 
 log_text() { cat /tmp/tests/log 2>/dev/null || journalctl -u mpathd.service -o cat --no-pager; }
@@ -188,24 +194,34 @@ moved_after() {
 
 ms() { awk -v from="$1" -v to="$2" 'BEGIN { printf "%.0f", (to - from) * 1000 }'; }
 
-# Cuts eth0, waits until all is on eth1, and says how long that took; at most TWICE the FDT, for the machine may be
-# an emulated one.
+# survives_a_cut FDT WHAT: cuts the path of the first member, waits until all is on the second, and says how long that
+# took. At most twice the FDT, for the machine may be an emulated one.
 survives_a_cut() {
-    local fdt=$1 longest=0 address took
+    local fdt=$1 longest=0 from=${MEMBERS[0]} to=${MEMBERS[1]} moving=() address took
     watch_addresses
     for address in $DATA; do
-        [ "$(owner "$address")" != eth0 ] || on_eth0="${on_eth0:-} $address"
+        [ "$(owner "$address")" != "$from" ] || moving+=("$address")
     done
+    [ ${#moving[@]} -gt 0 ] || fail "nothing is on $from"
     cut 0
-    until_true 20 all_on eth1
+    until_true 20 all_on "$to"
     sleep 0.2
-    for address in $on_eth0; do
-        took=$(moved_after "$address" eth1)
+    for address in "${moving[@]}"; do
+        took=$(moved_after "$address" "$to")
         [ "$took" -le "$longest" ] || longest=$took
     done
     kill "$WATCH"
     figure "$2: silent cut to last address moved $longest ms at FDT $fdt ms"
     [ "$longest" -le $((fdt * 2)) ] || fail "too late"
-    equal "carrier of eth0" "$(cat /sys/class/net/eth0/carrier)" 1
+    equal "carrier of $from" "$(cat "/sys/class/net/$from/carrier")" 1
     mend 0
 }
+
+# Nothing has been called failed.
+no_failure() {
+    if logged 'failure detected'; then
+        fail "a false failure"
+    fi
+}
+
+has_tcx() { printf '%s\n' 6.6 "$(uname -r)" | sort -CV; }

@@ -20,7 +20,7 @@ use super::counters::Source;
 use super::facts::LinkFact;
 use super::netlink::Refused;
 use super::outbox::{Fast, Slow};
-use super::sockets;
+use super::{pins, sockets};
 use crate::fast::slots::SlotMap;
 use crate::messages::{ToFast, ToSlow};
 
@@ -102,7 +102,7 @@ impl Hooks {
         if !matches!(self.kernel, Kernel::Untried) {
             return Ok(());
         }
-        let pins = bpf::pin_directory(&self.bpffs)
+        let pins = pins::directory(&self.bpffs)
             .inspect_err(|reason| {
                 slow.log(
                     Severity::Warning,

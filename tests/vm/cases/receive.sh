@@ -27,5 +27,3 @@ test_tcx_or_what_is_left() {
         detects_through tcx socket
     fi
 }
-
-has_tcx() { printf '%s\n' 6.6 "$(uname -r)" | sort -CV; }
