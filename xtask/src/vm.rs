@@ -130,8 +130,7 @@ fn disk(image: &Path, folder: &Path, size: &str) -> Result<()> {
 
 /// Runs the guest to its end and judges what it prints.
 fn boot(folder: &Path, tests: &Path, kvm: bool) -> Result<()> {
-    let drive =
-        |file: &Path| format!("file={},format=raw,if=virtio,snapshot=on", file.display());
+    let drive = |file: &Path| format!("file={},format=raw,if=virtio,snapshot=on", file.display());
     let accelerator = if kvm { ["kvm", "host"] } else { ["tcg,thread=multi", "max"] };
     let mut guest = Command::new("timeout")
         .args([LIMIT, "nice", "-n", "10", "qemu-system-x86_64", "-M", "q35"])

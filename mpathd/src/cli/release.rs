@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::host::release::{Record, Release, Step};
 use crate::host::pins;
+use crate::host::release::{Record, Release, Step};
 use crate::slow::{lock, state};
 
 pub struct Options {
@@ -56,7 +56,9 @@ fn release(options: &Options) -> Result<usize, String> {
         match pins::remove(place, options.dry_run) {
             Ok(0) => {}
             Ok(count) => tell(format!("no pins ({count}), and no receive hooks"), Ok(())),
-            Err(error) => tell(format!("no pins below {}", place.display()), Err(error.to_string())),
+            Err(error) => {
+                tell(format!("no pins below {}", place.display()), Err(error.to_string()))
+            }
         }
     }
     for sysctl in &known.sysctls {

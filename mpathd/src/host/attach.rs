@@ -21,6 +21,7 @@ use super::facts::LinkFact;
 use super::netlink::Refused;
 use super::outbox::{Fast, Slow};
 use super::{pins, sockets};
+use crate::fast::priority::at_ease;
 use crate::fast::slots::SlotMap;
 use crate::messages::{ToFast, ToSlow};
 
@@ -113,7 +114,7 @@ impl Hooks {
                 );
             })
             .ok();
-        let loaded = Bpf::load(self.object, pins.as_deref())
+        let loaded = at_ease(|| Bpf::load(self.object, pins.as_deref()))
             .and_then(|bpf| bpf.slots().map(|slots| (bpf, slots)));
         let (kernel, own, adopted) = match loaded {
             Ok((bpf, slots)) => {

@@ -16,6 +16,7 @@ use mpathd_common::abi::{LAYOUT, layout_of, maps, programs};
 use mpathd_core::ids::Ifindex;
 
 use super::counters::{CounterFds, Counters};
+use crate::fast::priority::at_ease;
 use crate::fast::slots::{MapFds, SlotMap};
 
 pub(super) struct Bpf {
@@ -88,7 +89,7 @@ impl Bpf {
         let program =
             self.object.program_mut(programs::XDP).ok_or_else(|| missing(programs::XDP))?;
         let program: &mut Xdp = program.try_into().map_err(|e: ProgramError| in_words(&e))?;
-        loaded(program.load()).map(|()| program)
+        loaded(at_ease(|| program.load())).map(|()| program)
     }
 
     /// The program for tcx ingress, loaded at first use.
@@ -100,7 +101,7 @@ impl Bpf {
             self.object.program_mut(programs::TCX).ok_or_else(|| missing(programs::TCX))?;
         let program: &mut SchedClassifier =
             program.try_into().map_err(|e: ProgramError| in_words(&e))?;
-        loaded(program.load()).map(|()| program)
+        loaded(at_ease(|| program.load())).map(|()| program)
     }
 }
 
