@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::config::MAX_MEMBERS;
-use crate::ids::{IfName, Ifindex, IpNet, PathId, Seq};
+use crate::ids::{Family, IfName, Ifindex, IpNet, PathId, Seq};
 use crate::request::OpId;
 use crate::time::Instant;
 
@@ -32,10 +32,28 @@ pub enum Event {
     Gateways(Gateways),
     /// The first full dump has been told; what was not told is not there.
     Surveyed,
+    /// Whether an interface takes addresses of a family at all; said when it has changed.
+    Plumbed {
+        ifindex: Ifindex,
+        family: Family,
+        plumbed: bool,
+    },
     /// The receive hook of a NIC stands and its sockets are open: probing may begin.
     Attached {
         ifindex: Ifindex,
         mode: ReceiveMode,
+    },
+    /// Whether frames that have come in can wait although we run: NAPI of this NIC is a thread of
+    /// ordinary priority, or softirqs are put off to one (Linux before 6.5).
+    ReceiveDeferred {
+        ifindex: Ifindex,
+        deferred: bool,
+    },
+    /// All frames that had come in by then have been handled (0: not yet since the hook is there);
+    /// told in every turn for the NICs in `Engine::watched`, where that can be known.
+    HandledUntil {
+        ifindex: Ifindex,
+        until: Instant,
     },
     /// Fate of a probe at the moment of sending, `at` being the stamp taken right before the call.
     Sent {

@@ -29,7 +29,8 @@ pub struct Group {
     pub has_worked: bool,
     /// "All IP interfaces ... are now unusable" has been told.
     pub failure_told: bool,
-    pub waits_for_witness_until: Option<Instant>,
+    /// A verdict waits for a witness: judge again then.
+    pub judges_again_at: Option<Instant>,
     /// Best rank of the last placement, and until when a better one does not take the addresses
     /// away from their holders (N4).
     best: Rank,
@@ -59,7 +60,7 @@ impl Group {
             routes,
             has_worked: false,
             failure_told: false,
-            waits_for_witness_until: None,
+            judges_again_at: None,
             best: Rank::Absent,
             settles_at: None,
             fdt_missed: false,
@@ -83,8 +84,12 @@ impl Group {
     /// Decides who takes part. Returns whether that changed.
     pub fn activate(&mut self, members: &mut [Member], now: Instant, out: &mut Outbox) -> bool {
         self.note_outrun(members, now);
+        // One that joins while others answer takes nobody's part before it has answered itself.
         let ready = |m: &Member| {
-            m.usable() && m.returns.held_until(now).is_none() && !self.late_joiner(m, now)
+            m.usable()
+                && m.returns.held_until(now).is_none()
+                && (m.active || m.outrun_since.is_none())
+                && !self.late_joiner(m, now)
         };
         let all_held = !members.iter().any(ready);
         let mut candidates =
@@ -150,7 +155,7 @@ impl Group {
         } else if member.failed.is_some() {
             let answers = member.instances.iter().any(|i| i.answering(now));
             if answers { Rank::Answering } else { Rank::Silent }
-        } else if member.family_dead(family) {
+        } else if member.family_dead(family) || !member.plumbed[family as usize] {
             Rank::FamilyDead
         } else if !member.active {
             Rank::Spare
@@ -219,15 +224,20 @@ impl Group {
         probed.map(|i| i.achieved_fdt().0).max()
     }
 
+    pub fn judge_again(&mut self, at: Instant) {
+        self.judges_again_at = Some(self.judges_again_at.map_or(at, |before| before.min(at)));
+    }
+
     /// When something of the group changes by the mere passing of time.
     pub fn wake_at(&self, members: &[Member], now: Instant) -> Option<Instant> {
-        let own = [self.waits_for_witness_until, self.settles_at.filter(|at| now < *at)];
+        let own = [self.judges_again_at, self.settles_at.filter(|at| now < *at)];
         let each = members.iter().flat_map(|m| {
             let joins = m.up_since.filter(|_| !m.has_joined(now, self.quiet_period));
             [
                 m.returns.held_until(now),
                 m.flap_until(now).filter(|_| m.failed.is_some()),
                 m.set_up_until.filter(|until| now < *until),
+                m.misses_test_address_at().filter(|at| now < *at),
                 self.late_at(m).filter(|at| now < *at),
                 joins.map(|at| at + self.quiet_period).filter(|at| now < *at),
             ]

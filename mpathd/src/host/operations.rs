@@ -11,7 +11,7 @@ use netlink_packet_route::link::{LinkFlags, LinkMessage};
 
 use super::facts::LinkFact;
 use super::netlink::Refused;
-use super::{Host, address, monitor, route, unconfigured};
+use super::{Host, address, monitor, route, sysctl, unconfigured};
 use crate::config::Sysctls;
 use crate::fast::clock;
 use crate::messages::ToFast;
@@ -42,7 +42,11 @@ impl Host {
         match *request {
             Request::Prepare { ifindex, name, set_up } => self.prepare(ifindex, name, set_up),
             Request::SetAddress { ifindex, name, address, role, announce } => {
-                self.set_address(ifindex, name, address, role)?;
+                self.set_address(ifindex, name, address, role).inspect_err(|_| {
+                    if address.family() == Family::Inet6 {
+                        self.tell_plumbed(ifindex, name);
+                    }
+                })?;
                 let announcer = &mut self.announcer;
                 announcer.bind(address.address, ifindex);
                 if let Some(peers) = announce {
@@ -71,6 +75,9 @@ impl Host {
                 let mode = self.hooks.attach(&link, datapath, consume_replies, fast, slow)?;
                 self.warm(&link);
                 self.monitor.mirror.tell(Event::Attached { ifindex, mode });
+                if let Some(event) = self.deferral.look(ifindex, link.link.name) {
+                    self.monitor.mirror.tell(event);
+                }
                 Ok(())
             }
             Request::Announce { ifindex, address, peers } => {
@@ -95,6 +102,7 @@ impl Host {
 
     fn prepare(&mut self, ifindex: Ifindex, name: IfName, set_up: bool) -> Result<(), Refused> {
         let link = monitor::link(&mut self.requests, ifindex)?;
+        self.tell_plumbed(ifindex, name);
         self.sysctls.prepare(name, self.sysctl_mode(), &mut self.slow)?;
         if set_up && !link.link.up {
             let mut message = LinkMessage::default();
@@ -105,6 +113,11 @@ impl Host {
         }
         self.warm(&link);
         Ok(())
+    }
+
+    fn tell_plumbed(&mut self, ifindex: Ifindex, name: IfName) {
+        let plumbed = sysctl::takes_v6(name);
+        self.monitor.mirror.tell(Event::Plumbed { ifindex, family: Family::Inet6, plumbed });
     }
 
     fn sysctl_mode(&self) -> Sysctls {
@@ -129,6 +142,7 @@ impl Host {
         role: Role,
     ) -> Result<(), Refused> {
         let Self { requests, monitor, .. } = self;
+        let stood = monitor.mirror.addresses(ifindex, address.address).next().is_some();
         match address::set(requests, &monitor.mirror, ifindex, name, address, role) {
             Err(refused) if refused.errno == libc::EEXIST => {
                 monitor.refresh_addresses(requests)?;
@@ -137,6 +151,9 @@ impl Host {
             result => result?,
         }
         monitor.mirror.vouch(ifindex, address, role);
+        if stood {
+            monitor.mirror.tell_again(ifindex, address.address);
+        }
         Ok(())
     }
 
@@ -186,6 +203,21 @@ impl Host {
                 // Said already where it was found.
                 Ok(()) | Err(_) => {}
             }
+        }
+    }
+
+    /// NAPI may become a thread at any time, and a NIC that was down has other ones, without a notice.
+    pub(super) fn compare_deferral(&mut self) {
+        let attached: Vec<_> = self.monitor.mirror.members().cloned().collect();
+        for link in attached.iter().filter(|fact| self.hooks.is_attached(fact.link.ifindex)) {
+            let Some(event) = self.deferral.look(link.link.ifindex, link.link.name) else {
+                continue;
+            };
+            if let Err(refused) = self.hooks.open_channel(link, &mut self.fast) {
+                let name = link.link.name;
+                self.slow.log(Severity::Error, format!("{name}: no sockets: {refused}"));
+            }
+            self.monitor.mirror.tell(event);
         }
     }
 

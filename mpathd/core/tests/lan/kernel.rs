@@ -1,10 +1,11 @@
 //! The kernel's side: carries out what the engine asks for, and tells it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use mpathd_core::event::{Address, Done, Errno, Event, Fate, ObservedRoute, ReceiveMode};
-use mpathd_core::ids::{PathId, Seq};
+use mpathd_core::ids::{Ifindex, PathId, Seq};
 use mpathd_core::request::{Action, Notice, Op, PathKey, Request, Role};
 
 use super::{Answer, Lan, Outcome, Wire};
@@ -29,10 +30,11 @@ impl Lan {
         let Answer { fate, rtt } = told.unwrap_or_else(|| self.answer(key));
         let nic = self.nics.get_mut(&key.name).unwrap();
         nic.frames += u64::from(fate == Fate::Left);
-        let (running, mode) = (nic.link.running, nic.mode);
+        let (running, mode, starves_until) = (nic.link.running, nic.mode, nic.starves_until);
         let now = self.now;
         self.call(|engine| engine.handle(now, Event::Sent { path, seq, at: now, fate }));
         let Some(rtt) = rtt.filter(|_| running) else { return };
+        let rtt = rtt.max(starves_until.since(self.now));
         let at = self.now + rtt;
         match fate {
             Fate::Resolving => self.post(rtt, Event::Resolved { path, seq, at }),
@@ -123,7 +125,28 @@ impl Lan {
                 let frames = nic.frames;
                 self.post(took, Event::Transmits { ifindex, frames });
             }
-            Request::Prepare { .. } | Request::Announce { .. } | Request::RemoveUnconfigured => {}
+            Request::RemoveUnconfigured => self.tidy(took),
+            Request::Prepare { .. } | Request::Announce { .. } => {}
+        }
+    }
+}
+
+impl Lan {
+    /// Takes away what stands on a device that is no member, and on a member too.
+    fn tidy(&mut self, took: Duration) {
+        let members = self.config.groups.iter().flat_map(|g| &g.members);
+        let members: BTreeSet<Ifindex> =
+            members.filter_map(|m| Some(self.nics.get(&m.name)?.link.ifindex)).collect();
+        let at_home: BTreeSet<IpAddr> =
+            self.addresses.iter().filter(|(i, _)| members.contains(i)).map(|(_, a)| *a).collect();
+        let is_stray = |(i, a): &&(Ifindex, IpAddr)| {
+            !members.contains(i) && (at_home.contains(a) || !self.data.contains(a))
+        };
+        for (ifindex, address) in
+            self.addresses.iter().filter(is_stray).copied().collect::<Vec<_>>()
+        {
+            self.addresses.remove(&(ifindex, address));
+            self.post(took, Event::AddressGone { ifindex, address });
         }
     }
 }

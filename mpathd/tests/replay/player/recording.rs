@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mpathd_core::event::{Fate, ReceiveMode, Unfit};
-use mpathd_core::ids::{IfName, IpNet};
+use mpathd_core::ids::{Family, IfName, IpNet};
 use mpathd_core::state::Saved;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -47,10 +47,14 @@ pub enum Fact {
     RouteGone(RouteKey),
     Gateways(Gateways),
     Surveyed,
+    Plumbed(Plumbed),
+    /// A device has another name. Written, not recorded: the daemon hears of it as `link-gone` and `link`.
+    Rename(Rename),
     Attached(Attached),
     Done(Done),
     Answers(Answers),
     Transmits(Transmits),
+    ReceiveDeferred(ReceiveDeferred),
     Command(Command),
     Reload(Reload),
     /// The daemon sleeps for so long.
@@ -136,6 +140,19 @@ pub struct Gateway {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+pub struct Plumbed {
+    pub interface: IfName,
+    pub family: Family,
+    pub plumbed: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Rename {
+    pub interface: IfName,
+    pub to: IfName,
+}
+
+#[derive(Clone, Debug, Deserialize)]
 pub struct Attached {
     pub interface: IfName,
     pub mode: ReceiveMode,
@@ -174,6 +191,12 @@ pub struct Answers {
 pub struct Transmits {
     pub interface: IfName,
     pub frames: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct ReceiveDeferred {
+    pub interface: IfName,
+    pub deferred: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -273,10 +296,13 @@ fn read_fact(
         "route-gone" => read(content, Fact::RouteGone),
         "gateways" => read(content, Fact::Gateways),
         "surveyed" => Ok(Fact::Surveyed),
+        "plumbed" => read(content, Fact::Plumbed),
+        "rename" => read(content, Fact::Rename),
         "attached" => read(content, Fact::Attached),
         "done" => read(content, Fact::Done),
         "answers" => read(content, Fact::Answers),
         "transmits" => read(content, Fact::Transmits),
+        "receive-deferred" => read(content, Fact::ReceiveDeferred),
         "command" => read(content, Fact::Command),
         "reload" => read(content, Fact::Reload),
         "lost" => read(content, Fact::Lost),
