@@ -17,6 +17,7 @@ mod netlink;
 mod nexthop;
 mod operations;
 mod outbox;
+pub mod pins;
 pub mod release;
 mod route;
 mod search;
@@ -38,7 +39,6 @@ use nix::sys::time::TimeSpec;
 
 use crate::fast::{clock, priority};
 use crate::messages::{Queues, ToFast, ToHost, ToSlow};
-pub use bpf::{netns_cookie, remove_pins};
 use monitor::Monitor;
 pub use netlink::Refused;
 use netlink::Requests;
@@ -94,7 +94,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         slow: Slow::new(queues.slow.clone()),
         queues,
     };
-    std::thread::Builder::new().name("host".to_owned()).spawn(move || {
+    std::thread::Builder::new().name("mpathd-host".to_owned()).spawn(move || {
         let outcome = priority::apply(priority);
         if outcome.is_short() {
             host.slow.log(Severity::Warning, format!("host thread: {outcome}"));
