@@ -93,6 +93,7 @@ impl Engine {
 
     fn link_up(&mut self, now: Instant, m: usize) {
         let member = &mut self.members[m];
+        member.instances.iter_mut().for_each(Instance::hasten_search);
         member.up_since = Some(now);
         if member.set_up_until.take().is_none() {
             member.link_came_back(now);

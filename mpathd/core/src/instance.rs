@@ -32,7 +32,7 @@ pub struct Instance {
     first_path: PathId,
     fdt: Duration,
     pub mode: TargetMode,
-    /// Found where no router is known; and requests for them since the last one was found.
+    /// Found where no router is known; and how often they were asked for since something changed.
     pub hosts: Hosts,
     pub searches: u32,
     /// Targets set aside.

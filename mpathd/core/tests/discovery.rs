@@ -161,7 +161,7 @@ fn neighbours_are_tried_where_nobody_answers_to_all() {
         lan.neighbours = ip(&["192.0.2.99", "192.0.2.21", "192.0.2.22"]);
     });
     assert_targets(&lan, TargetMode::Neighbors, &["192.0.2.21", "192.0.2.22"]);
-    let told = "No host answers an echo request to 224.0.0.1 on eth0, as many hosts are set to; \
+    let told = "No host answers an echo request to 224.0.0.1 on eth0 (many ignore such requests); \
                 inet neighbors that the kernel knows are tried instead";
     assert_eq!(lan.told(told), 1, "{:#?}", lan.texts());
     assert_eq!(lan.told("Neighbor 192.0.2.21 on eth0 becomes a target"), 1, "{:#?}", lan.texts());
