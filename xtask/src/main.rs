@@ -2,6 +2,7 @@
 //! `toolchain` and `ebpf` are the steps that the verbs share. Depends on anyhow and clap only, so that it
 //! is built in seconds on a fresh machine, before anything else is there.
 
+mod behaviours;
 mod bench;
 mod build;
 mod demo;
@@ -47,6 +48,8 @@ enum Verb {
     },
     /// Everything that CI checks without running the product
     Lint,
+    /// Make tests/BEHAVIOURS.md anew
+    Behaviours,
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Demo { keep } => demo::run(keep),
         Verb::Bench { arguments } => bench::run(&arguments),
         Verb::Lint => lint::run_all(),
+        Verb::Behaviours => behaviours::write(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
