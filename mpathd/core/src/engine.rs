@@ -154,7 +154,7 @@ impl Engine {
             Event::AddressGone { ifindex, address } => self.address_gone(now, ifindex, address),
             Event::Route(route) => self.route(now, route.key, Some(route)),
             Event::RouteGone(key) => self.route(now, key, None),
-            Event::Gateways(gateways) => self.gateways(now, gateways),
+            Event::Gateways(gateways) => self.gateways(gateways),
             Event::Found { ifindex, address, by } => self.found(now, ifindex, address, by),
             Event::Surveyed => self.survey(),
             Event::Plumbed { ifindex, family, plumbed } => self.plumbed(ifindex, family, plumbed),
@@ -194,6 +194,7 @@ impl Engine {
             self.latest = self.latest.max(now.since(due));
         }
         self.expire(now);
+        self.review_targets(now);
         self.tend_presence(now);
         for g in 0..self.groups.len() {
             let members = &mut self.members[self.groups[g].members.clone()];
@@ -211,7 +212,6 @@ impl Engine {
             }
             self.place(g, now);
         }
-        self.review_targets(now);
         self.tend_instances(now);
         self.rounds(now);
         self.reconcile(now);

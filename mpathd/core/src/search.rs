@@ -67,7 +67,7 @@ impl Engine {
             let instance = &mut self.members[m].instances[family as usize];
             if instance.seeks_hosts() && choice.admits(host) && instance.add_host(host, by, now) {
                 new |= m == finder;
-                self.retarget(now, m, family);
+                self.retarget(m, family);
             }
         }
         if new {
