@@ -114,7 +114,10 @@ impl Engine {
             };
             let spare = instance.spare(candidates, now);
             let enough = instance.counted().count() > MIN_TARGETS;
-            if !instance.is_calm() || spare.is_none() && !(fault == Fault::Slow && enough) {
+            if instance.failure.is_some()
+                || instance.is_in_doubt()
+                || spare.is_none() && !(fault == Fault::Slow && enough)
+            {
                 continue;
             }
             if fault == Fault::Slow {
@@ -188,12 +191,6 @@ impl Instance {
         } else {
             None
         }
-    }
-
-    /// All that count have answered: what is set aside now hides no failure that has begun.
-    fn is_calm(&self) -> bool {
-        let interval = self.interval();
-        self.failure.is_none() && !self.counted().any(|path| path.owes_an_answer(interval))
     }
 
     /// All that count, and have answered here before, may have begun to be silent.

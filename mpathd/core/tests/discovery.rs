@@ -216,6 +216,7 @@ fn assert_found_in_time(first: &[&str], then: &[&str], dead: Option<&str>) {
         let proven = ip(then);
         let mut lan = Lan::new(unaided(2), Saved { proven, ..Saved::default() });
         lan.add_targets(then);
+        lan.targets.values_mut().for_each(|target| target.rtt = 40 * MS);
         lan.gateways(first);
         lan.survey();
         lan.run(6 * S);
