@@ -182,7 +182,7 @@ fn next_hops_of_the_routing_table_are_targets_where_none_are_configured() {
     });
 }
 
-/// An address of the kernel's own on each NIC, and a router that is known by its link-local address.
+/// Behaviour 21: an address of the kernel's own on each NIC, and a router that is known by its link-local address.
 #[test]
 fn ipv6_is_probed_from_link_local_to_a_link_local_next_hop() {
     isolated(|| {
