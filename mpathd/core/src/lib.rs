@@ -31,5 +31,6 @@ mod reconcile;
 mod resource;
 mod rtt;
 mod snapshot;
+mod takeover;
 mod targets;
 mod verdict;

@@ -100,5 +100,6 @@ fn record(state: &state::State) -> Record {
     Record {
         addresses: state.addresses.iter().map(|own| (own.interface, own.address)).collect(),
         data: state.core.bindings.iter().map(|binding| binding.address).collect(),
+        taken: state.taken.clone(),
     }
 }

@@ -20,7 +20,10 @@ pub mod release;
 mod route;
 mod settings;
 mod sockets;
+mod swap;
 mod sysctl;
+pub mod taken;
+pub mod takeover;
 mod unconfigured;
 
 use std::io;
