@@ -85,7 +85,7 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     }
     refuse_unfit_host(&settings)?;
     let stock = stock::take(settings, &loaded.state).map_err(StartError::Host)?;
-    stock.refused.iter().for_each(|line| log.line(Severity::Error, line));
+    stock.refused.iter().for_each(|(_, line)| log.line(Severity::Error, line));
     if !stock.taken.is_empty() {
         stock.taken.into_iter().for_each(|taken| loaded.state.remember(taken));
         // Before anything is taken: how it was must not be lost with us.
@@ -191,8 +191,14 @@ impl slow::Reload for Threads {
         let settings = config::load(&self.config)?;
         refuse_unfit_host(&settings).map_err(|error| NotReloaded::Refused(error.to_string()))?;
         let stock = stock::take(settings, state).map_err(NotReloaded::Refused)?;
-        let changes = config::diff::changes(&self.settings, &stock.settings);
         let stock::Stock { settings, refused, taken } = stock;
+        // One that runs is not to be stopped by what the host has set meanwhile.
+        let runs = |name| self.settings.engine.groups.iter().any(|group| group.name == name);
+        if let Some((_, line)) = refused.iter().find(|(name, _)| runs(*name)) {
+            return Err(NotReloaded::Refused(line.clone()));
+        }
+        let refused = refused.into_iter().map(|(_, line)| line).collect();
+        let changes = config::diff::changes(&self.settings, &settings);
         Ok(Plan { changes, settings, refused, taken, text: text_of(&self.config) })
     }
 

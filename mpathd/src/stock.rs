@@ -16,8 +16,8 @@ use crate::slow::state::{self, State};
 pub struct Stock {
     /// Without the groups that can't start.
     pub settings: Settings,
-    /// A line for each of those.
-    pub refused: Vec<String>,
+    /// Those, and why.
+    pub refused: Vec<(GroupName, String)>,
     /// To be in the state file before it is taken over.
     pub taken: Vec<Taken>,
 }
@@ -43,9 +43,7 @@ pub fn take(mut settings: Settings, state: &State) -> Result<Stock, String> {
     let refused: Vec<_> = found.iter().filter_map(|it| refusal(it, &settings)).collect();
     settings.engine.groups.retain(|g| !refused.iter().any(|(name, _)| *name == g.name));
     found.retain(|it| !it.withheld && concerns(it, &settings));
-    let mut lines: Vec<_> = refused.into_iter().map(|(_, line)| line).collect();
-    lines.dedup();
-    Ok(Stock { settings, refused: lines, taken: found.into_iter().map(|it| it.taken).collect() })
+    Ok(Stock { settings, refused, taken: found.into_iter().map(|it| it.taken).collect() })
 }
 
 /// What a start would find and take over, for `mpathd check`.
@@ -74,7 +72,7 @@ pub fn outlook(settings: &Settings) -> Vec<String> {
 fn refusal(found: &Found, settings: &Settings) -> Option<(GroupName, String)> {
     let group = settings.engine.groups.iter().find(|g| found.withheld && has(g, found))?;
     let line = format!(
-        "group {} does not start: {} has a lifetime, so a DHCP client or router advertisements renew \
+        "group {} can't start: {} has a lifetime, so a DHCP client or router advertisements renew \
          it; make it static, or have it taken over all the same with take_over = \"dynamic\"",
         group.name, found.taken
     );

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use mpathd_tests::daemon::bin_dir;
 use mpathd_tests::observe::{Address, Route, addrs, routes_v4, routes_v6};
 use mpathd_tests::told::wait_ok;
 use mpathd_tests::traffic::{EchoServer, Report, Stream};
@@ -263,5 +264,125 @@ fn hosts_set_by_any_tool_are_converted_and_back() {
             host.expect("ip", &["-6", "route", "flush", "dev", "eth0", "root", "2000::/3"]);
             host.expect("ip", &["-6", "route", "flush", "default"]);
         }
+    });
+}
+
+/// Contract, "Take-over": one that is renewed is left alone with its group, unless told otherwise.
+#[test]
+fn an_address_with_a_lifetime_keeps_its_group_from_starting_and_no_other() {
+    isolated(|| {
+        let lab = Lab::builder().nics(4).far().build();
+        let host = lab.host();
+        host.ip("address add 192.0.2.50/24 broadcast + dev eth0 valid_lft 3600 preferred_lft 3600
+            route add default via 192.0.2.1 dev eth0 proto dhcp metric 100
+            address add 198.18.0.52/24 dev eth2
+        ");
+        let mut first = config();
+        first.data = vec!["192.0.2.50/24"];
+        first.routes = vec![("default", "192.0.2.1")];
+        let second = "[groups.other]\ndata_addresses = [\"198.18.0.52/24\"]\n\
+            [groups.other.interfaces.eth2]\n[groups.other.interfaces.eth3]\n";
+        let both = |first: &Config| format!("{first}{second}");
+        let of_dhcp = |host: &NetNs| {
+            let (mut addresses, mut routes, _) = without_age(state_of(host));
+            addresses.retain(|it| it.ifname == "eth0");
+            routes.retain(|it| it.dev.as_deref() == Some("eth0"));
+            (addresses, routes)
+        };
+        let before = of_dhcp(host);
+        let begun = clock::now();
+        let mut daemon = Daemon::start(host, &both(&first));
+        let why = daemon.wait_log("group ipmp0 can't start", begun, LIMIT);
+        assert!(why.text.contains("192.0.2.50/24 on eth0 has a lifetime"), "{}", why.text);
+        wait_forms(&daemon, host, "198.18.0.52", &["198.18.0.52/32 eth2"]);
+        assert_eq!(of_dhcp(host), before, "it was touched");
+        let check = daemon.mpathd(&["check", "--config", daemon.config().to_str().expect("UTF-8")]);
+        let said = String::from_utf8_lossy(&check.stdout).into_owned();
+        assert!(
+            check.status.success() && said.contains("warning: group ipmp0 can't start"),
+            "{said}"
+        );
+
+        let users = Users::start(&lab, &["192.0.2.50"]);
+        first.group = "take_over = \"dynamic\"\n".to_owned();
+        daemon.configure(&both(&first));
+        let reloaded = daemon.mpathd(&["reload"]);
+        assert!(reloaded.status.success(), "{reloaded:?}");
+        wait_forms(&daemon, host, "192.0.2.50", &["192.0.2.50/32 eth0"]);
+        assert_eq!(daemon.stop().code(), Some(0));
+        let released = daemon.mpathd(&["release", "--keep-on", "eth0"]);
+        assert!(released.status.success(), "{released:?}");
+        users.check();
+    });
+}
+
+/// What is not on a member, and what is to be a test address, comes over as well.
+#[test]
+fn test_addresses_and_addresses_of_other_devices_are_taken_over() {
+    isolated(|| {
+        let lab = Lab::builder().nics(3).far().build();
+        let host = lab.host();
+        host.sysctl("ipv4/conf/eth2/promote_secondaries", "0");
+        host.ip("address add 192.0.2.50/24 broadcast + dev eth2
+            address add 192.0.2.60/24 broadcast + dev eth2
+            address add 192.0.2.11/24 broadcast + dev eth0
+            address add 2001:db8::11/64 dev eth0 nodad
+            address add 192.0.2.51/32 dev lo scope host
+            address add 2001:db8::50/128 dev eth1 nodad
+            route add default via 192.0.2.1 dev eth2
+            route add default via 2001:db8::1 dev eth0
+            route add 203.0.113.0/24 via 192.0.2.2 dev eth0 src 192.0.2.11
+        ");
+        let users = Users::start(&lab, &["192.0.2.50", "192.0.2.11", "2001:db8::11"]);
+        let mut config = config();
+        config.data.push("192.0.2.51/24");
+        let mut daemon = Daemon::start(host, &config.to_string());
+        let one = |address: &str| {
+            wait_for(&format!("{address} on a member in our form"), LIMIT, || {
+                let forms = forms(host, address);
+                let whole = if address.contains(':') { 128 } else { 32 };
+                let ours = forms.len() == 1
+                    && [0, 1].iter().any(|n| forms[0] == format!("{address}/{whole} eth{n}"));
+                if ours { Ok(()) } else { Err((forms, daemon.log_text())) }
+            });
+        };
+        ["192.0.2.50", "192.0.2.51", "2001:db8::50"].into_iter().for_each(one);
+        wait_forms(&daemon, host, "192.0.2.11", &["192.0.2.11/32 eth0"]);
+        wait_forms(&daemon, host, "2001:db8::11", &["2001:db8::11/128 eth0"]);
+        wait_forms(&daemon, host, "192.0.2.60", &["192.0.2.60/24 eth2"]);
+        assert_eq!(host.read_sysctl("ipv4/conf/eth2/promote_secondaries"), "0");
+        let metrics: Vec<_> = routes_v4(host)
+            .into_iter()
+            .filter(|it| it.dst == "default")
+            .map(|it| it.metric)
+            .collect();
+        assert_eq!(metrics, [Some(5)], "the default route by eth2 went with its address");
+        users.wait_answered();
+
+        // Typed in a session to 192.0.2.50, `release` cuts nobody off by accident.
+        assert_eq!(daemon.stop().code(), Some(0));
+        let session = "SSH_CONNECTION=192.0.2.100 40000 192.0.2.50 22";
+        let release = |arguments: &[&str]| {
+            let program = bin_dir().join("mpathd");
+            let program = program.to_str().expect("UTF-8");
+            let line = ["MPATHD_RUN_DIR=/run/mpathd", session, program, "release"];
+            host.output("env", &[&line[..], arguments].concat())
+        };
+        let before = state_of(host);
+        let refused = release(&[]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("192.0.2.50"), "{refused:?}");
+        let dry = release(&["--keep-on", "eth1", "--dry-run"]);
+        let said = String::from_utf8_lossy(&dry.stdout).into_owned();
+        assert!(said.contains("would: 192.0.2.50/24 on eth2, as it was, now on eth1"), "{said}");
+        assert_eq!(state_of(host), before);
+
+        let released = release(&["--keep-on", "eth1"]);
+        assert!(released.status.success(), "{released:?}");
+        assert_eq!(forms(host, "192.0.2.50"), ["192.0.2.50/24 eth1"]);
+        assert_eq!(forms(host, "192.0.2.51"), ["192.0.2.51/32 eth1"]);
+        assert_eq!(forms(host, "192.0.2.11"), ["192.0.2.11/24 eth0"]);
+        assert_eq!(forms(host, "2001:db8::11"), ["2001:db8::11/64 eth0"]);
+        users.check();
     });
 }

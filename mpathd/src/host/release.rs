@@ -163,6 +163,23 @@ impl Release {
         Ok(steps.into_iter().map(Step).collect())
     }
 
+    /// Whether an address stands on this host now and not after these steps.
+    pub fn vanishes(&self, steps: &[Step], ip: IpAddr) -> bool {
+        let stands = self.addresses.iter().filter(|fact| fact.address.address == ip).count();
+        let removed = steps.iter().filter(|step| match &step.0 {
+            Kind::RemoveAddress { fact, .. } => fact.address.address == ip,
+            _ => false,
+        });
+        let set = steps.iter().any(|step| match &step.0 {
+            Kind::AddOrdinary { address, .. } => address.address == ip,
+            Kind::GiveBackAddress { taken, .. } => {
+                matches!(taken.what, What::Address(address) if address.address == ip)
+            }
+            _ => false,
+        });
+        stands > 0 && removed.count() == stands && !set
+    }
+
     /// Carries out one step. What is so already is no error.
     ///
     /// # Errors
