@@ -217,4 +217,6 @@ pub enum CommandError {
     NoRedundancy,
     AlreadyOffline,
     NotOffline,
+    /// Another member in service has its MAC.
+    DuplicateMac,
 }

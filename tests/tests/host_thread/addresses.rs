@@ -13,7 +13,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use crate::driver::{DATA, DATA6, Host, LIMIT, ip, net};
+use crate::driver::{DATA, DATA6, Host, LIMIT, Options, ip, net, settings};
 
 const TEST: &str = "192.0.2.11/24";
 const TEST6: &str = "2001:db8::11/64";
