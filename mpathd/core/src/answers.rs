@@ -39,6 +39,13 @@ impl Engine {
             Resource::TakeData(_) | Resource::TakeTest(..) | Resource::TakeRoute(_) => {
                 slot.taken |= done.result.is_ok();
             }
+            Resource::Search(m, family) => {
+                slot.noticed();
+                if done.result.is_ok() {
+                    let pause = self.searched(m, family);
+                    self.slots[index].not_before = now + pause;
+                }
+            }
             Resource::Test(..) | Resource::Data(..) | Resource::Route(_) => {}
         }
         match done.result {
@@ -90,6 +97,7 @@ impl Engine {
             Resource::Prepare(_)
             | Resource::Attach(_)
             | Resource::Transmits(_)
+            | Resource::Search(..)
             | Resource::Unconfigured => return,
         };
         if self.members[self.groups[g].members.clone()].iter().all(Member::link_up) {

@@ -22,8 +22,8 @@ use crate::state::Saved;
 use crate::time::Instant;
 use crate::verdict;
 
-/// Slots per member in the table of resources: prepare, test addresses, attach, transmits.
-const SLOTS_PER_MEMBER: usize = 5;
+/// Slots per member in the table of resources: prepare, test addresses, attach, transmits, searches.
+const SLOTS_PER_MEMBER: usize = 7;
 /// Number of requests that nobody waits for.
 pub(crate) const NO_ANSWER: OpId = OpId(u32::MAX);
 /// A message of one kind is told once in this time.
@@ -117,8 +117,9 @@ impl Engine {
     fn build_slots(&mut self) {
         for m in 0..self.members.len() {
             let [inet, inet6] = Family::ALL.map(|f| Resource::Test(m, f));
-            let of_member =
-                [Resource::Prepare(m), inet, inet6, Resource::Attach(m), Resource::Transmits(m)];
+            let [search, search6] = Family::ALL.map(|f| Resource::Search(m, f));
+            let (attach, transmits) = (Resource::Attach(m), Resource::Transmits(m));
+            let of_member = [Resource::Prepare(m), inet, inet6, attach, transmits, search, search6];
             self.slots.extend(of_member.map(Slot::new));
         }
         for group in &self.groups {
@@ -144,6 +145,7 @@ impl Engine {
             Resource::Test(m, family) => m * SLOTS_PER_MEMBER + 1 + family as usize,
             Resource::Attach(m) => m * SLOTS_PER_MEMBER + 3,
             Resource::Transmits(m) => m * SLOTS_PER_MEMBER + 4,
+            Resource::Search(m, family) => m * SLOTS_PER_MEMBER + 5 + family as usize,
             Resource::Data(k, position) => self.data_slots[k] + position,
             Resource::Route(r) => self.take_slots - 1 - self.routes.len() + r,
             Resource::Unconfigured => self.take_slots - 1,
@@ -170,10 +172,19 @@ impl Engine {
             Event::Rivals { key, stand } => self.rivals(now, key, stand),
             Event::Route(route) => self.route(now, route.key, Some(route)),
             Event::RouteGone(key) => self.route(now, key, None),
-            Event::Gateways(gateways) => self.gateways(gateways),
+            Event::Gateways(gateways) => self.gateways(now, gateways),
+            Event::Found { ifindex, address, by } => self.found(now, ifindex, address, by),
             Event::Surveyed => self.survey(),
             Event::Plumbed { ifindex, family, plumbed } => self.plumbed(ifindex, family, plumbed),
             Event::Attached { ifindex, mode } => self.attached(now, ifindex, mode),
+            Event::ReceiveDeferred { ifindex, deferred } => {
+                self.receive_deferred(ifindex, deferred);
+            }
+            Event::HandledUntil { ifindex, until } => {
+                if let Some(m) = self.member_at(ifindex) {
+                    self.members[m].handled_until = Some(until);
+                }
+            }
             Event::Sent { path, seq, at, fate } => {
                 self.with_path(path, |instance| instance.sent(path, seq, at, fate));
             }
@@ -205,14 +216,20 @@ impl Engine {
         for g in 0..self.groups.len() {
             let members = &mut self.members[self.groups[g].members.clone()];
             let group = &mut self.groups[g];
+            let had_failed = group.failure_told;
             verdict::judge(group, members, now, &mut self.out);
+            let fails_now = group.failure_told && !had_failed;
             group.tell_fdt(members, &mut self.out);
             let failed = members.iter().any(|m| m.since == now);
             if group.activate(members, now, &mut self.out) || failed {
                 self.out.persist();
             }
+            if fails_now {
+                self.flush_hosts(g, now);
+            }
             self.place(g, now);
         }
+        self.review_targets(now);
         self.tend_instances(now);
         self.rounds(now);
         self.reconcile(now);
@@ -242,6 +259,12 @@ impl Engine {
             .flat_map(|i| i.paths.iter().enumerate().map(move |(n, p)| (i.path_id(n), p)))
             .filter(|(_, path)| path.key.is_some())
             .flat_map(|(id, path)| path.awaited().map(move |seq| (id, seq)))
+    }
+
+    /// NICs for which [`Event::HandledUntil`] is to be told before the next turn.
+    pub fn watched(&self) -> impl Iterator<Item = Ifindex> + '_ {
+        let seeks = |m: &&Member| m.instances.iter().any(|i| i.seeks_receive_witness);
+        self.members.iter().filter(seeks).filter_map(Member::ifindex)
     }
 
     pub(crate) fn group_of(&self, m: usize) -> usize {

@@ -3,8 +3,10 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
+use crate::bench::Bench;
 use crate::config::{LOSSES_TO_FAIL, MAX_TARGETS};
 use crate::event::Fate;
+use crate::hosts::Hosts;
 use crate::ids::{Family, Ifindex, PathId, Seq};
 use crate::message::{Evidence, Reason};
 use crate::path::{Outcome, Path, RING, Run};
@@ -14,6 +16,13 @@ use crate::view::TargetMode;
 
 /// Rounds in one failure detection time (design 2).
 const ROUNDS_PER_FDT: u32 = 6;
+/// The same where a verdict may have to wait for a receive witness: the promise stands.
+const ROUNDS_PER_FDT_DEFERRED: u32 = ROUNDS_PER_FDT + PATIENCE;
+/// How many rounds a verdict waits for a receive witness that nobody can give (design 2.12).
+const PATIENCE: u32 = 3;
+/// How long it waits, at least, while frames are known to wait: late, not false. A thread that never
+/// rests gives no witness.
+const STARVING: Duration = Duration::from_secs(1);
 /// Losses in a row after which the target's MAC is asked for again (N9).
 const LOSSES_TO_REFRESH: u8 = 3;
 
@@ -23,6 +32,14 @@ pub struct Instance {
     first_path: PathId,
     fdt: Duration,
     pub mode: TargetMode,
+    /// Found where no router is known; and requests for them since the last one was found.
+    pub hosts: Hosts,
+    pub searches: u32,
+    /// Targets set aside.
+    pub bench: Bench,
+    /// Targets are looked after again then; some were not taken into use the last time.
+    pub review_at: Instant,
+    pub held_back: bool,
     /// The test address, once it stands and may be used.
     pub test: Option<IpAddr>,
     pub failure: Option<Failure>,
@@ -43,6 +60,10 @@ pub struct Instance {
     /// A target has answered since probing began.
     pub replied: bool,
     pub missed: u32,
+    /// Frames can wait on this NIC although we run.
+    pub deferred: bool,
+    /// A verdict waits until what has come in has been handled.
+    pub seeks_receive_witness: bool,
 }
 
 /// A failed instance.
@@ -101,6 +122,11 @@ impl Instance {
             first_path,
             fdt,
             mode: TargetMode::Disabled,
+            hosts: Hosts::default(),
+            searches: 0,
+            bench: Bench::default(),
+            review_at: Instant(0),
+            held_back: false,
             test: None,
             failure: None,
             rounds: [NO_ROUND; RING],
@@ -113,12 +139,14 @@ impl Instance {
             started: None,
             replied: false,
             missed: 0,
+            deferred: false,
+            seeks_receive_witness: false,
         }
     }
 
     /// T of design 2.
     pub fn interval(&self) -> Duration {
-        self.fdt / ROUNDS_PER_FDT
+        self.fdt / if self.deferred { ROUNDS_PER_FDT_DEFERRED } else { ROUNDS_PER_FDT }
     }
 
     pub fn path_id(&self, i: usize) -> PathId {
@@ -133,7 +161,7 @@ impl Instance {
         self.paths.iter().filter(|p| p.key.is_some())
     }
 
-    fn counted(&self) -> impl Iterator<Item = &Path> {
+    pub fn counted(&self) -> impl Iterator<Item = &Path> {
         self.paths.iter().filter(|p| p.counts())
     }
 
@@ -262,7 +290,10 @@ impl Instance {
 
     /// Returns the outcome, if the probe was still waited for.
     pub fn reply(&mut self, path: PathId, seq: Seq, at: Instant) -> Option<Outcome> {
-        let (round, outcome) = self.path_mut(path)?.reply(seq, at)?;
+        let interval = self.interval();
+        let path = self.path_mut(path)?;
+        let (round, outcome) = path.reply(seq, at)?;
+        path.note_pace(interval);
         self.replied = true;
         self.unstick();
         if let Some(record) = self.record(round) {
@@ -357,6 +388,24 @@ impl Instance {
         })
     }
 
+    /// Whether a verdict has to wait, for five unanswered probes may have been answered: where frames
+    /// that have come in can wait, all that came in before the replies were due must have been
+    /// handled (design 2.12, N16). `handled`: until when they have been; `None` where nobody can tell.
+    pub fn lacks_receive_witness(
+        &self,
+        case: &Suspicion,
+        handled: Option<Instant>,
+        now: Instant,
+    ) -> bool {
+        let patience = match handled {
+            None => self.interval() * PATIENCE,
+            Some(_) => self.fdt.max(STARVING),
+        };
+        let by_silence = case.evidence.reason == Reason::Probes;
+        let lacks = self.deferred && by_silence && handled < Some(case.ready);
+        lacks && now < case.ready + patience
+    }
+
     fn evidence(&self, reason: Reason, silent: u8, first: Instant, now: Instant) -> Evidence {
         Evidence {
             reason,
@@ -421,13 +470,15 @@ impl Instance {
         self.open_paths().map(|p| p.limit(interval)).max().unwrap_or(interval)
     }
 
-    /// 5T + L where L > T; the requested one otherwise (design 2.4). And the target to blame.
+    /// 5T + L where L > T, with the wait for a receive witness; the requested one otherwise (design
+    /// 2.4). And the target to blame.
     pub fn achieved_fdt(&self) -> (Duration, Option<IpAddr>) {
         let interval = self.interval();
         let slowest = self.counted().max_by_key(|p| p.limit(interval));
         match slowest.map(|p| (p.limit(interval), p.target())) {
             Some((limit, target)) if limit > interval => {
-                (interval * u32::from(LOSSES_TO_FAIL) + limit, target)
+                let patience = if self.deferred { PATIENCE } else { 0 };
+                (interval * (u32::from(LOSSES_TO_FAIL) + patience) + limit, target)
             }
             _ => (self.fdt, None),
         }

@@ -78,6 +78,8 @@ pub enum Resource {
     Route(usize),
     Attach(usize),
     Transmits(usize),
+    /// Hosts to be probed where no router is known.
+    Search(usize, Family),
     /// What an earlier configuration has left.
     Unconfigured,
     /// A data address where it is not ours.

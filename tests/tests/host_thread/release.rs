@@ -77,7 +77,7 @@ fn release(lab: &Lab, keep_on: Option<&str>, dry_run: bool) -> bool {
         dry_run,
         yes: true,
         run_dir: PathBuf::from(RUN_DIR),
-        bpffs: PathBuf::from("/sys/fs/bpf/mpathd"),
+        bpffs: vec![PathBuf::from("/sys/fs/bpf/mpathd")],
     };
     lab.host().run(|| run(&options)) == ExitCode::SUCCESS
 }

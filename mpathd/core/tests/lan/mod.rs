@@ -10,14 +10,14 @@ use std::time::Duration;
 use mpathd_core::config::{Config, Group};
 use mpathd_core::engine::Engine;
 use mpathd_core::event::{
-    Address, Command, Event, Fate, Link, ObservedRoute, ReceiveMode, RouteKey,
+    Address, Command, Event, Fate, Gateway, Gateways, Link, ObservedRoute, ReceiveMode, RouteKey,
 };
-use mpathd_core::ids::{IfName, Ifindex, IpNet, PathId};
+use mpathd_core::ids::{Family, IfName, Ifindex, IpNet, PathId};
 use mpathd_core::message::Message;
 use mpathd_core::request::{Action, OpId, PathKey, Request};
 use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
-use mpathd_core::view::View;
+use mpathd_core::view::{TargetMode, TargetState, View};
 
 mod groups;
 mod kernel;
@@ -52,6 +52,8 @@ pub struct Nic {
     /// How its replies are received.
     pub mode: ReceiveMode,
     pub frames: u64,
+    /// What comes in waits until then, as where NAPI is a thread.
+    pub starves_until: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +97,10 @@ pub struct Lan {
     pub engine: Engine,
     pub nics: BTreeMap<IfName, Nic>,
     pub targets: BTreeMap<IpAddr, Target>,
+    /// Targets that also answer an echo request to all hosts, the quickest first.
+    pub responders: Vec<IpAddr>,
+    /// What the kernel's neighbour table has.
+    pub neighbours: Vec<IpAddr>,
     pub answers: BTreeMap<(IfName, IpAddr), Answer>,
     paths: BTreeMap<PathId, PathKey>,
     /// Addresses in the kernel.
@@ -108,6 +114,8 @@ pub struct Lan {
     pub messages: Vec<(Instant, Message)>,
     pub requests: Vec<(Instant, Request)>,
     pub replies: Vec<bool>,
+    /// Whether it can be told that all frames have been handled.
+    pub tells_handled: bool,
     /// How long the kernel takes for a request.
     pub kernel: Duration,
     pub attach: Duration,
@@ -147,6 +155,8 @@ impl Lan {
             config,
             nics: BTreeMap::new(),
             targets: BTreeMap::new(),
+            responders: Vec::new(),
+            neighbours: Vec::new(),
             answers: BTreeMap::new(),
             paths: BTreeMap::new(),
             addresses: BTreeSet::new(),
@@ -157,6 +167,7 @@ impl Lan {
             messages: Vec::new(),
             requests: Vec::new(),
             replies: Vec::new(),
+            tells_handled: true,
             kernel: MS / 10,
             attach: 10 * MS,
             outcomes: BTreeMap::new(),
@@ -208,7 +219,8 @@ impl Lan {
 
     /// A link comes, or changes.
     pub fn link(&mut self, link: Link) {
-        let new = Nic { link, wire: Wire::Works, mode: ReceiveMode::Xdp, frames: 0 };
+        let (wire, mode, starves_until) = (Wire::Works, ReceiveMode::Xdp, Instant(0));
+        let new = Nic { link, wire, mode, frames: 0, starves_until };
         self.nics.entry(link.name).or_insert(new).link = link;
         self.post(Duration::ZERO, Event::Link(link));
     }
@@ -263,6 +275,21 @@ impl Lan {
 
     pub fn target(&mut self, address: &str) -> &mut Target {
         self.targets.get_mut(&address.parse().unwrap()).unwrap()
+    }
+
+    /// More targets that answer in 200 us.
+    pub fn add_targets(&mut self, targets: &[&str]) {
+        let works = Target { alive: true, rtt: 200 * MS / 1000, lose_one_in: 0 };
+        self.targets.extend(ip(targets).into_iter().map(|t| (t, works)));
+    }
+
+    /// The next hops of the routing tables from now on, all by eth0.
+    pub fn gateways(&mut self, next_hops: &[&str]) {
+        let mut all = Gateways::default();
+        for address in ip(next_hops) {
+            all.push(Gateway { address, ifindex: Ifindex(2) });
+        }
+        self.post(Duration::ZERO, Event::Gateways(all));
     }
 
     pub fn command(&mut self, command: Command) -> bool {
@@ -361,6 +388,14 @@ impl Lan {
     /// The daemon wakes up.
     pub fn turn(&mut self) {
         let now = self.now;
+        let watched: Vec<Ifindex> = self.engine.watched().collect();
+        for nic in self.nics.values().filter(|_| self.tells_handled) {
+            let ifindex = nic.link.ifindex;
+            let until = if nic.starves_until <= now { now } else { Instant(0) };
+            if watched.contains(&ifindex) {
+                self.engine.handle(now, Event::HandledUntil { ifindex, until });
+            }
+        }
         for heard in [Self::next_event, Self::next_reply] {
             while let Some(event) = heard(self, now) {
                 self.call(|engine| engine.handle(now, event));
@@ -428,6 +463,16 @@ impl Lan {
                 nic.is_some_and(|n| self.addresses.contains(&(n.link.ifindex, address)))
             })
             .collect()
+    }
+
+    /// How the targets of a NIC were found, and those that count, in the order of their paths.
+    pub fn targets_of(&self, i: usize, family: Family) -> (TargetMode, Vec<String>) {
+        let view = self.view();
+        let here = |interface, f| interface == name(i) && f == family;
+        let instance = view.instances.iter().find(|row| here(row.interface, row.family)).unwrap();
+        let rows = view.targets.iter().filter(|row| here(row.interface, row.family));
+        let active = rows.filter(|row| row.state == TargetState::Active);
+        (instance.mode, active.map(|row| row.target.to_string()).collect())
     }
 
     pub fn view(&self) -> View {

@@ -202,6 +202,11 @@ impl Player {
                 }
                 self.post(Event::Gateways(all));
             }
+            Fact::Found(found) => {
+                let ifindex = self.ifindex(found.interface);
+                let (address, by) = (found.address, found.by);
+                self.post(Event::Found { ifindex, address, by });
+            }
             // A later one belongs to a reload, and the LAN has told of itself.
             Fact::Surveyed if self.surveyed => {}
             Fact::Surveyed => {
@@ -214,6 +219,10 @@ impl Player {
                 if let Some(nic) = self.lan.nics.get_mut(&transmits.interface) {
                     nic.frames = transmits.frames;
                 }
+            }
+            Fact::ReceiveDeferred(fact) => {
+                let ifindex = self.ifindex(fact.interface);
+                self.post(Event::ReceiveDeferred { ifindex, deferred: fact.deferred });
             }
             Fact::Command(command) => self.post(Event::Command(match *command {
                 Command::Offline(interface) => event::Command::Offline { interface },

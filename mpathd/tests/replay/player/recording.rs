@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mpathd_core::event::{Fate, ReceiveMode, Unfit};
+use mpathd_core::event::{Fate, FoundBy, ReceiveMode, Unfit};
 use mpathd_core::ids::{Family, IfName, IpNet};
 use mpathd_core::state::Saved;
 use serde::Deserialize;
@@ -46,6 +46,7 @@ pub enum Fact {
     Route(Route),
     RouteGone(RouteKey),
     Gateways(Gateways),
+    Found(Found),
     Surveyed,
     Plumbed(Plumbed),
     /// A device has another name. Written, not recorded: the daemon hears of it as `link-gone` and `link`.
@@ -54,6 +55,7 @@ pub enum Fact {
     Done(Done),
     Answers(Answers),
     Transmits(Transmits),
+    ReceiveDeferred(ReceiveDeferred),
     Command(Command),
     Reload(Reload),
     /// The daemon sleeps for so long.
@@ -139,6 +141,13 @@ pub struct Gateway {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+pub struct Found {
+    pub interface: IfName,
+    pub address: IpAddr,
+    pub by: FoundBy,
+}
+
+#[derive(Clone, Debug, Deserialize)]
 pub struct Plumbed {
     pub interface: IfName,
     pub family: Family,
@@ -190,6 +199,12 @@ pub struct Answers {
 pub struct Transmits {
     pub interface: IfName,
     pub frames: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct ReceiveDeferred {
+    pub interface: IfName,
+    pub deferred: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -288,6 +303,7 @@ fn read_fact(
         "route" => read(content, Fact::Route),
         "route-gone" => read(content, Fact::RouteGone),
         "gateways" => read(content, Fact::Gateways),
+        "found" => read(content, Fact::Found),
         "surveyed" => Ok(Fact::Surveyed),
         "plumbed" => read(content, Fact::Plumbed),
         "rename" => read(content, Fact::Rename),
@@ -295,6 +311,7 @@ fn read_fact(
         "done" => read(content, Fact::Done),
         "answers" => read(content, Fact::Answers),
         "transmits" => read(content, Fact::Transmits),
+        "receive-deferred" => read(content, Fact::ReceiveDeferred),
         "command" => read(content, Fact::Command),
         "reload" => read(content, Fact::Reload),
         "lost" => read(content, Fact::Lost),
