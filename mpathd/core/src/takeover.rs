@@ -16,14 +16,14 @@ impl Engine {
         let appears = |before: Hops| before.as_slice().is_empty() && !on.as_slice().is_empty();
         if let Some(k) = self.addresses.iter().position(|a| a.net.address == address) {
             let before = core::mem::replace(&mut self.addresses[k].foreign, on);
-            self.to_be_taken(now, Resource::TakeData(k), appears(before));
+            self.take_noticed(now, Resource::TakeData(k), appears(before));
         }
         let family = Family::of(address);
         for m in 0..self.members.len() {
             if self.static_test(m, family).is_some_and(|net| net.address == address) {
                 let place = &mut self.members[m].test_foreign[family as usize];
                 let before = core::mem::replace(place, on);
-                self.to_be_taken(now, Resource::TakeTest(m, family), appears(before));
+                self.take_noticed(now, Resource::TakeTest(m, family), appears(before));
             }
         }
     }
@@ -31,11 +31,11 @@ impl Engine {
     pub(crate) fn rivals(&mut self, now: Instant, key: RouteKey, stand: bool) {
         let Some(r) = self.routes.iter().position(|r| r.key == key) else { return };
         let before = core::mem::replace(&mut self.routes[r].rivals, stand);
-        self.to_be_taken(now, Resource::TakeRoute(r), stand && !before);
+        self.take_noticed(now, Resource::TakeRoute(r), stand && !before);
     }
 
     /// What was taken once and is there again is somebody's doing, as the loss of what is ours is.
-    fn to_be_taken(&mut self, now: Instant, what: Resource, appears: bool) {
+    fn take_noticed(&mut self, now: Instant, what: Resource, appears: bool) {
         let slot = self.slot_of(what);
         self.slots[slot].noticed();
         if appears && self.slots[slot].taken {
