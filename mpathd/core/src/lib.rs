@@ -36,5 +36,6 @@ mod rotation;
 mod rtt;
 mod search;
 mod snapshot;
+mod takeover;
 mod targets;
 mod verdict;
