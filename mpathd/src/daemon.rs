@@ -177,7 +177,7 @@ impl slow::Reload for Threads {
     fn prepare(&mut self, state: &state::State) -> Result<Plan, NotReloaded> {
         // At a start that means no groups; here, that somebody is about to replace it, or has
         // mistyped, and all addresses would go.
-        if !self.config.exists() && !self.settings.engine.groups.is_empty() {
+        if !self.config.exists() && self.settings.engine.named().next().is_some() {
             let path = self.config.display();
             return Err(NotReloaded::Refused(format!(
                 "{path} is not there; if no group is wanted any more, make an empty file"
@@ -238,7 +238,7 @@ fn text_of(path: &Path) -> String {
 /// An address of the configuration that stands on this host and is not ours, and sysctls under
 /// which no address of ours would be answered (design 5).
 fn refuse_unfit_host(settings: &Settings, state: &state::State) -> Result<(), StartError> {
-    if settings.engine.groups.is_empty() {
+    if settings.engine.named().next().is_none() {
         return Ok(());
     }
     // It has a runtime of its own, which no thread with another one may have.

@@ -45,6 +45,8 @@ pub struct Engine {
     pub(crate) surveyed: bool,
     /// What an earlier configuration has left is gone.
     pub(crate) tidied: bool,
+    /// That more interfaces are there than seats in the anonymous group has been told.
+    pub(crate) crowded: bool,
     pub(crate) started: Option<Instant>,
     items: Vec<Item>,
     pub(crate) out: Outbox,
@@ -71,6 +73,7 @@ impl Engine {
             saved,
             surveyed: false,
             tidied: false,
+            crowded: false,
             started: None,
             items: Vec::new(),
             out: Outbox::new(0),
@@ -150,6 +153,7 @@ impl Engine {
             Event::LinkGone(ifindex) => self.link_gone(now, ifindex),
             Event::Address(address) => self.address(now, address),
             Event::AddressGone { ifindex, address } => self.address_gone(now, ifindex, address),
+            Event::OwnAddress(own) => self.own_address(own),
             Event::Route(route) => self.route(now, route.key, Some(route)),
             Event::RouteGone(key) => self.route(now, key, None),
             Event::Gateways(gateways) => self.gateways(gateways),

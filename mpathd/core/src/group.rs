@@ -67,9 +67,15 @@ impl Group {
         }
     }
 
+    /// Whose members are in no group: each is judged by itself, and nothing is theirs together.
+    pub fn is_anonymous(&self) -> bool {
+        self.name.is_anonymous()
+    }
+
     /// OK: all usable. FAILED: none (behaviour file 1.4).
     pub fn state(&self, members: &[Member]) -> GroupState {
         match members.iter().filter(|m| m.usable()).count() {
+            _ if self.is_anonymous() => GroupState::Ok,
             0 => GroupState::Failed,
             n if n == members.len()
                 && !members.iter().any(|m| Family::ALL.iter().any(|f| m.family_dead(*f))) =>
@@ -82,6 +88,10 @@ impl Group {
 
     /// Decides who takes part. Returns whether that changed.
     pub fn activate(&mut self, members: &mut [Member], now: Instant, out: &mut Outbox) -> bool {
+        if self.is_anonymous() {
+            members.iter_mut().for_each(|m| m.active = m.usable());
+            return false;
+        }
         self.note_outrun(members, now);
         // One that joins while others answer takes nobody's part before it has answered itself.
         let ready = |m: &Member| {
@@ -188,6 +198,9 @@ impl Group {
 
     /// Tells when the failure detection time can't be met, and when it can again (design 2.4).
     pub fn tell_fdt(&mut self, members: &[Member], out: &mut Outbox) {
+        if self.is_anonymous() {
+            return;
+        }
         let slowest = members
             .iter()
             .flat_map(|m| m.instances.iter().map(move |i| (m, i)))

@@ -131,6 +131,11 @@ pub enum Message {
         family: Family,
         group: GroupName,
     },
+    /// More interfaces outside of groups than can be watched.
+    Crowded {
+        interface: IfName,
+        watched: usize,
+    },
     /// After [`Message::NotPlumbed`].
     Consistent {
         interface: IfName,
@@ -197,6 +202,15 @@ pub enum Reason {
     DuplicateMac,
 }
 
+/// ` of group g`; nothing for the anonymous group (behaviour file 8.6).
+struct Of(GroupName);
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_anonymous() { Ok(()) } else { write!(f, " of group {}", self.0) }
+    }
+}
+
 impl Reason {
     /// The interface has failed, and has to earn its repair.
     pub fn is_failure(self) -> bool {
@@ -247,6 +261,7 @@ impl Message {
             | Message::RequestFailed { .. } => Severity::Error,
             Message::LinkDown { .. }
             | Message::Missing { .. }
+            | Message::Crowded { .. }
             | Message::LinkFlapping { .. }
             | Message::TargetDead { .. }
             | Message::Drift { .. }
@@ -304,6 +319,7 @@ impl Message {
             Message::NewMac { .. } => "new-mac",
             Message::NotPlumbed { .. } => "not-plumbed",
             Message::Consistent { .. } => "consistent",
+            Message::Crowded { .. } => "crowded",
             Message::Removed { .. } => "removed",
             Message::Unfit { .. } => "unfit",
             Message::Receiving { .. } => "receiving",
@@ -318,10 +334,10 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Message::InterfaceFailed { interface, group, .. } => {
-                write!(f, "IP interface failure detected on {interface} of group {group}")
+                write!(f, "IP interface failure detected on {interface}{}", Of(*group))
             }
             Message::InterfaceRepaired { interface, group } => {
-                write!(f, "IP interface repair detected on {interface} of group {group}")
+                write!(f, "IP interface repair detected on {interface}{}", Of(*group))
             }
             Message::GroupFailed { group } => {
                 write!(f, "All IP interfaces in group {group} are now unusable")
@@ -337,10 +353,10 @@ impl fmt::Display for Message {
                  disabling repair until it stabilizes"
             ),
             Message::FamilyFailed { interface, family, group, .. } => {
-                write!(f, "{family} failure detected on {interface} of group {group}")
+                write!(f, "{family} failure detected on {interface}{}", Of(*group))
             }
             Message::FamilyRepaired { interface, family, group } => {
-                write!(f, "{family} repair detected on {interface} of group {group}")
+                write!(f, "{family} repair detected on {interface}{}", Of(*group))
             }
             Message::FamilySilent { family, group } => {
                 write!(f, "All {family} targets of group {group} are silent on every interface")
@@ -433,6 +449,11 @@ impl fmt::Display for Message {
                      affecting {version} connectivity"
                 )
             }
+            Message::Crowded { interface, watched } => write!(
+                f,
+                "{interface} is not watched, nor is what comes after it: {watched} interfaces outside of \
+                 groups are, and no more can be; name those that matter in groups"
+            ),
             // The two blanks are the original's.
             Message::Consistent { interface, group } => write!(
                 f,

@@ -71,7 +71,7 @@ impl Engine {
 
     /// Another member in service has the same MAC.
     pub(crate) fn has_twin(&self, m: usize) -> bool {
-        let Some(own) = self.members[m].link else { return false };
+        let Some(own) = self.members[m].link.filter(|_| !self.is_stranger(m)) else { return false };
         self.groups[self.group_of(m)].members.clone().any(|o| {
             let other = &self.members[o];
             o != m && other.fit() && !other.offline && other.link.is_some_and(|l| l.mac == own.mac)
@@ -93,7 +93,7 @@ impl Engine {
     /// Its neighbours know another MAC for its addresses; the test addresses are told of too, or the
     /// targets would answer to nobody.
     pub(crate) fn mac_changed(&mut self, now: Instant, m: usize) {
-        let Some(link) = self.members[m].link else { return };
+        let Some(link) = self.members[m].link.filter(|_| !self.is_stranger(m)) else { return };
         let g = self.group_of(m);
         let (interface, mac) = (self.members[m].name(), link.mac);
         self.out.message(Message::NewMac { interface, mac });

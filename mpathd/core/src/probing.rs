@@ -99,7 +99,9 @@ impl Engine {
             (0..self.members[m].instances[i].paths.len()).for_each(|n| self.close_path(m, i, n));
             return;
         };
-        let links = &self.members[self.groups[g].members.clone()];
+        let island = self.is_stranger(m);
+        let links = if island { m..m + 1 } else { self.groups[g].members.clone() };
+        let links = &self.members[links];
         let chosen = targets::choose(group, config, family, &self.gateways, |at| {
             links.iter().any(|l| l.ifindex() == Some(at))
         });

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use mpathd_core::config::{
-    Config, Datapath, Group, Member, ROUTE_METRIC, Route, TABLE_MAIN, TestAddress,
+    Config, Datapath, Group, MAX_MEMBERS, Member, ROUTE_METRIC, Route, TABLE_MAIN, TestAddress,
 };
 use mpathd_core::ids::Family;
 
+use super::MAX_INTERFACES;
 use super::origin::Origins;
 use super::raw::{self, Located};
 use super::{Realtime, Settings, Sysctls};
@@ -37,7 +38,13 @@ pub(super) fn resolve(file: raw::File) -> Settings {
     let track = take(file.track_interfaces_only_with_groups, origins).unwrap_or(true);
     let realtime = take(file.realtime_priority, origins).unwrap_or(Realtime::Auto);
     let sysctls = take(file.sysctls, origins).unwrap_or(Sysctls::Set);
-    let groups = file.groups.into_iter().map(|g| group(g, &common, origins)).collect();
+    let mut groups: Vec<Group> =
+        file.groups.into_iter().map(|g| group(g, &common, origins)).collect();
+    if !track {
+        let taken = groups.iter().map(|g| g.members.len()).sum();
+        let seats = MAX_MEMBERS.min(MAX_INTERFACES.saturating_sub(taken));
+        groups.insert(0, Group::anonymous(common.fdt, common.quiet_period, seats));
+    }
     Settings {
         engine: Config { groups },
         track_interfaces_only_with_groups: track,

@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use mpathd_core::event::{Address, Event, Gateway, Gateways, Hops, ObservedRoute, RouteKey};
-use mpathd_core::ids::{IfName, Ifindex, IpNet};
+use mpathd_core::event::{
+    Address, Event, Gateway, Gateways, Hops, Link, ObservedRoute, OwnAddress, RouteKey,
+};
+use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
 use mpathd_core::request::Role;
 
 use super::facts::{AddressFact, Fact, Hop, LinkFact, NexthopFact, NexthopKind, RouteFact};
@@ -40,6 +42,7 @@ pub(super) struct Gone {
 #[derive(Default)]
 struct Told {
     addresses: BTreeMap<(Ifindex, IpAddr), Address>,
+    own: BTreeMap<(Ifindex, Family), IpNet>,
     routes: BTreeMap<RouteKey, ObservedRoute>,
     gateways: Gateways,
 }
@@ -102,9 +105,18 @@ impl Mirror {
         self.links.get(&ifindex)
     }
 
-    /// Links that bear a configured name.
+    /// Links that bear a configured name, and those that are watched besides.
     pub(super) fn members(&self) -> impl Iterator<Item = &LinkFact> {
-        self.links.values().filter(|l| self.settings.interfaces.contains(&l.link.name))
+        self.links.values().filter(|l| {
+            self.settings.interfaces.contains(&l.link.name) || self.is_stranger(&l.link)
+        })
+    }
+
+    /// Watched though it is in no group.
+    fn is_stranger(&self, link: &Link) -> bool {
+        self.settings.strangers
+            && link.may_be_watched()
+            && !self.settings.interfaces.contains(&link.name)
     }
 
     pub(super) fn name(&self, ifindex: Ifindex) -> Option<IfName> {
@@ -151,6 +163,13 @@ impl Mirror {
         if old.is_none_or(|o| o.link.name != fact.link.name) {
             self.retell_addresses_of(ifindex);
         }
+        self.retell_own(ifindex);
+        if let Some(old) =
+            old.filter(|o| self.is_stranger(&o.link) && !self.is_stranger(&fact.link))
+            && old.link.name == fact.link.name
+        {
+            self.gone.push(Gone { ifindex, name: old.link.name, renamed: None });
+        }
         old.is_some_and(|o| o.flags != fact.flags)
     }
 
@@ -160,6 +179,7 @@ impl Mirror {
             self.drop_address(ifindex, address);
         }
         if let Some(fact) = self.links.remove(&ifindex) {
+            self.told.own.retain(|(told, _), _| *told != ifindex);
             self.gone.push(Gone { ifindex, name: fact.link.name, renamed: None });
         }
     }
@@ -193,6 +213,7 @@ impl Mirror {
         let ip = fact.address.address;
         self.addresses.insert((fact.ifindex, ip, fact.address.len), fact);
         self.retell_address(fact.ifindex, ip);
+        self.retell_own(fact.ifindex);
     }
 
     fn drop_address(&mut self, ifindex: Ifindex, address: IpNet) {
@@ -201,6 +222,41 @@ impl Mirror {
             self.vouched.remove(&(ifindex, address.address));
         }
         self.retell_address(ifindex, address.address);
+        self.retell_own(ifindex);
+    }
+
+    /// What serves as a stranger's test addresses: the one that has been told as long as it stands.
+    fn retell_own(&mut self, ifindex: Ifindex) {
+        if !self.settings.strangers {
+            return;
+        }
+        let watched = self.links.get(&ifindex).is_some_and(|fact| self.is_stranger(&fact.link));
+        for family in Family::ALL {
+            let told = self.told.own.get(&(ifindex, family)).copied();
+            let fit = |fact: &&AddressFact| {
+                let v6 = family == Family::Inet6;
+                let own = !fact.tentative && !self.is_ours(fact);
+                own && fact.address.family() == family && (!v6 || fact.link_scope)
+            };
+            let all = || self.addresses_of(ifindex).filter(fit).map(|fact| fact.address);
+            let global = self.addresses_of(ifindex).filter(fit).find(|fact| !fact.link_scope);
+            let best = all().find(|it| Some(*it) == told).or(global.map(|fact| fact.address));
+            let address = best.or_else(|| all().next()).filter(|_| watched);
+            if address == told {
+                continue;
+            }
+            match address {
+                Some(address) => self.told.own.insert((ifindex, family), address),
+                None => self.told.own.remove(&(ifindex, family)),
+            };
+            self.events.push(Event::OwnAddress(OwnAddress { ifindex, family, address }));
+        }
+    }
+
+    /// Told when the engine has taken it up.
+    pub(super) fn retell_watched(&mut self, ifindex: Ifindex) {
+        self.told.own.retain(|(told, _), _| *told != ifindex);
+        self.retell_own(ifindex);
     }
 
     pub(super) fn sweep_addresses(&mut self, dump: Vec<AddressFact>) {
@@ -414,7 +470,9 @@ impl Mirror {
     /// Those on members come first, for there is room for few.
     fn tell_gateways(&mut self) {
         let member = |ifindex: Ifindex| {
-            self.name(ifindex).is_some_and(|name| self.settings.interfaces.contains(&name))
+            self.links.get(&ifindex).is_some_and(|fact| {
+                self.settings.interfaces.contains(&fact.link.name) || self.is_stranger(&fact.link)
+            })
         };
         let mut gateways = Gateways::default();
         for wanted in [true, false] {

@@ -74,6 +74,7 @@ impl Host {
                 let (fast, slow) = (&mut self.fast, &mut self.slow);
                 let mode = self.hooks.attach(&link, datapath, consume_replies, fast, slow)?;
                 self.warm(&link);
+                self.monitor.mirror.retell_watched(ifindex);
                 self.monitor.mirror.tell(Event::Attached { ifindex, mode });
                 Ok(())
             }

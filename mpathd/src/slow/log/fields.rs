@@ -14,7 +14,7 @@ pub(super) fn of(message: &Message, groups: &BTreeMap<IfName, GroupName>) -> Fie
     let mut fields = vec![("MPATHD_EVENT", Value::from(message.event()))];
     let subject = Subject::of(message);
     let group = subject.group.or_else(|| groups.get(&subject.interface?).copied());
-    put(&mut fields, "MPATHD_GROUP", group);
+    put(&mut fields, "MPATHD_GROUP", group.filter(|group| !group.is_anonymous()));
     put(&mut fields, "MPATHD_INTERFACE", subject.interface);
     details(&mut fields, message);
     if let Some(evidence) = evidence(message) {
@@ -105,6 +105,7 @@ impl Subject {
             | Message::NoTestAddress { interface }
             | Message::TestAddressBack { interface }
             | Message::NewMac { interface, .. }
+            | Message::Crowded { interface, .. }
             | Message::Removed { interface, .. }
             | Message::Unfit { interface, .. }
             | Message::Receiving { interface, .. }

@@ -14,6 +14,14 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
         Event::AddressGone { ifindex, address } => {
             ("address-gone", json!({ "interface": names.of(*ifindex), "address": address }))
         }
+        Event::OwnAddress(own) => (
+            "own-address",
+            json!({
+                "interface": names.of(own.ifindex),
+                "family": own.family,
+                "address": own.address,
+            }),
+        ),
         Event::Route(route) => ("route", self::route(route, names)),
         Event::RouteGone(key) => ("route-gone", Value::Object(self::key(key))),
         Event::Gateways(gateways) => {

@@ -219,6 +219,11 @@ impl Player {
                 Command::Offline(interface) => event::Command::Offline { interface },
                 Command::Online(interface) => event::Command::Online { interface },
             })),
+            Fact::OwnAddress(told) => {
+                let ifindex = self.ifindex(told.interface);
+                let (family, address) = (told.family, told.address);
+                self.post(Event::OwnAddress(event::OwnAddress { ifindex, family, address }));
+            }
             Fact::Plumbed(told) => {
                 let ifindex = self.ifindex(told.interface);
                 let (family, plumbed) = (told.family, told.plumbed);

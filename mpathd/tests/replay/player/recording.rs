@@ -47,6 +47,7 @@ pub enum Fact {
     RouteGone(RouteKey),
     Gateways(Gateways),
     Surveyed,
+    OwnAddress(OwnAddress),
     Plumbed(Plumbed),
     /// A device has another name. Written, not recorded: the daemon hears of it as `link-gone` and `link`.
     Rename(Rename),
@@ -136,6 +137,14 @@ pub struct Gateways {
 pub struct Gateway {
     pub address: IpAddr,
     pub interface: IfName,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct OwnAddress {
+    pub interface: IfName,
+    pub family: Family,
+    #[serde(default)]
+    pub address: Option<IpNet>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -289,6 +298,7 @@ fn read_fact(
         "route-gone" => read(content, Fact::RouteGone),
         "gateways" => read(content, Fact::Gateways),
         "surveyed" => Ok(Fact::Surveyed),
+        "own-address" => read(content, Fact::OwnAddress),
         "plumbed" => read(content, Fact::Plumbed),
         "rename" => read(content, Fact::Rename),
         "attached" => read(content, Fact::Attached),
