@@ -78,15 +78,32 @@ impl Hooks {
         {
             if attached.consume != consume {
                 attached.consume = consume;
-                fast.push(ToFast::Channel(sockets::channel(link, attached.mode, consume)?));
+                let mode = attached.mode;
+                self.open_channel(link, fast)?;
+                return Ok(mode);
             }
             return Ok(attached.mode);
         }
         self.detach(ifindex);
         let (mode, hook) = self.choose(link, datapath, slow);
-        fast.push(ToFast::Channel(sockets::channel(link, mode, consume)?));
         self.attached.insert(ifindex, Attached { mode, consume, _hook: hook });
+        self.open_channel(link, fast).inspect_err(|_| self.detach(ifindex))?;
         Ok(mode)
+    }
+
+    pub(super) fn is_attached(&self, ifindex: Ifindex) -> bool {
+        self.attached.contains_key(&ifindex)
+    }
+
+    /// Hands over new sockets.
+    ///
+    /// # Errors
+    /// As [`Hooks::attach`].
+    pub(super) fn open_channel(&self, link: &LinkFact, fast: &mut Fast) -> Result<(), Refused> {
+        if let Some(Attached { mode, consume, .. }) = self.attached.get(&link.link.ifindex) {
+            fast.push(ToFast::Channel(sockets::channel(link, *mode, *consume)?));
+        }
+        Ok(())
     }
 
     /// Also where the device has gone: a pin of what was attached to it blocks its name.

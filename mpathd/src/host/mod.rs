@@ -7,6 +7,7 @@ mod announce;
 mod attach;
 mod bpf;
 pub mod counters;
+mod deferral;
 mod drift;
 mod facts;
 mod filter;
@@ -86,6 +87,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         drift: drift::Drift::default(),
         announcer: announce::Announcer::default(),
         hooks: attach::Hooks::new(object, bpffs),
+        deferral: deferral::Deferral::default(),
         fast: Fast::new(queues.fast.clone()),
         slow: Slow::new(queues.slow.clone()),
         queues,
@@ -109,6 +111,7 @@ struct Host {
     drift: drift::Drift,
     announcer: announce::Announcer,
     hooks: attach::Hooks,
+    deferral: deferral::Deferral,
     fast: Fast,
     slow: Slow,
 }
@@ -146,6 +149,7 @@ impl Host {
         for gone in self.monitor.mirror.take_gone() {
             self.announcer.forget(gone.ifindex);
             self.hooks.detach(gone.ifindex);
+            self.deferral.forget(gone.ifindex);
             if let Some(renamed) = gone.renamed {
                 self.sysctls.give_back(gone.name, renamed, &mut self.slow);
             }
@@ -177,6 +181,7 @@ impl Host {
             self.slow
                 .log(Severity::Error, format!("reading the kernel's tables failed: {refused}"));
         }
+        self.compare_deferral();
         self.pass_on();
         if let Err(refused) = nexthop::sweep(&mut self.requests, &self.monitor.mirror) {
             self.slow
