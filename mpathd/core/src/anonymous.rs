@@ -3,6 +3,8 @@
 //!
 //! Its members are seats: whoever comes takes one that is vacant, and leaves it when it goes.
 
+use core::ops::Range;
+
 use crate::config::{Datapath, TestAddress};
 use crate::engine::Engine;
 use crate::event::{Link, OwnAddress};
@@ -16,6 +18,11 @@ use crate::time::Instant;
 impl Engine {
     pub(crate) fn is_stranger(&self, m: usize) -> bool {
         self.groups[self.group_of(m)].is_anonymous()
+    }
+
+    /// Members that share what they find: all of a group, but outside of groups each alone.
+    pub(crate) fn circle(&self, m: usize) -> Range<usize> {
+        if self.is_stranger(m) { m..m + 1 } else { self.groups[self.group_of(m)].members.clone() }
     }
 
     /// A seat for an interface outside of groups, if those are watched and one is vacant.
@@ -51,7 +58,7 @@ impl Engine {
     }
 
     /// An address of the interface's own serves as its test address.
-    pub(crate) fn own_address(&mut self, own: OwnAddress) {
+    pub(crate) fn own_address(&mut self, now: Instant, own: OwnAddress) {
         let Some(m) = self.member_at(own.ifindex).filter(|m| self.is_stranger(*m)) else { return };
         let family = own.family as usize;
         let test = own.address.map(|net| match own.family {
@@ -70,7 +77,7 @@ impl Engine {
         if test.is_none() {
             (member.instances[family].failure, member.instances[family].replied) = (None, false);
         }
-        self.retarget(m, own.family);
+        self.retarget(now, m, own.family);
     }
 
     /// Sockets only: a hook would be something added to it, and may reset its link. After everything

@@ -5,9 +5,15 @@ use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use crate::event::{Errno, ReceiveMode, Unfit};
+use crate::event::{Errno, FoundBy, ReceiveMode, Unfit};
 use crate::ids::{Family, GroupName, IfName, IpNet};
 use crate::request::Request;
+
+mod evidence;
+mod wish;
+
+pub use evidence::{Evidence, Reason};
+pub use wish::Wish;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -80,6 +86,30 @@ pub enum Message {
     TargetAlive {
         target: IpAddr,
         interface: IfName,
+    },
+    /// It keeps the failure detection time from being met, and others do not.
+    TargetSlow {
+        target: IpAddr,
+        interface: IfName,
+    },
+    TargetReplaced {
+        target: IpAddr,
+        by: IpAddr,
+        interface: IfName,
+    },
+    /// No router is known.
+    Searching {
+        interface: IfName,
+        family: Family,
+    },
+    NobodyAnswers {
+        interface: IfName,
+        family: Family,
+    },
+    HostFound {
+        target: IpAddr,
+        interface: IfName,
+        by: FoundBy,
     },
     ReturnDamped {
         interface: IfName,
@@ -177,35 +207,6 @@ pub enum Message {
     },
 }
 
-/// What a verdict rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Evidence {
-    pub reason: Reason,
-    /// Silent targets, of so many that count.
-    pub silent: u8,
-    pub counted: u8,
-    /// Age of the last reply at the verdict; `None` if there never was one.
-    pub last_reply: Option<Duration>,
-    /// From the first unanswered probe to the verdict.
-    pub detected: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "kebab-case")
-)]
-pub enum Reason {
-    Link,
-    Probes,
-    TransmitStuck,
-    Removed,
-    Offline,
-    DuplicateMac,
-}
-
 /// ` of group g`; nothing for the anonymous group (behaviour file 8.6).
 struct Of(GroupName);
 
@@ -215,30 +216,10 @@ impl fmt::Display for Of {
     }
 }
 
-impl Reason {
-    /// The interface has failed, and has to earn its repair.
-    pub fn is_failure(self) -> bool {
-        matches!(self, Reason::Link | Reason::Probes | Reason::TransmitStuck)
-    }
-}
-
 fn version(family: Family) -> &'static str {
     match family {
         Family::Inet => "IPv4",
         Family::Inet6 => "IPv6",
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Reason::Link => "link",
-            Reason::Probes => "probes",
-            Reason::TransmitStuck => "transmit-stuck",
-            Reason::Removed => "removed",
-            Reason::Offline => "offline",
-            Reason::DuplicateMac => "duplicate-mac",
-        })
     }
 }
 
@@ -278,12 +259,17 @@ impl Message {
             | Message::Moved { .. }
             | Message::Standby { .. }
             | Message::Offline { .. }
+            | Message::NobodyAnswers { .. }
             | Message::UniqueMac { .. }
             | Message::NewMac { .. }
             | Message::Consistent { .. }
             | Message::ReturnDamped { .. } => Severity::Notice,
             Message::FirstReply { .. }
             | Message::TargetAlive { .. }
+            | Message::TargetSlow { .. }
+            | Message::TargetReplaced { .. }
+            | Message::Searching { .. }
+            | Message::HostFound { .. }
             | Message::CannotMeetFdt { .. }
             | Message::ImprovedFdt { .. }
             | Message::NoTestAddress { .. }
@@ -313,6 +299,11 @@ impl Message {
             Message::FirstReply { .. } => "first-reply",
             Message::TargetDead { .. } => "target-dead",
             Message::TargetAlive { .. } => "target-alive",
+            Message::TargetSlow { .. } => "target-slow",
+            Message::TargetReplaced { .. } => "target-replaced",
+            Message::Searching { .. } => "searching",
+            Message::NobodyAnswers { .. } => "nobody-answers",
+            Message::HostFound { .. } => "host-found",
             Message::ReturnDamped { .. } => "return-damped",
             Message::CannotMeetFdt { .. } => "fdt-raised",
             Message::ImprovedFdt { .. } => "fdt-lowered",
@@ -395,6 +386,32 @@ impl fmt::Display for Message {
             ),
             Message::TargetAlive { target, interface } => {
                 write!(f, "Target {target} answers on {interface} again")
+            }
+            Message::TargetSlow { target, interface } => write!(
+                f,
+                "Target {target} is too slow on {interface} for the failure detection time; \
+                 it is not probed there for a minute"
+            ),
+            Message::TargetReplaced { target, by, interface } => {
+                write!(f, "Target {by} takes the place of {target} on {interface}")
+            }
+            Message::Searching { interface, family } => write!(
+                f,
+                "No {family} router is known on the test subnet of {interface}; \
+                 looking for hosts that answer an echo request to {}",
+                all_hosts(*family)
+            ),
+            Message::NobodyAnswers { interface, family } => write!(
+                f,
+                "No host answers an echo request to {} on {interface}, as many hosts are set to; \
+                 {family} neighbors that the kernel knows are tried instead",
+                all_hosts(*family)
+            ),
+            Message::HostFound { target, interface, by: FoundBy::Echo } => {
+                write!(f, "Host {target} answers on {interface} and becomes a target")
+            }
+            Message::HostFound { target, interface, by: FoundBy::Neighbours } => {
+                write!(f, "Neighbor {target} on {interface} becomes a target")
             }
             Message::ReturnDamped { interface, wait } => write!(
                 f,
@@ -513,33 +530,10 @@ impl fmt::Display for Message {
     }
 }
 
-/// A request in the words of an administrator.
-pub struct Wish<'a>(pub &'a Request);
-
-impl fmt::Display for Wish<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Request::Prepare { name, .. } => write!(f, "setting the sysctls of {name}"),
-            Request::SetAddress { name, address, .. } => write!(f, "adding {address} to {name}"),
-            Request::UnsetAddress { name, address, .. } => {
-                write!(f, "removing {address} from {name}")
-            }
-            Request::SetRoute(route) => write!(
-                f,
-                "setting the route to {} (table {}, metric {})",
-                route.key.to, route.key.table, route.key.metric
-            ),
-            Request::UnsetRoute(key) => write!(
-                f,
-                "removing the route to {} (table {}, metric {})",
-                key.to, key.table, key.metric
-            ),
-            Request::Attach { name, .. } => write!(f, "attaching the receive hook to {name}"),
-            Request::Announce { address, .. } => write!(f, "announcing {address}"),
-            Request::RemoveUnconfigured => f.write_str("removing what is no longer configured"),
-            Request::CountTransmits { name, .. } => {
-                write!(f, "reading the transmit counter of {name}")
-            }
-        }
+/// The address that all hosts of a LAN hear (RFC 1112 4, RFC 4291 2.7.1).
+fn all_hosts(family: Family) -> &'static str {
+    match family {
+        Family::Inet => "224.0.0.1",
+        Family::Inet6 => "ff02::1",
     }
 }

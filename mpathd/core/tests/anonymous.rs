@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lan::{Lan, MS, S, Target, Wire, group, name};
 use mpathd_core::config::{Config, Datapath, Group};
-use mpathd_core::event::{Command, Event, Gateway, Gateways, OwnAddress};
+use mpathd_core::event::{Command, Event, FoundBy, Gateway, Gateways, OwnAddress};
 use mpathd_core::ids::{Family, Ifindex};
 use mpathd_core::request::Request;
 use mpathd_core::state::Saved;
@@ -129,6 +129,24 @@ fn one_too_many_is_named_and_takes_the_next_seat() {
     lan.run(S);
     assert_eq!(state(&lan, 4), Some(InterfaceState::Ok));
     assert_eq!(crowded(&lan), 1);
+}
+
+/// Behaviour 120: what one finds is its own.
+#[test]
+fn a_host_that_is_found_is_not_shared() {
+    let mut lan = watched();
+    lan.post(MS, Event::Gateways(Gateways::default()));
+    lan.run(S);
+    let address: IpAddr = "198.51.100.77".parse().unwrap();
+    lan.targets.insert(address, Target { alive: true, rtt: MS / 5, lose_one_in: 0 });
+    lan.post(MS, Event::Found { ifindex: Ifindex(4), address, by: FoundBy::Echo });
+    lan.run(S);
+    let view = lan.view();
+    let of = |i: usize| view.targets.iter().filter(move |row| row.interface == name(i));
+    assert!(of(2).any(|row| row.target == address), "{:#?}", view.targets);
+    assert!(of(3).next().is_none(), "{:#?}", view.targets);
+    assert_eq!(state(&lan, 3), Some(InterfaceState::Unknown));
+    assert_eq!(state(&lan, 2), Some(InterfaceState::Ok));
 }
 
 /// What is set down by hand is left alone; its address is its own affair.

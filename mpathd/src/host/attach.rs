@@ -20,7 +20,8 @@ use super::counters::Source;
 use super::facts::LinkFact;
 use super::netlink::Refused;
 use super::outbox::{Fast, Slow};
-use super::sockets;
+use super::{pins, sockets};
+use crate::fast::priority::at_ease;
 use crate::fast::slots::SlotMap;
 use crate::messages::{ToFast, ToSlow};
 
@@ -119,7 +120,7 @@ impl Hooks {
         if !matches!(self.kernel, Kernel::Untried) {
             return Ok(());
         }
-        let pins = bpf::pin_directory(&self.bpffs)
+        let pins = pins::directory(&self.bpffs)
             .inspect_err(|reason| {
                 slow.log(
                     Severity::Warning,
@@ -130,7 +131,7 @@ impl Hooks {
                 );
             })
             .ok();
-        let loaded = Bpf::load(self.object, pins.as_deref())
+        let loaded = at_ease(|| Bpf::load(self.object, pins.as_deref()))
             .and_then(|bpf| bpf.slots().map(|slots| (bpf, slots)));
         let (kernel, own, adopted) = match loaded {
             Ok((bpf, slots)) => {
