@@ -200,6 +200,13 @@ pub enum Message {
     RouteDrift {
         to: IpNet,
     },
+    /// What was taken over once was set by somebody else again, and was taken away.
+    SetAgain {
+        address: IpAddr,
+    },
+    RouteSetAgain {
+        to: IpNet,
+    },
     /// Our own thread was late by this much: verdicts are late, not false.
     Late {
         by: Duration,
@@ -251,6 +258,8 @@ impl Message {
             | Message::TargetDead { .. }
             | Message::Drift { .. }
             | Message::RouteDrift { .. }
+            | Message::SetAgain { .. }
+            | Message::RouteSetAgain { .. }
             | Message::Late { .. } => Severity::Warning,
             Message::InterfaceRepaired { .. }
             | Message::FamilyRepaired { .. }
@@ -321,7 +330,10 @@ impl Message {
             Message::Receiving { .. } => "receiving",
             Message::ReceiveDeferred { .. } => "receive-deferred",
             Message::RequestFailed { .. } => "request-failed",
-            Message::Drift { .. } | Message::RouteDrift { .. } => "drift",
+            Message::Drift { .. }
+            | Message::RouteDrift { .. }
+            | Message::SetAgain { .. }
+            | Message::RouteSetAgain { .. } => "drift",
             Message::Late { .. } => "late",
         }
     }
@@ -520,6 +532,12 @@ impl fmt::Display for Message {
             }
             Message::RouteDrift { to } => {
                 write!(f, "the route to {to} was changed by somebody else; it was put back")
+            }
+            Message::SetAgain { address } => {
+                write!(f, "{address} was set by somebody else once more; it was taken away")
+            }
+            Message::RouteSetAgain { to } => {
+                write!(f, "a route to {to} was set by somebody else once more; it was taken away")
             }
             Message::Late { by, missed } => write!(
                 f,

@@ -25,6 +25,12 @@ impl fmt::Display for Wish<'_> {
                 "removing the route to {} (table {}, metric {})",
                 key.to, key.table, key.metric
             ),
+            Request::TakeAddress(address) => write!(f, "taking over {address}"),
+            Request::TakeRoutes(key) => write!(
+                f,
+                "taking over the route to {} (table {}, metric {})",
+                key.to, key.table, key.metric
+            ),
             Request::Attach { name, .. } => write!(f, "attaching the receive hook to {name}"),
             Request::Announce { address, .. } => write!(f, "announcing {address}"),
             Request::RemoveUnconfigured => f.write_str("removing what is no longer configured"),

@@ -23,6 +23,15 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
                 "address": own.address,
             }),
         ),
+        Event::Foreign { address, on } => {
+            let on: Vec<_> = on.as_slice().iter().map(|ifindex| names.of(*ifindex)).collect();
+            ("foreign", json!({ "address": address, "on": on }))
+        }
+        Event::Rivals { key, stand } => {
+            let mut fact = self::key(key);
+            fact.insert("stand".to_owned(), (*stand).into());
+            ("rivals", Value::Object(fact))
+        }
         Event::Route(route) => ("route", self::route(route, names)),
         Event::RouteGone(key) => ("route-gone", Value::Object(self::key(key))),
         Event::Gateways(gateways) => {
