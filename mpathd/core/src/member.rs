@@ -151,6 +151,7 @@ impl Member {
             instance.stop();
             instance.deferred = false;
             instance.test = None;
+            instance.claimed_until = None;
             instance.failure = None;
             instance.started = None;
             instance.replied = false;
