@@ -179,6 +179,7 @@ impl Engine {
             Event::Gateways(gateways) => self.gateways(now, gateways),
             Event::Found { ifindex, address, by } => self.found(now, ifindex, address, by),
             Event::Surveyed => self.survey(),
+            Event::Claimed { ifindex, address, mac } => self.claimed(now, ifindex, address, mac),
             Event::Plumbed { ifindex, family, plumbed } => self.plumbed(ifindex, family, plumbed),
             Event::Attached { ifindex, mode } => self.attached(now, ifindex, mode),
             Event::ReceiveDeferred { ifindex, deferred } => {

@@ -53,6 +53,12 @@ pub enum Event {
     },
     /// The first full dump has been told; what was not told is not there.
     Surveyed,
+    /// Another host has told that a test address of ours is its own.
+    Claimed {
+        ifindex: Ifindex,
+        address: IpAddr,
+        mac: [u8; 6],
+    },
     /// Whether an interface takes addresses of a family at all; said when it has changed.
     Plumbed {
         ifindex: Ifindex,

@@ -164,7 +164,8 @@ impl Engine {
         self.members[m].test_seen[family as usize] = true;
         let slot = self.slot_of(Resource::Test(m, family));
         self.slots[slot].noticed();
-        if !seen.tentative {
+        let claimed = self.members[m].instance(family).claimed_until.is_some();
+        if !seen.tentative && !claimed {
             self.members[m].instances[family as usize].test = Some(address);
             self.retarget(now, m, family);
         }

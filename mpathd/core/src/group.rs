@@ -251,6 +251,7 @@ impl Group {
                 m.flap_until(now).filter(|_| m.failed.is_some()),
                 m.set_up_until.filter(|until| now < *until),
                 m.misses_test_address_at().filter(|at| now < *at),
+                m.claim_ends_at().filter(|at| now < *at),
                 self.late_at(m).filter(|at| now < *at),
                 joins.map(|at| at + self.quiet_period).filter(|at| now < *at),
             ]

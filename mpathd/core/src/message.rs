@@ -132,7 +132,13 @@ pub enum Message {
     NoTestAddress {
         interface: IfName,
     },
-    /// After [`Message::NoTestAddress`].
+    /// Another host of the LAN has it too.
+    DuplicateTest {
+        interface: IfName,
+        address: IpAddr,
+        mac: [u8; 6],
+    },
+    /// After [`Message::NoTestAddress`] or [`Message::DuplicateTest`].
     TestAddressBack {
         interface: IfName,
     },
@@ -223,6 +229,15 @@ impl fmt::Display for Of {
     }
 }
 
+struct MacText([u8; 6]);
+
+impl fmt::Display for MacText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
 fn version(family: Family) -> &'static str {
     match family {
         Family::Inet => "IPv4",
@@ -248,6 +263,7 @@ impl Message {
             | Message::FamilyFailed { .. }
             | Message::FamilySilent { .. }
             | Message::DuplicateMac { .. }
+            | Message::DuplicateTest { .. }
             | Message::NotPlumbed { .. }
             | Message::Unfit { .. }
             | Message::RequestFailed { .. } => Severity::Error,
@@ -320,6 +336,7 @@ impl Message {
             Message::TestAddressBack { .. } => "test-address",
             Message::Missing { .. } => "missing",
             Message::DuplicateMac { .. } => "duplicate-mac",
+            Message::DuplicateTest { .. } => "duplicate-test-address",
             Message::UniqueMac { .. } => "unique-mac",
             Message::NewMac { .. } => "new-mac",
             Message::NotPlumbed { .. } => "not-plumbed",
@@ -471,10 +488,16 @@ impl fmt::Display for Message {
                 "IP interface {interface} now has a unique hardware address \
                  in group {group}; onlining"
             ),
-            Message::NewMac { interface, mac: [a, b, c, d, e, g] } => write!(
+            Message::NewMac { interface, mac } => write!(
                 f,
-                "{interface} has another hardware address: \
-                 {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}; its neighbours are told"
+                "{interface} has another hardware address: {}; its neighbours are told",
+                MacText(*mac)
+            ),
+            Message::DuplicateTest { interface, address, mac } => write!(
+                f,
+                "Test address {address} is not unique in group; disabling probe-based failure \
+                 detection on {interface}: {} has it too",
+                MacText(*mac)
             ),
             Message::NotPlumbed { interface, family, group } => {
                 let version = version(*family);

@@ -313,6 +313,11 @@ impl Mirror {
         self.retell_foreign(address.address);
     }
 
+    /// Addresses that we have set.
+    pub(super) fn vouched(&self) -> impl Iterator<Item = (Ifindex, IpNet, Role)> + '_ {
+        self.vouched.iter().map(|((ifindex, _), (address, role))| (*ifindex, *address, *role))
+    }
+
     fn vouch_by_record(&mut self, ifindex: Ifindex, ip: IpAddr) {
         let Some(name) = self.name(ifindex) else { return };
         if self.settings.recorded.contains(&(name, ip))

@@ -77,6 +77,7 @@ impl Host {
                 let mode = self.hooks.attach(&link, datapath, consume_replies, fast, slow)?;
                 self.warm(&link);
                 self.monitor.mirror.retell_watched(ifindex);
+                self.twins.ask_soon();
                 self.monitor.mirror.tell(Event::Attached { ifindex, mode });
                 if let Some(event) = self.deferral.look(ifindex, link.link.name) {
                     self.monitor.mirror.tell(event);

@@ -110,6 +110,7 @@ impl Subject {
             | Message::NoTestAddress { interface }
             | Message::TestAddressBack { interface }
             | Message::NewMac { interface, .. }
+            | Message::DuplicateTest { interface, .. }
             | Message::Crowded { interface, .. }
             | Message::Removed { interface, .. }
             | Message::Unfit { interface, .. }
@@ -168,7 +169,9 @@ fn details(fields: &mut Fields, message: &Message) {
             fields.push(("MPATHD_TO", ms(now).into()));
         }
         Message::RequestFailed { errno, .. } => fields.push(("MPATHD_ERRNO", errno.0.into())),
-        Message::Drift { address, .. } | Message::SetAgain { address } => {
+        Message::DuplicateTest { address, .. }
+        | Message::Drift { address, .. }
+        | Message::SetAgain { address } => {
             put(fields, "MPATHD_ADDRESS", Some(address));
         }
         Message::RouteDrift { to } | Message::RouteSetAgain { to } => {

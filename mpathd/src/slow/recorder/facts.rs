@@ -44,6 +44,14 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
             ("found", json!({ "interface": names.of(*ifindex), "address": address, "by": by }))
         }
         Event::Surveyed => ("surveyed", json!({})),
+        Event::Claimed { ifindex, address, mac } => (
+            "claimed",
+            json!({
+                "interface": names.of(*ifindex),
+                "address": address,
+                "mac": mac.map(|byte| format!("{byte:02x}")).join(":"),
+            }),
+        ),
         Event::Plumbed { ifindex, family, plumbed } => (
             "plumbed",
             json!({ "interface": names.of(*ifindex), "family": family, "plumbed": plumbed }),

@@ -49,6 +49,7 @@ pub enum Fact {
     Found(Found),
     Surveyed,
     OwnAddress(OwnAddress),
+    Claimed(Claimed),
     Plumbed(Plumbed),
     /// A device has another name. Written, not recorded: the daemon hears of it as `link-gone` and `link`.
     Rename(Rename),
@@ -154,6 +155,13 @@ pub struct Found {
     pub interface: IfName,
     pub address: IpAddr,
     pub by: FoundBy,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Claimed {
+    pub interface: IfName,
+    pub address: IpAddr,
+    pub mac: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -315,6 +323,7 @@ fn read_fact(
         "found" => read(content, Fact::Found),
         "surveyed" => Ok(Fact::Surveyed),
         "own-address" => read(content, Fact::OwnAddress),
+        "claimed" => read(content, Fact::Claimed),
         "plumbed" => read(content, Fact::Plumbed),
         "rename" => read(content, Fact::Rename),
         "attached" => read(content, Fact::Attached),
