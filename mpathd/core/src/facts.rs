@@ -60,7 +60,7 @@ impl Engine {
             self.out.message(Message::ReturnDamped { interface, wait });
         }
         for family in Family::ALL {
-            self.retarget(now, m, family);
+            self.retarget(m, family);
         }
         // A device of this name may carry addresses of ours that belong elsewhere.
         self.tidied = false;
@@ -100,6 +100,7 @@ impl Engine {
 
     fn link_up(&mut self, now: Instant, m: usize) {
         let member = &mut self.members[m];
+        member.instances.iter_mut().for_each(Instance::hasten_search);
         member.up_since = Some(now);
         if member.set_up_until.take().is_none() {
             member.link_came_back(now);
@@ -140,7 +141,7 @@ impl Engine {
         let member = self.member_at(seen.ifindex);
         if let Some(m) = member {
             self.plumbed(seen.ifindex, Family::of(address), true);
-            self.test_address_seen(now, m, seen);
+            self.test_address_seen(m, seen);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
         let at_home = member.filter(|m| self.group_of_address(k) == self.group_of(*m));
@@ -150,7 +151,7 @@ impl Engine {
         }
     }
 
-    fn test_address_seen(&mut self, now: Instant, m: usize, seen: Address) {
+    fn test_address_seen(&mut self, m: usize, seen: Address) {
         let address = seen.address.address;
         let family = Family::of(address);
         let ours = match self.members[m].test_config(family) {
@@ -167,7 +168,7 @@ impl Engine {
         let claimed = self.members[m].instance(family).claimed_until.is_some();
         if !seen.tentative && !claimed {
             self.members[m].instances[family as usize].test = Some(address);
-            self.retarget(now, m, family);
+            self.retarget(m, family);
         }
     }
 
@@ -197,7 +198,7 @@ impl Engine {
             self.members[m].instances[family as usize].stop();
             let wanted = !self.members[m].offline && self.static_test(m, family).is_some();
             self.address_lost(now, Resource::Test(m, family), wanted);
-            self.retarget(now, m, family);
+            self.retarget(m, family);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
         let position = self.position(m);
@@ -231,14 +232,14 @@ impl Engine {
         }
     }
 
-    pub(crate) fn gateways(&mut self, now: Instant, gateways: Gateways) {
+    pub(crate) fn gateways(&mut self, gateways: Gateways) {
         if self.gateways == gateways {
             return;
         }
         self.gateways = gateways;
         for m in 0..self.members.len() {
             for family in Family::ALL {
-                self.retarget(now, m, family);
+                self.retarget(m, family);
             }
         }
     }
