@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// An address of the interface's own serves as its test address.
-    pub(crate) fn own_address(&mut self, now: Instant, own: OwnAddress) {
+    pub(crate) fn own_address(&mut self, own: OwnAddress) {
         let Some(m) = self.member_at(own.ifindex).filter(|m| self.is_stranger(*m)) else { return };
         let family = own.family as usize;
         let test = own.address.map(|net| match own.family {
@@ -77,7 +77,7 @@ impl Engine {
         if test.is_none() {
             (member.instances[family].failure, member.instances[family].replied) = (None, false);
         }
-        self.retarget(now, m, own.family);
+        self.retarget(m, own.family);
     }
 
     /// Sockets only: a hook would be something added to it, and may reset its link. After everything

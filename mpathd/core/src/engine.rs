@@ -171,7 +171,7 @@ impl Engine {
             Event::LinkGone(ifindex) => self.link_gone(now, ifindex),
             Event::Address(address) => self.address(now, address),
             Event::AddressGone { ifindex, address } => self.address_gone(now, ifindex, address),
-            Event::OwnAddress(own) => self.own_address(now, own),
+            Event::OwnAddress(own) => self.own_address(own),
             Event::Foreign { address, on } => self.foreign(now, address, on),
             Event::Rivals { key, stand } => self.rivals(now, key, stand),
             Event::Route(route) => self.route(now, route.key, Some(route)),

@@ -163,7 +163,7 @@ impl Engine {
         }
         instance.stop();
         instance.test = None;
-        self.retarget(now, m, family);
+        self.retarget(m, family);
         self.out.message(Message::DuplicateTest { interface, address, mac });
     }
 
@@ -178,7 +178,7 @@ impl Engine {
         instance.claimed_until = None;
         instance.test = member.test_seen[family as usize].then_some(test.address);
         self.out.message(Message::TestAddressBack { interface });
-        self.retarget(now, m, family);
+        self.retarget(m, family);
     }
 
     /// What became of its addresses when the family went was nobody's drift.
