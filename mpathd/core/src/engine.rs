@@ -217,8 +217,8 @@ impl Engine {
             self.latest = self.latest.max(now.since(due));
         }
         self.expire(now);
-        self.review_targets(now);
         self.tend_presence(now);
+        self.review_targets(now);
         for g in 0..self.groups.len() {
             let members = &mut self.members[self.groups[g].members.clone()];
             let group = &mut self.groups[g];
