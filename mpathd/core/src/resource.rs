@@ -192,6 +192,11 @@ impl Slot {
         self.drift_untold = Some(self.held);
     }
 
+    /// A repair waits for the sake of somebody else, who insists.
+    pub fn held(&self) -> bool {
+        self.held
+    }
+
     /// Something else is wanted now, and that is not to wait for whoever fought over what was.
     pub fn release(&mut self) {
         if core::mem::take(&mut self.held) {

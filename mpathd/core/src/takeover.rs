@@ -51,6 +51,13 @@ impl Engine {
         }
     }
 
+    /// It is gone, and put back only when who takes it away has been given time.
+    pub(crate) fn waits_for_a_fight(&self, k: usize) -> bool {
+        let DataAddress { holder, on, .. } = &self.addresses[k];
+        let held = |to| self.slots[self.slot_of(Resource::Data(k, to))].held();
+        on.is_empty() && holder.is_some_and(held)
+    }
+
     /// Nor do addresses that have just been given to another member.
     pub(crate) fn moves_are_urgent(&mut self, g: usize, now: Instant) {
         for k in self.groups[g].addresses.clone() {
