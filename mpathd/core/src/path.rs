@@ -173,12 +173,14 @@ impl Path {
         let entry = self.entry(seq).filter(|e| {
             matches!(e.mark, Mark::Pending | Mark::Lost | Mark::Waiting | Mark::Resolved)
         })?;
-        let was_lost = entry.mark == Mark::Lost;
+        let Entry { round, at: sent, mark, .. } = *entry;
         entry.mark = Mark::Acked;
-        let Entry { round, at: sent, .. } = *entry;
-        self.lost -= u64::from(was_lost);
+        self.lost -= u64::from(mark == Mark::Lost);
         self.acked += 1;
-        self.rtt.sample(at.since(sent));
+        // When a waiting one left is not known: the time in the queue is none of the path's.
+        if mark != Mark::Waiting {
+            self.rtt.sample(at.since(sent));
+        }
         self.last_acked = self.last_acked.max(Some(sent));
         self.last_reply = self.last_reply.max(Some(at));
         self.answering_since = self.answering_since.or(Some(sent));
