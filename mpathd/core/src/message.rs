@@ -1,8 +1,6 @@
 //! What the administrator is told. The texts of behaviour file 8.6 are word for word, for people
 //! grep for them; tests assert them as values.
 
-mod wish;
-
 use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -10,7 +8,6 @@ use core::time::Duration;
 use crate::event::{Errno, FoundBy, ReceiveMode, Unfit};
 use crate::ids::{Family, GroupName, IfName, IpNet};
 use crate::request::Request;
-pub use wish::Wish;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -600,5 +597,43 @@ struct Pace(bool);
 impl fmt::Display for Pace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0 { "; that is done once in 10 s now" } else { "" })
+    }
+}
+
+/// A request in the words of an administrator.
+pub struct Wish<'a>(pub &'a Request);
+
+impl fmt::Display for Wish<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Request::Prepare { name, .. } => write!(f, "setting the sysctls of {name}"),
+            Request::SetAddress { name, address, .. } => write!(f, "adding {address} to {name}"),
+            Request::UnsetAddress { name, address, .. } => {
+                write!(f, "removing {address} from {name}")
+            }
+            Request::SetRoute(route) => write!(
+                f,
+                "setting the route to {} (table {}, metric {})",
+                route.key.to, route.key.table, route.key.metric
+            ),
+            Request::UnsetRoute(key) => write!(
+                f,
+                "removing the route to {} (table {}, metric {})",
+                key.to, key.table, key.metric
+            ),
+            Request::TakeAddress(address) => write!(f, "taking over {address}"),
+            Request::TakeRoutes(key) => write!(
+                f,
+                "taking over the route to {} (table {}, metric {})",
+                key.to, key.table, key.metric
+            ),
+            Request::Attach { name, .. } => write!(f, "attaching the receive hook to {name}"),
+            Request::Announce { address, .. } => write!(f, "announcing {address}"),
+            Request::RemoveUnconfigured => f.write_str("removing what is no longer configured"),
+            Request::Search { name, .. } => write!(f, "looking for hosts on {name}"),
+            Request::CountTransmits { name, .. } => {
+                write!(f, "reading the transmit counter of {name}")
+            }
+        }
     }
 }
