@@ -557,22 +557,22 @@ impl fmt::Display for Message {
             Message::Drift { interface, address, held } => write!(
                 f,
                 "{address} on {interface} was changed by somebody else; it was put back{}",
-                Pace(*held)
+                pace(*held)
             ),
             Message::RouteDrift { to, held } => write!(
                 f,
                 "the route to {to} was changed by somebody else; it was put back{}",
-                Pace(*held)
+                pace(*held)
             ),
             Message::SetAgain { address, held } => write!(
                 f,
                 "{address} was set by somebody else once more; it was taken away{}",
-                Pace(*held)
+                pace(*held)
             ),
             Message::RouteSetAgain { to, held } => write!(
                 f,
                 "a route to {to} was set by somebody else once more; it was taken away{}",
-                Pace(*held)
+                pace(*held)
             ),
             Message::Late { by, missed } => write!(
                 f,
@@ -592,12 +592,8 @@ fn all_hosts(family: Family) -> &'static str {
 }
 
 /// How often somebody is answered who insists (O17).
-struct Pace(bool);
-
-impl fmt::Display for Pace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0 { "; that is done once in 10 s now" } else { "" })
-    }
+fn pace(held: bool) -> &'static str {
+    if held { "; that is done once in 10 s now" } else { "" }
 }
 
 /// A request in the words of an administrator.
