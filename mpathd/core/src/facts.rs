@@ -25,7 +25,11 @@ impl Engine {
         {
             self.link_gone(now, link.ifindex);
         }
-        let Some(m) = self.member_named(link.name) else { return };
+        let seated = self.member_named(link.name).or_else(|| self.seat(&link));
+        let Some(m) = seated else { return };
+        if self.is_stranger(m) && !link.may_be_watched() {
+            return self.vacate(m);
+        }
         if let Some(old) = self.members[m].ifindex()
             && old != link.ifindex
         {
@@ -38,22 +42,25 @@ impl Engine {
     }
 
     fn joins(&mut self, now: Instant, m: usize, link: Link) {
+        let stranger = self.is_stranger(m);
         let member = &mut self.members[m];
         member.since = now;
         member.up_since = link.running.then_some(now);
-        member.set_up_until = (!link.up && !member.met).then_some(now + SET_UP_WITHIN);
+        // By us or, outside of groups, by somebody else just now.
+        let set_up = if stranger { !link.running } else { !link.up && !member.met };
+        member.set_up_until = set_up.then_some(now + SET_UP_WITHIN);
         let interface = member.name();
         let wait = member.came_back(now);
         if let Some(unfit) = link.unfit {
             self.out.message(Message::Unfit { interface, unfit });
-        } else if link.up && !link.running {
+        } else if link.up && !link.running && !set_up {
             self.out.message(Message::LinkDown { interface });
         }
         if wait > Duration::ZERO {
             self.out.message(Message::ReturnDamped { interface, wait });
         }
         for family in Family::ALL {
-            self.retarget(now, m, family);
+            self.retarget(m, family);
         }
         // A device of this name may carry addresses of ours that belong elsewhere.
         self.tidied = false;
@@ -93,6 +100,7 @@ impl Engine {
 
     fn link_up(&mut self, now: Instant, m: usize) {
         let member = &mut self.members[m];
+        member.instances.iter_mut().for_each(Instance::hasten_search);
         member.up_since = Some(now);
         if member.set_up_until.take().is_none() {
             member.link_came_back(now);
@@ -114,6 +122,10 @@ impl Engine {
                 self.out.message(Message::Removed { interface, family });
             }
         }
+        if self.is_stranger(m) {
+            return self.vacate(m);
+        }
+        let member = &mut self.members[m];
         member.left(now);
         // Renamed, it still carries what was put on it.
         self.tidied = false;
@@ -129,7 +141,7 @@ impl Engine {
         let member = self.member_at(seen.ifindex);
         if let Some(m) = member {
             self.plumbed(seen.ifindex, Family::of(address), true);
-            self.test_address_seen(now, m, seen);
+            self.test_address_seen(m, seen);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
         let at_home = member.filter(|m| self.group_of_address(k) == self.group_of(*m));
@@ -139,7 +151,7 @@ impl Engine {
         }
     }
 
-    fn test_address_seen(&mut self, now: Instant, m: usize, seen: Address) {
+    fn test_address_seen(&mut self, m: usize, seen: Address) {
         let address = seen.address.address;
         let family = Family::of(address);
         let ours = match self.members[m].test_config(family) {
@@ -153,9 +165,10 @@ impl Engine {
         self.members[m].test_seen[family as usize] = true;
         let slot = self.slot_of(Resource::Test(m, family));
         self.slots[slot].noticed();
-        if !seen.tentative {
+        let claimed = self.members[m].instance(family).claimed_until.is_some();
+        if !seen.tentative && !claimed {
             self.members[m].instances[family as usize].test = Some(address);
-            self.retarget(now, m, family);
+            self.retarget(m, family);
         }
     }
 
@@ -185,7 +198,7 @@ impl Engine {
             self.members[m].instances[family as usize].stop();
             let wanted = !self.members[m].offline && self.static_test(m, family).is_some();
             self.address_lost(now, Resource::Test(m, family), wanted);
-            self.retarget(now, m, family);
+            self.retarget(m, family);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
         let position = self.position(m);
@@ -219,14 +232,14 @@ impl Engine {
         }
     }
 
-    pub(crate) fn gateways(&mut self, now: Instant, gateways: Gateways) {
+    pub(crate) fn gateways(&mut self, gateways: Gateways) {
         if self.gateways == gateways {
             return;
         }
         self.gateways = gateways;
         for m in 0..self.members.len() {
             for family in Family::ALL {
-                self.retarget(now, m, family);
+                self.retarget(m, family);
             }
         }
     }

@@ -261,6 +261,12 @@ impl Path {
         run
     }
 
+    /// Its newest probe is lost, or open though answers come before the next one.
+    pub fn owes_an_answer(&self, interval: Duration) -> bool {
+        let open = self.newest_first().next().is_some_and(|entry| entry.mark == Mark::Pending);
+        self.run(interval).losses > 0 || open && self.limit(interval) <= interval
+    }
+
     /// When the open probe is due that would make the run `needed` losses long.
     pub fn verdict_due(&self, needed: u8, interval: Duration) -> Option<Instant> {
         let lost = usize::from(self.run(interval).losses);
