@@ -186,7 +186,7 @@ impl Engine {
             let members = &mut self.members[self.groups[g].members.clone()];
             let group = &mut self.groups[g];
             verdict::judge(group, members, now, &mut self.out);
-            group.tell_fdt(members, &mut self.out);
+            group.tell_fdt(members, now, &mut self.out);
             let failed = members.iter().any(|m| m.since == now);
             if group.activate(members, now, &mut self.out) || failed {
                 self.out.persist();

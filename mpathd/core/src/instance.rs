@@ -9,6 +9,7 @@ use crate::ids::{Family, Ifindex, PathId, Seq};
 use crate::message::{Evidence, Reason};
 use crate::path::{Outcome, Path, RING, Run};
 use crate::request::{Probe, Round};
+use crate::rtt::Rtt;
 use crate::time::Instant;
 use crate::view::TargetMode;
 
@@ -262,7 +263,8 @@ impl Instance {
 
     /// Returns the outcome, if the probe was still waited for.
     pub fn reply(&mut self, path: PathId, seq: Seq, at: Instant) -> Option<Outcome> {
-        let (round, outcome) = self.path_mut(path)?.reply(seq, at)?;
+        let interval = self.interval();
+        let (round, outcome) = self.path_mut(path)?.reply(seq, at, interval)?;
         self.replied = true;
         self.unstick();
         if let Some(record) = self.record(round) {
@@ -376,9 +378,11 @@ impl Instance {
         self.open_paths().any(|p| p.last_acked > Some(moment))
     }
 
-    /// Fails, with the rounds forgotten: repair is earned by what comes after.
+    /// Fails, with the rounds forgotten: repair is earned by what comes after, maybe on another way
+    /// through the network (behaviour 56).
     pub fn fail(&mut self, failure: Failure) {
         self.failure = Some(failure);
+        self.paths.iter_mut().for_each(|p| p.rtt = Rtt::new());
         self.rounds = [NO_ROUND; RING];
     }
 

@@ -34,6 +34,8 @@ pub struct Member {
     pub offline: bool,
     pub active: bool,
     pub set_aside: bool,
+    /// Took part when the whole group failed; forgotten when that is over.
+    pub led: bool,
     /// Its link has been set up by us once.
     pub met: bool,
     pub since: Instant,
@@ -70,6 +72,7 @@ impl Member {
             offline: false,
             active: false,
             set_aside: false,
+            led: false,
             met: false,
             since: Instant(0),
             set_up_until: None,
@@ -110,6 +113,7 @@ impl Member {
         self.failed = None;
         self.offline = false;
         self.active = false;
+        self.led = false;
         self.met = false;
         self.since = now;
         self.set_up_until = None;

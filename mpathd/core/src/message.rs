@@ -98,6 +98,7 @@ pub enum Message {
         family: Family,
         group: GroupName,
         now: Duration,
+        target: IpAddr,
     },
     NoTestAddress {
         interface: IfName,
@@ -324,7 +325,7 @@ impl fmt::Display for Message {
                 requested.as_millis(),
                 now.as_millis()
             ),
-            Message::ImprovedFdt { interface, family, group, now } => write!(
+            Message::ImprovedFdt { interface, family, group, now, .. } => write!(
                 f,
                 "Improved failure detection time {} ms on ({family} {interface}) for group \"{group}\"",
                 now.as_millis()

@@ -92,7 +92,7 @@ impl Path {
             key: None,
             proven: false,
             dead: false,
-            rtt: Rtt { srtt: 0, rttvar: 0 },
+            rtt: Rtt::new(),
             sent: 0,
             acked: 0,
             lost: 0,
@@ -166,7 +166,7 @@ impl Path {
 
     /// A reply; turns even a lost probe into an answered one. Returns its round and the outcome,
     /// `None` for a probe that is not remembered or was answered before.
-    pub fn reply(&mut self, seq: Seq, at: Instant) -> Option<(u32, Outcome)> {
+    pub fn reply(&mut self, seq: Seq, at: Instant, interval: Duration) -> Option<(u32, Outcome)> {
         let entry = self.entry(seq).filter(|e| {
             matches!(e.mark, Mark::Pending | Mark::Lost | Mark::Waiting | Mark::Resolved)
         })?;
@@ -175,7 +175,7 @@ impl Path {
         let Entry { round, at: sent, .. } = *entry;
         self.lost -= u64::from(was_lost);
         self.acked += 1;
-        self.rtt.sample(at.since(sent));
+        self.rtt.take(at.since(sent), interval);
         self.last_acked = self.last_acked.max(Some(sent));
         self.last_reply = self.last_reply.max(Some(at));
         self.answering_since = self.answering_since.or(Some(sent));

@@ -237,7 +237,7 @@ impl Engine {
                 .collect()
         };
         let rank = |m: &Member| group.rank(m, family, now);
-        let settling = group.settles_at.is_some_and(|at| now < at);
+        let settling = group.is_settling(now);
         let spread = hops(&|m, present| match rank(m) {
             Rank::Active => true,
             Rank::Joining => present,

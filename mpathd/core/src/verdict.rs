@@ -206,7 +206,8 @@ fn repair(group: &mut Group, members: &mut [Member], i: usize, now: Instant, out
     }
     member.flap_told = false;
     member.since = now;
-    member.set_aside = !group.failback && !member.config.standby && capacity_stands;
+    let led = member.led;
+    member.set_aside = !(group.failback || member.config.standby || led) && capacity_stands;
     let interface = member.name();
     out.message(Message::InterfaceRepaired { interface, group: group.name });
     let wait = member.returns.returned(now);

@@ -129,10 +129,19 @@ pub struct Lan {
 impl Lan {
     /// A host whose NICs are up and whose targets answer in 200 us; nothing has happened yet.
     pub fn new(group: Group, saved: Saved) -> Self {
-        let names: Vec<IfName> = group.members.iter().map(|m| m.name).collect();
+        Self::running(Config { groups: vec![group] }, saved)
+    }
+
+    /// The same with several groups, and without a state file.
+    pub fn of_groups(groups: Vec<Group>) -> Self {
+        Self::running(Config { groups }, Saved::default())
+    }
+
+    fn running(config: Config, saved: Saved) -> Self {
+        let names: Vec<IfName> =
+            config.groups.iter().flat_map(|g| &g.members).map(|m| m.name).collect();
         let works = Target { alive: true, rtt: 200 * MS / 1000, lose_one_in: 0 };
-        let targets = group.targets.iter().map(|t| (*t, works)).collect();
-        let config = Config { groups: vec![group] };
+        let targets = config.groups.iter().flat_map(|g| &g.targets).map(|t| (*t, works)).collect();
         let mut lan = Self { targets, ..Self::bare(config, saved, 0x9e37_79b9_7f4a_7c15) };
         names.iter().enumerate().for_each(|(i, name)| lan.plug(*name, 2 + i as u32));
         lan

@@ -135,8 +135,9 @@ fn details(fields: &mut Fields, message: &Message) {
             fields.push(("MPATHD_FROM", ms(requested).into()));
             fields.push(("MPATHD_TO", ms(now).into()));
         }
-        Message::ImprovedFdt { family, now, .. } => {
+        Message::ImprovedFdt { family, now, target, .. } => {
             put(fields, "MPATHD_FAMILY", Some(family));
+            put(fields, "MPATHD_TARGET", Some(target));
             fields.push(("MPATHD_TO", ms(now).into()));
         }
         Message::RequestFailed { errno, .. } => fields.push(("MPATHD_ERRNO", errno.0.into())),

@@ -19,9 +19,6 @@ use super::counts::Alarm;
 
 pub use sink::{Format, Sink};
 
-/// "Cannot meet ..." and "Improved ..." come at most once in this time per group (contract, Log).
-const FDT_QUIET: Duration = Duration::from_secs(60);
-
 /// What is written down: the text for people, the fields for searching.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Record {
@@ -39,21 +36,17 @@ pub struct Log {
     /// Of messages, from 1.
     seq: u64,
     groups: BTreeMap<IfName, GroupName>,
-    fdt: BTreeMap<GroupName, Instant>,
     /// Records that could not be written.
     lost: u64,
 }
 
 impl Log {
     pub fn new(sink: Sink) -> Self {
-        Self { sink, seq: 0, groups: BTreeMap::new(), fdt: BTreeMap::new(), lost: 0 }
+        Self { sink, seq: 0, groups: BTreeMap::new(), lost: 0 }
     }
 
     /// What the engine said, with its fields.
     pub fn message(&mut self, at: Instant, message: &Message) {
-        if self.too_soon(at, message) {
-            return;
-        }
         self.seq += 1;
         let mut fields = fields::of(message, &self.groups);
         fields.push(("MPATHD_SEQ", self.seq.into()));
@@ -82,19 +75,6 @@ impl Log {
     /// Which group an interface is in: not every message knows.
     pub(super) fn learn(&mut self, view: &View) {
         self.groups = view.interfaces.iter().map(|row| (row.name, row.group)).collect();
-    }
-
-    fn too_soon(&mut self, at: Instant, message: &Message) -> bool {
-        let (Message::CannotMeetFdt { group, .. } | Message::ImprovedFdt { group, .. }) = message
-        else {
-            return false;
-        };
-        let last = self.fdt.get(group).copied();
-        let soon = last.is_some_and(|last| at.since(last) < FDT_QUIET);
-        if !soon {
-            self.fdt.insert(*group, at);
-        }
-        soon
     }
 
     fn write(&mut self, record: &Record) {
@@ -214,23 +194,6 @@ mod tests {
         assert_eq!(lines[1]["mpathd_to"], "eth1");
         assert_eq!(lines[1]["mpathd_group"], "ipmp0", "known from the picture");
         assert_eq!(lines[2]["message"], "a \"quoted\" line");
-    }
-
-    #[test]
-    fn the_fdt_of_a_group_is_told_once_a_minute() {
-        let paper = Paper::default();
-        let mut log = Log::new(Sink::Text(Box::new(paper.clone())));
-        let improved = Message::ImprovedFdt {
-            interface: sample::name("eth0"),
-            family: mpathd_core::ids::Family::Inet,
-            group: sample::group(),
-            now: Duration::from_millis(100),
-        };
-        let start = super::super::now();
-        for seconds in [0, 1, 59, 60, 61] {
-            log.message(start + Duration::from_secs(seconds), &improved);
-        }
-        assert_eq!(paper.lines().len(), 2);
     }
 
     /// Fails until it is let.
