@@ -16,6 +16,7 @@ use crate::member::Member;
 use crate::message::Message;
 use crate::outbox::Outbox;
 use crate::placement::{Item, Places, Rank, place};
+use crate::policing;
 use crate::request::{Action, Op, OpId};
 use crate::resource::{DataAddress, Resource, Route, Slot};
 use crate::state::Saved;
@@ -185,6 +186,7 @@ impl Engine {
         for g in 0..self.groups.len() {
             let members = &mut self.members[self.groups[g].members.clone()];
             let group = &mut self.groups[g];
+            policing::judge(members, now, &mut self.out);
             verdict::judge(group, members, now, &mut self.out);
             group.tell_fdt(members, now, &mut self.out);
             let failed = members.iter().any(|m| m.since == now);

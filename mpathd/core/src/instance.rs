@@ -17,6 +17,8 @@ use crate::view::TargetMode;
 const ROUNDS_PER_FDT: u32 = 6;
 /// Losses in a row after which the target's MAC is asked for again (N9).
 const LOSSES_TO_REFRESH: u8 = 3;
+/// Whoever limits its answers shows it by then.
+const NEW_TARGETS: Duration = Duration::from_secs(5);
 
 pub struct Instance {
     pub family: Family,
@@ -43,6 +45,7 @@ pub struct Instance {
     pub started: Option<Instant>,
     /// A target has answered since probing began.
     pub replied: bool,
+    first_reply: Option<Instant>,
     pub missed: u32,
 }
 
@@ -113,6 +116,7 @@ impl Instance {
             doubtful_until: Instant(0),
             started: None,
             replied: false,
+            first_reply: None,
             missed: 0,
         }
     }
@@ -134,8 +138,23 @@ impl Instance {
         self.paths.iter().filter(|p| p.key.is_some())
     }
 
+    /// Those that have a say. One that limits its answers is no evidence beside others (N23).
     fn counted(&self) -> impl Iterator<Item = &Path> {
-        self.paths.iter().filter(|p| p.counts())
+        let free = self.paths.iter().any(|p| p.counts() && !p.pace.policed());
+        self.paths.iter().filter(move |p| p.counts() && !(free && p.pace.policed()))
+    }
+
+    /// Between two probes to one target: more than an interval where all targets limit their answers.
+    pub fn spacing(&self) -> Duration {
+        let every = self.counted().map(|p| p.pace.every()).max();
+        self.interval() * every.unwrap_or(1)
+    }
+
+    /// The targets have begun to answer just now, or answer some probes and others not: a silence in
+    /// common may be theirs, and moves nothing anyway.
+    pub fn is_in_doubt(&self, now: Instant) -> bool {
+        self.first_reply.is_some_and(|at| now.since(at) < NEW_TARGETS)
+            || self.counted().any(|p| p.pace.is_gappy())
     }
 
     /// It has targets that count: it has a say in the state of its interface.
@@ -163,6 +182,12 @@ impl Instance {
         self.unstick();
         self.rounds = [NO_ROUND; RING];
         self.paths.iter_mut().for_each(Path::clear_ring);
+    }
+
+    /// What answered before was another device.
+    pub fn forget_replies(&mut self) {
+        self.replied = false;
+        self.first_reply = None;
     }
 
     pub fn asked_since(&self) -> Option<Instant> {
@@ -197,7 +222,7 @@ impl Instance {
         let mut round = Round::new(ifindex, self.family);
         for i in 0..MAX_TARGETS {
             let refresh = self.paths[i].run(interval).losses >= LOSSES_TO_REFRESH;
-            if self.paths[i].key.is_some() {
+            if self.paths[i].key.is_some() && self.paths[i].pace.is_due() {
                 let seq = self.paths[i].next_probe(number, now);
                 round.push(Probe { path: self.path_id(i), seq, refresh });
             }
@@ -266,6 +291,7 @@ impl Instance {
         let interval = self.interval();
         let (round, outcome) = self.path_mut(path)?.reply(seq, at, interval)?;
         self.replied = true;
+        self.first_reply = self.first_reply.or(Some(at));
         self.unstick();
         if let Some(record) = self.record(round) {
             record.left = true;
@@ -378,6 +404,11 @@ impl Instance {
         self.open_paths().any(|p| p.last_acked > Some(moment))
     }
 
+    /// The same, of a target whose answer is no single one.
+    pub fn answers_after(&self, moment: Instant) -> bool {
+        self.open_paths().any(|p| p.last_acked > Some(moment) && p.is_steady())
+    }
+
     /// Fails, with the rounds forgotten: repair is earned by what comes after, maybe on another way
     /// through the network (behaviour 56).
     pub fn fail(&mut self, failure: Failure) {
@@ -393,13 +424,17 @@ impl Instance {
 
     /// At least one target answered in every round for 2 x FDT (design 2.9).
     pub fn has_earned_repair(&self, now: Instant) -> bool {
-        self.streak(now) >= self.fdt * 2
+        self.streak(now) >= self.repair_time()
+    }
+
+    fn repair_time(&self) -> Duration {
+        self.fdt.max(self.spacing() * ROUNDS_PER_FDT) * 2
     }
 
     /// Will have earned it a round or two later, if nothing breaks.
     pub fn is_about_to_earn_repair(&self, now: Instant) -> bool {
         let streak = self.streak(now);
-        (self.fdt * 2 - self.interval() * 2..self.fdt * 2).contains(&streak)
+        (self.repair_time() - self.spacing() * 2..self.repair_time()).contains(&streak)
     }
 
     /// How long every round has been answered. Rounds that did not leave are passed over.
@@ -428,17 +463,14 @@ impl Instance {
     /// 5T + L where L > T; the requested one otherwise (design 2.4). And the target to blame.
     pub fn achieved_fdt(&self) -> (Duration, Option<IpAddr>) {
         let interval = self.interval();
-        let slowest = self.counted().max_by_key(|p| p.limit(interval));
-        match slowest.map(|p| (p.limit(interval), p.target())) {
-            Some((limit, target)) if limit > interval => {
-                (interval * u32::from(LOSSES_TO_FAIL) + limit, target)
-            }
-            _ => (self.fdt, None),
-        }
+        let five = |p: &Path| interval * p.pace.every() * u32::from(LOSSES_TO_FAIL);
+        let slow = self.counted().filter(|p| p.pace.policed() || p.limit(interval) > interval);
+        let slowest = slow.map(|p| (five(p) + p.limit(interval), p.target())).max();
+        slowest.unwrap_or((self.fdt, None))
     }
 
     /// L of the slowest target: how long a group that comes back waits for the present holder (N4).
     pub fn settling(&self) -> Duration {
-        self.interval() + self.longest_limit().min(self.interval())
+        self.spacing() + self.longest_limit().min(self.interval())
     }
 }

@@ -126,7 +126,7 @@ impl Member {
             instance.test = None;
             instance.failure = None;
             instance.started = None;
-            instance.replied = false;
+            instance.forget_replies();
         }
     }
 

@@ -81,6 +81,19 @@ pub enum Message {
         target: IpAddr,
         interface: IfName,
     },
+    /// The target answers only part of the probes, as if it limited their rate (N23).
+    TargetPoliced {
+        target: IpAddr,
+        interface: IfName,
+        /// Per cent.
+        answered: u8,
+        /// Between two probes from now on.
+        spacing: Duration,
+    },
+    TargetFull {
+        target: IpAddr,
+        interface: IfName,
+    },
     ReturnDamped {
         interface: IfName,
         wait: Duration,
@@ -199,6 +212,7 @@ impl Message {
             Message::LinkDown { .. }
             | Message::LinkFlapping { .. }
             | Message::TargetDead { .. }
+            | Message::TargetPoliced { .. }
             | Message::Drift { .. }
             | Message::RouteDrift { .. }
             | Message::Late { .. } => Severity::Warning,
@@ -212,6 +226,7 @@ impl Message {
             | Message::ReturnDamped { .. } => Severity::Notice,
             Message::FirstReply { .. }
             | Message::TargetAlive { .. }
+            | Message::TargetFull { .. }
             | Message::CannotMeetFdt { .. }
             | Message::ImprovedFdt { .. }
             | Message::NoTestAddress { .. }
@@ -239,6 +254,8 @@ impl Message {
             Message::FirstReply { .. } => "first-reply",
             Message::TargetDead { .. } => "target-dead",
             Message::TargetAlive { .. } => "target-alive",
+            Message::TargetPoliced { .. } => "target-policed",
+            Message::TargetFull { .. } => "target-full-rate",
             Message::ReturnDamped { .. } => "return-damped",
             Message::CannotMeetFdt { .. } => "fdt-raised",
             Message::ImprovedFdt { .. } => "fdt-lowered",
@@ -312,6 +329,15 @@ impl fmt::Display for Message {
             ),
             Message::TargetAlive { target, interface } => {
                 write!(f, "Target {target} answers on {interface} again")
+            }
+            Message::TargetPoliced { target, interface, answered, spacing } => write!(
+                f,
+                "Target {target} answers only {answered} % of the probes on {interface}, as if it \
+                 limited their rate; it is probed every {:.0} ms there",
+                spacing.as_secs_f64() * 1e3
+            ),
+            Message::TargetFull { target, interface } => {
+                write!(f, "Target {target} is probed at the full rate on {interface} again")
             }
             Message::ReturnDamped { interface, wait } => write!(
                 f,

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::config::LOSSES_TO_FAIL;
 use crate::event::Fate;
 use crate::ids::Seq;
+use crate::pace::Pace;
 use crate::request::PathKey;
 use crate::rtt::Rtt;
 use crate::time::Instant;
@@ -73,6 +74,7 @@ pub struct Path {
     /// Silent here while others answered; does not count until it has answered five in a row.
     pub dead: bool,
     pub rtt: Rtt,
+    pub pace: Pace,
     pub sent: u64,
     pub acked: u64,
     pub lost: u64,
@@ -93,6 +95,7 @@ impl Path {
             proven: false,
             dead: false,
             rtt: Rtt::new(),
+            pace: Pace::new(),
             sent: 0,
             acked: 0,
             lost: 0,
@@ -120,6 +123,11 @@ impl Path {
         self.key.map(|key| key.target)
     }
 
+    /// It has answered the last two probes: no single answer of one that limits them.
+    pub fn is_steady(&self) -> bool {
+        self.answers_in_a_row >= 2
+    }
+
     /// In use, proven, and not silent alone: it has a say in the verdict.
     pub fn counts(&self) -> bool {
         self.key.is_some() && self.proven && !self.dead
@@ -128,6 +136,7 @@ impl Path {
     /// Forgets the probes, not the path: what was answered before a link loss proves nothing now.
     pub fn clear_ring(&mut self) {
         self.ring = [UNUSED; RING];
+        self.pace.forget();
         self.answering_since = None;
         self.answers_in_a_row = 0;
     }
@@ -174,6 +183,7 @@ impl Path {
         entry.mark = Mark::Acked;
         let Entry { round, at: sent, .. } = *entry;
         self.lost -= u64::from(was_lost);
+        self.pace.answered(was_lost);
         self.acked += 1;
         self.rtt.take(at.since(sent), interval);
         self.last_acked = self.last_acked.max(Some(sent));
@@ -213,6 +223,7 @@ impl Path {
             if entry.mark == Mark::Pending && self.due(&entry, interval) <= now {
                 self.ring[i].mark = Mark::Lost;
                 self.lost += 1;
+                self.pace.lost(now);
                 self.answering_since = None;
                 self.answers_in_a_row = 0;
                 told(Outcome { seq: entry.seq, sent: entry.at, received: None });

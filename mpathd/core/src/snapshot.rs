@@ -102,8 +102,10 @@ impl Engine {
                     state: match (path.proven, path.dead) {
                         (false, _) => TargetState::Unproven,
                         (true, true) => TargetState::Dead,
+                        (true, false) if path.pace.policed() => TargetState::Policed,
                         (true, false) => TargetState::Active,
                     },
+                    interval: instance.interval() * path.pace.every(),
                     path: instance.path_id(i).0,
                     sent: path.sent,
                     acked: path.acked,

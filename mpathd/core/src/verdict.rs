@@ -20,10 +20,15 @@ use crate::message::{Evidence, Message, Reason};
 use crate::outbox::Outbox;
 use crate::time::Instant;
 
+/// A silence in common of targets that are new, or answer by turns, is judged no sooner.
+const DOUBT: Duration = Duration::from_secs(1);
+
 /// Did anybody else hear something that was asked after our fourth loss?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Witness {
     Heard,
+    /// Somebody hears something now and then: the targets may be answering some of us by turns.
+    Doubtful,
     /// Somebody may still hear something.
     NotYet,
     Nobody,
@@ -65,20 +70,28 @@ fn judge_instance(
     out: &mut Outbox,
 ) {
     let Some(case) = suspicion(group, &members[i], family, now) else { return };
-    let interval = members[i].instance(family).interval();
+    // A silence in common moves nothing: it has time where the targets are not known yet (N23).
+    let instance = members[i].instance(family);
+    let doubt = instance.is_in_doubt(now).then(|| case.fourth + DOUBT);
+    let common_at = (case.ready + instance.spacing()).max(doubt.unwrap_or(case.ready));
     match witness(members, i, family, case.fourth) {
         Witness::Heard => {
             let failure =
                 Failure { since: now, together: false, told: false, evidence: case.evidence };
             members[i].instances[family as usize].fail(failure);
         }
-        Witness::NotYet if now < case.ready + interval => {
-            let until = case.ready + interval;
-            group.waits_for_witness_until =
-                Some(group.waits_for_witness_until.map_or(until, |w| w.min(until)));
+        Witness::Doubtful => {}
+        Witness::NotYet if now < common_at => wait_for_witness(group, common_at),
+        Witness::Nobody if doubt.is_some_and(|until| now < until) => {
+            wait_for_witness(group, common_at);
         }
         Witness::NotYet | Witness::Nobody => fail_together(group, members, family, case, now, out),
     }
+}
+
+fn wait_for_witness(group: &mut Group, until: Instant) {
+    let sooner = group.waits_for_witness_until.map_or(until, |w| w.min(until));
+    group.waits_for_witness_until = Some(sooner);
 }
 
 fn suspicion(group: &Group, member: &Member, family: Family, now: Instant) -> Option<Suspicion> {
@@ -108,10 +121,12 @@ fn witness(members: &[Member], me: usize, family: Family, asked_after: Instant) 
             }
             continue;
         };
-        if instance.answered_after(asked_after) {
+        if instance.answers_after(asked_after) {
             return Witness::Heard;
         }
-        if instance.failure.is_none() {
+        if instance.answered_after(asked_after) {
+            verdict = Witness::Doubtful;
+        } else if instance.failure.is_none() && verdict == Witness::Nobody {
             verdict = Witness::NotYet;
         }
     }

@@ -167,6 +167,8 @@ pub struct TargetView {
     pub family: Family,
     pub target: IpAddr,
     pub state: TargetState,
+    /// Between two probes.
+    pub interval: Duration,
     /// Index of its slot in the kernel maps.
     pub path: u16,
     pub sent: u64,
@@ -191,6 +193,8 @@ pub enum TargetState {
     Unproven,
     /// Silent here while others answer.
     Dead,
+    /// Limits what it answers: asked less often, and no evidence beside others.
+    Policed,
 }
 
 /// How late our own thread ran: the daemon names its own blindness.

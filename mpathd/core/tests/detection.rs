@@ -277,7 +277,7 @@ fn a_family_that_is_dead_on_the_only_active_member_goes_to_the_standby() {
 #[test]
 fn random_loss_below_what_five_in_a_row_needs_fails_nothing() {
     let mut lan = Lan::settled(group(2, 2, 100 * MS));
-    lan.targets.values_mut().for_each(|t| t.lose_one_in = 5);
+    lan.targets.values_mut().for_each(|t| t.lose_percent = 20);
     lan.run(600 * S);
     assert_eq!((lan.told(FAILED), lan.told(UNUSABLE)), (0, 0), "{:#?}", lan.texts());
 }

@@ -131,6 +131,7 @@ fn row(last: u8, path: u16, state: TargetState) -> TargetView {
         family: Family::Inet,
         target: target(last),
         state,
+        interval: Duration::from_micros(16_667),
         path,
         sent: 100,
         acked: 95,

@@ -86,8 +86,18 @@ pub struct Answer {
 pub struct Target {
     pub alive: bool,
     pub rtt: Duration,
-    /// One probe in `lose_one_in` gets no answer; 0 = none is lost.
-    pub lose_one_in: u64,
+    /// So many probes of a hundred get no answer.
+    pub lose_percent: u64,
+    pub limit: Option<Limit>,
+}
+
+/// A target that answers only so many probes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    pub per_second: u64,
+    pub burst: u64,
+    /// Each source by itself.
+    pub per_source: bool,
 }
 
 pub struct Lan {
@@ -104,6 +114,8 @@ pub struct Lan {
     /// Replies that the kernel's hook has stamped. They wake nobody: the daemon finds them when it
     /// is awake.
     slots: BTreeMap<(Instant, u64), Event>,
+    /// When the limits of targets allow the next answers, as a token bucket that was full then.
+    spent: BTreeMap<(IpAddr, Option<IpAddr>), Instant>,
     serial: u64,
     pub messages: Vec<(Instant, Message)>,
     pub requests: Vec<(Instant, Request)>,
@@ -120,6 +132,8 @@ pub struct Lan {
     pub turns: usize,
     /// A NIC that hears nothing of one family (`true`: IPv6).
     pub deaf: Option<(IfName, bool)>,
+    /// NICs that lose so many of a hundred probes.
+    pub lossy: BTreeMap<IfName, u64>,
     config: Config,
     data: Vec<IpAddr>,
     /// Data addresses that have been in the kernel: they may never be missing again.
@@ -140,7 +154,7 @@ impl Lan {
     fn running(config: Config, saved: Saved) -> Self {
         let names: Vec<IfName> =
             config.groups.iter().flat_map(|g| &g.members).map(|m| m.name).collect();
-        let works = Target { alive: true, rtt: 200 * MS / 1000, lose_one_in: 0 };
+        let works = Target { alive: true, rtt: 200 * MS / 1000, lose_percent: 0, limit: None };
         let targets = config.groups.iter().flat_map(|g| &g.targets).map(|t| (*t, works)).collect();
         let mut lan = Self { targets, ..Self::bare(config, saved, 0x9e37_79b9_7f4a_7c15) };
         names.iter().enumerate().for_each(|(i, name)| lan.plug(*name, 2 + i as u32));
@@ -162,6 +176,7 @@ impl Lan {
             routes: BTreeMap::new(),
             events: BTreeMap::new(),
             slots: BTreeMap::new(),
+            spent: BTreeMap::new(),
             serial: 0,
             messages: Vec::new(),
             requests: Vec::new(),
@@ -174,6 +189,7 @@ impl Lan {
             allocated: 0,
             turns: 0,
             deaf: None,
+            lossy: BTreeMap::new(),
             placed: BTreeSet::new(),
         }
     }

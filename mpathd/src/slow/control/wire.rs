@@ -233,6 +233,7 @@ pub(super) mod described {
         family: Family,
         target: String,
         state: TargetState,
+        interval: Span,
         path: u16,
         sent: u64,
         acked: u64,
@@ -249,6 +250,7 @@ pub(super) mod described {
         Active,
         Unproven,
         Dead,
+        Policed,
     }
 
     /// The replies of a target since it was found.

@@ -96,6 +96,8 @@ impl Subject {
             | Message::FirstReply { interface, .. }
             | Message::TargetDead { interface, .. }
             | Message::TargetAlive { interface, .. }
+            | Message::TargetPoliced { interface, .. }
+            | Message::TargetFull { interface, .. }
             | Message::ReturnDamped { interface, .. }
             | Message::NoTestAddress { interface }
             | Message::Removed { interface, .. }
@@ -128,7 +130,13 @@ fn details(fields: &mut Fields, message: &Message) {
         }
         Message::FirstReply { target, .. }
         | Message::TargetDead { target, .. }
-        | Message::TargetAlive { target, .. } => put(fields, "MPATHD_TARGET", Some(target)),
+        | Message::TargetAlive { target, .. }
+        | Message::TargetFull { target, .. } => put(fields, "MPATHD_TARGET", Some(target)),
+        Message::TargetPoliced { target, answered, spacing, .. } => {
+            put(fields, "MPATHD_TARGET", Some(target));
+            fields.push(("MPATHD_ANSWERED_PERCENT", answered.into()));
+            fields.push(("MPATHD_INTERVAL_MS", ms(spacing).into()));
+        }
         Message::CannotMeetFdt { family, requested, now, target, .. } => {
             put(fields, "MPATHD_FAMILY", Some(family));
             put(fields, "MPATHD_TARGET", Some(target));

@@ -7,7 +7,6 @@ mod journal;
 mod sink;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use mpathd_core::ids::{GroupName, IfName};
 use mpathd_core::message::{Message, Severity};
@@ -99,6 +98,7 @@ mod tests {
     use mpathd_core::message::{Evidence, Reason};
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<Vec<u8>>>);
