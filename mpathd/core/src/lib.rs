@@ -28,6 +28,7 @@ mod pace;
 mod path;
 mod placement;
 mod policing;
+mod presence;
 mod probing;
 mod reconcile;
 mod resource;

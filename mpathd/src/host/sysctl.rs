@@ -23,6 +23,8 @@ pub(super) struct Sysctls {
     prepared: BTreeSet<IfName>,
     /// Per value: how often it was found changed, or could not be set.
     seen: BTreeMap<(IfName, SysctlKey), u32>,
+    /// What they were before us.
+    old: BTreeMap<(IfName, SysctlKey), i32>,
     refused: Option<String>,
 }
 
@@ -94,7 +96,10 @@ impl Sysctls {
         let times = self.seen.entry((name, key)).or_insert(0);
         *times += 1;
         match *times {
-            1 => slow.push(ToSlow::Sysctl { interface: name, key, old, new }),
+            1 => {
+                self.old.insert((name, key), old);
+                slow.push(ToSlow::Sysctl { interface: name, key, old, new });
+            }
             2..=4 => slow.log(
                 Severity::Warning,
                 format!("{} was set to {old} by somebody else; it is {new} again", key.path(name)),
@@ -121,7 +126,28 @@ impl Sysctls {
     pub(super) fn forget(&mut self, name: IfName) {
         self.prepared.remove(&name);
         self.seen.retain(|(known, _), _| *known != name);
+        self.old.retain(|(known, _), _| *known != name);
     }
+
+    /// A device that is called otherwise now is no member any more, and gets its own values back.
+    pub(super) fn give_back(&self, name: IfName, renamed: IfName, slow: &mut Slow) {
+        for ((_, key), old) in self.old.iter().filter(|((known, _), _)| *known == name) {
+            let path = key.path(renamed);
+            match std::fs::write(Path::new(ROOT).join(&path), old.to_string()) {
+                Ok(()) => slow.log(Severity::Notice, format!("set {path} back to {old}")),
+                // Gone meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    slow.log(Severity::Error, format!("setting {path} back failed: {error}"));
+                }
+            }
+        }
+    }
+}
+
+/// Whether the interface takes IPv6 addresses; without the directory it has no IPv6 at all.
+pub(super) fn takes_v6(name: IfName) -> bool {
+    read(&format!("net/ipv6/conf/{name}/disable_ipv6")).is_ok_and(|disabled| disabled == 0)
 }
 
 /// What makes a /32 unreachable whatever the member's own values are.

@@ -2,7 +2,9 @@
 //! that was killed. Removed when all that is configured stands (O2).
 
 use mpathd_core::event::RouteKey;
+use mpathd_core::ids::IfName;
 use mpathd_core::message::Severity;
+use mpathd_core::request::Role;
 
 use super::facts::AddressFact;
 use super::mirror::Mirror;
@@ -33,7 +35,16 @@ pub(super) fn remove(
     for fact in strays {
         let ip = fact.address.address;
         let name = mirror.name(fact.ifindex);
-        if name.is_some_and(|name| settings.homes.contains(&(name, ip))) {
+        let is_home =
+            |name: Option<IfName>| name.is_some_and(|n| settings.homes.contains(&(n, ip)));
+        let stands_at_home = || {
+            mirror
+                .all_addresses()
+                .any(|f| f.address.address == ip && is_home(mirror.name(f.ifindex)))
+        };
+        // On a renamed device it still serves, until a member has it.
+        let data = settings.roles.get(&ip).is_some_and(|(_, role)| *role == Role::Data);
+        if is_home(name) || data && !stands_at_home() {
             continue;
         }
         let device = name.map_or_else(|| fact.ifindex.0.to_string(), |name| name.to_string());
