@@ -283,6 +283,7 @@ impl Engine {
         let members = &self.members[group.members.clone()];
         let mut ranks = [[Rank::Absent; MAX_MEMBERS]; 2];
         let mut sticky = [false; MAX_MEMBERS];
+        let mut bearable = [false; MAX_MEMBERS];
         for (i, member) in members.iter().enumerate() {
             for family in Family::ALL {
                 ranks[family as usize][i] = group.rank(member, family, now);
@@ -292,6 +293,7 @@ impl Engine {
         group.note_best(best, members, now);
         for (i, member) in members.iter().enumerate() {
             sticky[i] = group.is_sticky(member, now);
+            bearable[i] = group.is_bearable(member, members, now);
         }
         self.items.clear();
         self.items.extend(self.addresses[group.addresses.clone()].iter().map(|a| Item {
@@ -303,6 +305,7 @@ impl Engine {
         let places = Places {
             ranks: [&ranks[0][..n], &ranks[1][..n]],
             sticky: &sticky[..n],
+            bearable: &bearable[..n],
             rebalance: group.failback,
         };
         place(&mut self.items, &places);
@@ -318,6 +321,11 @@ impl Engine {
             address.moving = Some((now, from));
             address.holder = item.holder;
             group.announce = true;
+            if let (Some(until), Some(to)) = (address.moves.held_until(now), item.holder) {
+                let (address, interface) = (address.net.address, members[to].name());
+                let wait = until.since(now);
+                self.out.message(Message::AddressHeld { address, interface, wait });
+            }
         }
     }
 

@@ -205,6 +205,19 @@ impl Group {
         (settling && member.link_up() && !member.offline) || joining
     }
 
+    /// Members that are equally bad must not pass an address to and fro. Where none is usable, one is
+    /// as good as the other; one that answers now and then is no worse than members that have all
+    /// failed repeatedly and may fail again (N10).
+    pub fn is_bearable(&self, member: &Member, members: &[Member], now: Instant) -> bool {
+        let held = |m: &Member| m.returns.held_until(now).is_some();
+        let by_probes = member.failed.is_some() && member.link_up() && !member.offline;
+        let none_usable = !members.iter().any(Member::usable);
+        let all_held = members.iter().filter(|m| m.usable()).all(held);
+        let alive = now.since(member.since) < self.fdt * 2
+            || member.instances.iter().any(|i| i.answered_lately(now));
+        by_probes && (none_usable || (all_held && alive))
+    }
+
     /// A group that comes back gives the holders of its addresses one T + L to come back as well,
     /// before the addresses go to whoever was first by a microsecond (N4).
     pub fn note_best(&mut self, best: Rank, members: &[Member], now: Instant) {

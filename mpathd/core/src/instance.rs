@@ -417,9 +417,15 @@ impl Instance {
         self.rounds = [NO_ROUND; RING];
     }
 
-    /// The newest round that had its time was answered.
+    /// A round was answered in the last 2 x FDT.
+    pub fn answered_lately(&self, now: Instant) -> bool {
+        let mut rounds = self.decided(now).take_while(|r| now.since(r.at) < self.repair_time());
+        rounds.any(|r| r.answered)
+    }
+
+    /// One of the five newest rounds that had their time was answered.
     pub fn answering(&self, now: Instant) -> bool {
-        self.decided(now).next().is_some_and(|r| r.answered)
+        self.decided(now).take(usize::from(LOSSES_TO_FAIL)).any(|r| r.answered)
     }
 
     /// At least one target answered in every round for 2 x FDT (design 2.9).

@@ -267,6 +267,12 @@ impl Member {
         }
     }
 
+    /// Until when it carries nothing though its link is up and its targets answer.
+    pub fn held_back_until(&self, now: Instant) -> Option<Instant> {
+        let flapping = self.flap_until(now).filter(|_| self.failed.is_some() && self.flap_told);
+        self.returns.held_until(now).filter(|_| self.usable()).or(flapping)
+    }
+
     pub fn probe_state(&self) -> ProbeState {
         if !self.instances.iter().any(|i| i.test.is_some()) {
             ProbeState::Disabled

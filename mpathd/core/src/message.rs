@@ -98,6 +98,12 @@ pub enum Message {
         interface: IfName,
         wait: Duration,
     },
+    /// Has moved so often that it moves for balance no more (design 2.9).
+    AddressHeld {
+        address: IpAddr,
+        interface: IfName,
+        wait: Duration,
+    },
     CannotMeetFdt {
         interface: IfName,
         family: Family,
@@ -277,7 +283,8 @@ impl Message {
             | Message::UniqueMac { .. }
             | Message::NewMac { .. }
             | Message::Consistent { .. }
-            | Message::ReturnDamped { .. } => Severity::Notice,
+            | Message::ReturnDamped { .. }
+            | Message::AddressHeld { .. } => Severity::Notice,
             Message::FirstReply { .. }
             | Message::TargetAlive { .. }
             | Message::TargetFull { .. }
@@ -312,6 +319,7 @@ impl Message {
             Message::TargetPoliced { .. } => "target-policed",
             Message::TargetFull { .. } => "target-full-rate",
             Message::ReturnDamped { .. } => "return-damped",
+            Message::AddressHeld { .. } => "address-held",
             Message::CannotMeetFdt { .. } => "fdt-raised",
             Message::ImprovedFdt { .. } => "fdt-lowered",
             Message::NoTestAddress { .. } => "no-test-address",
@@ -404,6 +412,11 @@ impl fmt::Display for Message {
             Message::ReturnDamped { interface, wait } => write!(
                 f,
                 "{interface} has failed repeatedly; addresses return to it in {:.0} s",
+                wait.as_secs_f64()
+            ),
+            Message::AddressHeld { address, interface, wait } => write!(
+                f,
+                "{address} has moved too often; it stays on {interface} for {:.0} s unless that dies",
                 wait.as_secs_f64()
             ),
             Message::CannotMeetFdt { interface, family, group, requested, now, .. } => write!(

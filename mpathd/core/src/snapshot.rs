@@ -51,6 +51,7 @@ impl Engine {
                         .holder
                         .filter(|h| Some(*h) != inbound)
                         .map(|p| members[p].name()),
+                    held: address.moves.held_until(now).map(|until| until.since(now)),
                 });
             }
             for member in members {
@@ -78,7 +79,7 @@ impl Engine {
             reason: m.reason(),
             since: m.since,
             receive: m.receive,
-            damped: m.returns.held_until(now).map(|until| until.since(now)),
+            damped: m.held_back_until(now).map(|until| until.since(now)),
         });
         for instance in &m.instances {
             if m.test_config(instance.family).is_none() {

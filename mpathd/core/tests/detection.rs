@@ -281,24 +281,3 @@ fn random_loss_below_what_five_in_a_row_needs_fails_nothing() {
     lan.run(600 * S);
     assert_eq!((lan.told(FAILED), lan.told(UNUSABLE)), (0, 0), "{:#?}", lan.texts());
 }
-
-#[test]
-fn the_second_return_within_a_minute_waits_ten_seconds() {
-    let mut lan = Lan::settled(group(2, 2, 100 * MS));
-    let on_eth0 =
-        |l: &Lan| (0..2).filter(|i| l.holders(&format!("192.0.2.{}", 50 + i)) == [0]).count();
-    for failures in 1..=2 {
-        lan.wire(0, Wire::Cut);
-        lan.until(S, |l| l.told(FAILED) == failures);
-        lan.wire(0, Wire::Works);
-        lan.until(S, |l| l.told(REPAIRED) == failures);
-        lan.run(MS);
-    }
-    assert_eq!(lan.told("eth0 has failed repeatedly; addresses return to it in 10 s"), 1);
-    assert_eq!(on_eth0(&lan), 0);
-    lan.run(9 * S);
-    assert_eq!(on_eth0(&lan), 0);
-    lan.run(2 * S);
-    assert_eq!(on_eth0(&lan), 1);
-    lan.assert_at_rest();
-}

@@ -90,6 +90,7 @@ pub(crate) fn view() -> View {
             up: true,
             inbound: Some(name("eth1")),
             wanted: None,
+            held: None,
         }],
         instances: vec![InstanceView {
             interface: name("eth0"),

@@ -61,6 +61,7 @@ fn data(net: &str, group: &str, inbound: Option<&str>) -> AddressView {
         up: true,
         inbound: inbound.map(ifname),
         wanted: None,
+        held: None,
     }
 }
 

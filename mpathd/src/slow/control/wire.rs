@@ -209,6 +209,7 @@ pub(super) mod described {
         up: bool,
         inbound: Option<String>,
         wanted: Option<String>,
+        held: Option<Span>,
     }
 
     #[derive(CustomType)]

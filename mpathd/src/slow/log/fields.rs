@@ -104,6 +104,7 @@ impl Subject {
             | Message::TargetPoliced { interface, .. }
             | Message::TargetFull { interface, .. }
             | Message::ReturnDamped { interface, .. }
+            | Message::AddressHeld { interface, .. }
             | Message::NoTestAddress { interface }
             | Message::TestAddressBack { interface }
             | Message::NewMac { interface, .. }
@@ -159,6 +160,11 @@ fn details(fields: &mut Fields, message: &Message) {
             put(fields, "MPATHD_TARGET", Some(target));
             fields.push(("MPATHD_TO", ms(now).into()));
         }
+        Message::AddressHeld { address, wait, .. } => {
+            put(fields, "MPATHD_ADDRESS", Some(address));
+            fields.push(("MPATHD_WAIT_MS", ms(wait).into()));
+        }
+        Message::ReturnDamped { wait, .. } => fields.push(("MPATHD_WAIT_MS", ms(wait).into())),
         Message::RequestFailed { errno, .. } => fields.push(("MPATHD_ERRNO", errno.0.into())),
         Message::Drift { address, .. } => put(fields, "MPATHD_ADDRESS", Some(address)),
         Message::RouteDrift { to } => put(fields, "MPATHD_ROUTE", Some(to)),
