@@ -42,7 +42,8 @@ pub struct Group {
     pub has_worked: bool,
     /// "All IP interfaces ... are now unusable" has been told.
     pub failure_told: bool,
-    pub waits_for_witness_until: Option<Instant>,
+    /// A verdict waits for a witness: judge again then.
+    pub judges_again_at: Option<Instant>,
     /// Best rank of the last placement, and until when a better one does not take the addresses
     /// away from their holders (N4).
     best: Rank,
@@ -73,7 +74,7 @@ impl Group {
             routes,
             has_worked: false,
             failure_told: false,
-            waits_for_witness_until: None,
+            judges_again_at: None,
             best: Rank::Absent,
             settles_at: None,
             fdt_missed: None,
@@ -278,9 +279,13 @@ impl Group {
         self.slowest(members).map(|(fdt, _)| fdt)
     }
 
+    pub fn judge_again(&mut self, at: Instant) {
+        self.judges_again_at = Some(self.judges_again_at.map_or(at, |before| before.min(at)));
+    }
+
     /// When something of the group changes by the mere passing of time.
     pub fn wake_at(&self, members: &[Member], now: Instant) -> Option<Instant> {
-        let own = [self.waits_for_witness_until, self.settles_at.filter(|at| now < *at)];
+        let own = [self.judges_again_at, self.settles_at.filter(|at| now < *at)];
         let each = members.iter().flat_map(|m| {
             let joins = m.up_since.filter(|_| !m.has_joined(now, self.quiet_period));
             [

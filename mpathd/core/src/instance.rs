@@ -7,14 +7,22 @@ use crate::config::{LOSSES_TO_FAIL, MAX_TARGETS};
 use crate::event::Fate;
 use crate::ids::{Family, Ifindex, PathId, Seq};
 use crate::message::{Evidence, Reason};
-use crate::path::{Outcome, Path, RING, Run};
+use crate::path::{Outcome, Path, Run};
 use crate::request::{Probe, Round};
+use crate::rounds::{self, Rounds};
 use crate::rtt::Rtt;
 use crate::time::Instant;
 use crate::view::TargetMode;
 
 /// Rounds in one failure detection time (design 2).
 const ROUNDS_PER_FDT: u32 = 6;
+/// The same where a verdict may have to wait for a receive witness: the promise stands.
+const ROUNDS_PER_FDT_DEFERRED: u32 = ROUNDS_PER_FDT + PATIENCE;
+/// How many rounds a verdict waits for a receive witness that nobody can give (design 2.12).
+const PATIENCE: u32 = 3;
+/// How long it waits, at least, while frames are known to wait: late, not false. A thread that never
+/// rests gives no witness.
+const STARVING: Duration = Duration::from_secs(1);
 /// Losses in a row after which the target's MAC is asked for again (N9).
 const LOSSES_TO_REFRESH: u8 = 3;
 /// Whoever limits its answers shows it by then.
@@ -29,8 +37,7 @@ pub struct Instance {
     /// The test address, once it stands and may be used.
     pub test: Option<IpAddr>,
     pub failure: Option<Failure>,
-    rounds: [RoundRecord; RING],
-    next_number: u32,
+    rounds: Rounds,
     /// When the first probe left that no pause of probing followed.
     asked_since: Option<Instant>,
     /// `None` while nothing may be sent.
@@ -47,6 +54,10 @@ pub struct Instance {
     pub replied: bool,
     first_reply: Option<Instant>,
     pub missed: u32,
+    /// Frames can wait on this NIC although we run.
+    pub deferred: bool,
+    /// A verdict waits until what has come in has been handled.
+    pub seeks_receive_witness: bool,
 }
 
 /// A failed instance.
@@ -84,18 +95,6 @@ pub struct Suspicion {
     pub evidence: Evidence,
 }
 
-#[derive(Clone, Copy)]
-struct RoundRecord {
-    number: u32,
-    at: Instant,
-    /// At least one probe left.
-    left: bool,
-    answered: bool,
-}
-
-const NO_ROUND: RoundRecord =
-    RoundRecord { number: u32::MAX, at: Instant(0), left: false, answered: false };
-
 impl Instance {
     /// `first_path`: number of the first of its [`MAX_TARGETS`] paths.
     pub fn new(family: Family, first_path: PathId, fdt: Duration) -> Self {
@@ -107,8 +106,7 @@ impl Instance {
             mode: TargetMode::Disabled,
             test: None,
             failure: None,
-            rounds: [NO_ROUND; RING],
-            next_number: 0,
+            rounds: Rounds::new(),
             asked_since: None,
             next_round: None,
             stuck_since: None,
@@ -118,12 +116,14 @@ impl Instance {
             replied: false,
             first_reply: None,
             missed: 0,
+            deferred: false,
+            seeks_receive_witness: false,
         }
     }
 
     /// T of design 2.
     pub fn interval(&self) -> Duration {
-        self.fdt / ROUNDS_PER_FDT
+        self.fdt / if self.deferred { ROUNDS_PER_FDT_DEFERRED } else { ROUNDS_PER_FDT }
     }
 
     pub fn path_id(&self, i: usize) -> PathId {
@@ -180,7 +180,7 @@ impl Instance {
         self.next_round = None;
         self.asked_since = None;
         self.unstick();
-        self.rounds = [NO_ROUND; RING];
+        self.rounds.forget();
         self.paths.iter_mut().for_each(Path::clear_ring);
     }
 
@@ -218,7 +218,7 @@ impl Instance {
             self.doubtful_until = now + self.fdt;
         }
         self.next_round = Some(due + interval * (slept_over + 1));
-        let number = self.next_number;
+        let number = self.rounds.next();
         let mut round = Round::new(ifindex, self.family);
         for i in 0..MAX_TARGETS {
             let refresh = self.paths[i].run(interval).losses >= LOSSES_TO_REFRESH;
@@ -230,14 +230,12 @@ impl Instance {
         if round.probes().is_empty() {
             return None;
         }
-        self.next_number += 1;
-        self.rounds[number as usize % RING] =
-            RoundRecord { number, at: now, left: false, answered: false };
+        self.rounds.begin(now);
         Some(round)
     }
 
     pub fn sent(&mut self, path: PathId, seq: Seq, at: Instant, fate: Fate) {
-        let number = self.next_number.wrapping_sub(1);
+        let number = self.rounds.newest();
         let Some(path) = self.path_mut(path) else { return };
         path.sent(seq, at, fate);
         match fate {
@@ -276,9 +274,7 @@ impl Instance {
 
     fn progress(&mut self, round: u32) {
         self.unstick();
-        if let Some(record) = self.record(round) {
-            record.left = true;
-        }
+        self.rounds.left(round);
     }
 
     /// Refused or waiting rounds only: whether the device transmits at all must be asked.
@@ -293,15 +289,8 @@ impl Instance {
         self.replied = true;
         self.first_reply = self.first_reply.or(Some(at));
         self.unstick();
-        if let Some(record) = self.record(round) {
-            record.left = true;
-            record.answered = true;
-        }
+        self.rounds.answered(round);
         Some(outcome)
-    }
-
-    fn record(&mut self, number: u32) -> Option<&mut RoundRecord> {
-        Some(&mut self.rounds[number as usize % RING]).filter(|r| r.number == number)
     }
 
     pub fn expire(&mut self, now: Instant, mut told: impl FnMut(IpAddr, &Path, Outcome)) {
@@ -385,6 +374,24 @@ impl Instance {
         })
     }
 
+    /// Whether a verdict has to wait, for five unanswered probes may have been answered: where frames
+    /// that have come in can wait, all that came in before the replies were due must have been
+    /// handled (design 2.12, N16). `handled`: until when they have been; `None` where nobody can tell.
+    pub fn lacks_receive_witness(
+        &self,
+        case: &Suspicion,
+        handled: Option<Instant>,
+        now: Instant,
+    ) -> bool {
+        let patience = match handled {
+            None => self.interval() * PATIENCE,
+            Some(_) => self.fdt.max(STARVING),
+        };
+        let by_silence = case.evidence.reason == Reason::Probes;
+        let lacks = self.deferred && by_silence && handled < Some(case.ready);
+        lacks && now < case.ready + patience
+    }
+
     fn evidence(&self, reason: Reason, silent: u8, first: Instant, now: Instant) -> Evidence {
         Evidence {
             reason,
@@ -414,7 +421,7 @@ impl Instance {
     pub fn fail(&mut self, failure: Failure) {
         self.failure = Some(failure);
         self.paths.iter_mut().for_each(|p| p.rtt = Rtt::new());
-        self.rounds = [NO_ROUND; RING];
+        self.rounds.forget();
     }
 
     /// A round was answered in the last 2 x FDT.
@@ -443,22 +450,12 @@ impl Instance {
         (self.repair_time() - self.spacing() * 2..self.repair_time()).contains(&streak)
     }
 
-    /// How long every round has been answered. Rounds that did not leave are passed over.
     fn streak(&self, now: Instant) -> Duration {
-        let mut decided = self.decided(now).take_while(|r| r.answered);
-        let Some(newest) = decided.next() else { return Duration::ZERO };
-        newest.at.since(decided.last().unwrap_or(newest).at)
+        self.rounds.streak(now, self.longest_limit())
     }
 
-    /// Rounds that have left and had their time, newest first; an answered one has had it.
-    fn decided(&self, now: Instant) -> impl Iterator<Item = &RoundRecord> {
-        let wait = self.longest_limit();
-        (1..=RING as u32)
-            .map(|back| self.next_number.wrapping_sub(back))
-            .map(|number| (number, &self.rounds[number as usize % RING]))
-            .take_while(|(number, record)| record.number == *number)
-            .map(|(_, record)| record)
-            .filter(move |r| r.left && (r.answered || r.at + wait <= now))
+    fn decided(&self, now: Instant) -> impl Iterator<Item = &rounds::Round> {
+        self.rounds.decided(now, self.longest_limit())
     }
 
     fn longest_limit(&self) -> Duration {
@@ -466,13 +463,15 @@ impl Instance {
         self.open_paths().map(|p| p.limit(interval)).max().unwrap_or(interval)
     }
 
-    /// 5T + L where L > T; the requested one otherwise (design 2.4). And the target to blame.
+    /// 5T + L where L > T, with the wait for a receive witness; the requested one otherwise (design
+    /// 2.4). And the target to blame.
     pub fn achieved_fdt(&self) -> (Duration, Option<IpAddr>) {
         let interval = self.interval();
-        let five = |p: &Path| interval * p.pace.every() * u32::from(LOSSES_TO_FAIL);
+        let patience = if self.deferred { PATIENCE } else { 0 };
+        let rounds = u32::from(LOSSES_TO_FAIL) + patience;
+        let detected = |p: &Path| interval * p.pace.every() * rounds + p.limit(interval);
         let slow = self.counted().filter(|p| p.pace.policed() || p.limit(interval) > interval);
-        let slowest = slow.map(|p| (five(p) + p.limit(interval), p.target())).max();
-        slowest.unwrap_or((self.fdt, None))
+        slow.map(|p| (detected(p), p.target())).max().unwrap_or((self.fdt, None))
     }
 
     /// L of the slowest target: how long a group that comes back waits for the present holder (N4).

@@ -32,6 +32,7 @@ mod presence;
 mod probing;
 mod reconcile;
 mod resource;
+mod rounds;
 mod rtt;
 mod snapshot;
 mod targets;

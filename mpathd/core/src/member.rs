@@ -63,6 +63,8 @@ pub struct Member {
     pub outrun_since: Option<Instant>,
     /// Transmit counter at the last look.
     pub transmits: Option<u64>,
+    /// All frames that had come in by then have been handled; `None`: that can't be told.
+    pub handled_until: Option<Instant>,
 }
 
 impl Member {
@@ -100,6 +102,7 @@ impl Member {
             returns: Returns::default(),
             outrun_since: None,
             transmits: None,
+            handled_until: None,
         }
     }
 
@@ -147,8 +150,10 @@ impl Member {
         self.link_ups = [None; 3];
         self.outrun_since = None;
         self.transmits = None;
+        self.handled_until = None;
         for instance in &mut self.instances {
             instance.stop();
+            instance.deferred = false;
             instance.test = None;
             instance.failure = None;
             instance.started = None;

@@ -20,6 +20,8 @@ use crate::message::{Evidence, Message, Reason};
 use crate::outbox::Outbox;
 use crate::time::Instant;
 
+/// How often in a round a receive witness is looked for: it wakes nobody.
+const LOOKS_PER_ROUND: u32 = 4;
 /// A silence in common of targets that are new, or answer by turns, is judged no sooner.
 const DOUBT: Duration = Duration::from_secs(1);
 
@@ -36,7 +38,7 @@ enum Witness {
 
 /// Judges all instances and members of a group, and the group.
 pub fn judge(group: &mut Group, members: &mut [Member], now: Instant, out: &mut Outbox) {
-    group.waits_for_witness_until = None;
+    group.judges_again_at = None;
     for member in members.iter_mut() {
         drop_dead_targets(member, out);
     }
@@ -69,9 +71,16 @@ fn judge_instance(
     now: Instant,
     out: &mut Outbox,
 ) {
-    let Some(case) = suspicion(group, &members[i], family, now) else { return };
+    let case = suspicion(group, &members[i], family, now);
+    let handled = members[i].handled_until;
+    let instance = &mut members[i].instances[family as usize];
+    let lacks = |case: &Suspicion| instance.lacks_receive_witness(case, handled, now);
+    instance.seeks_receive_witness = case.as_ref().is_some_and(lacks);
+    let Some(case) = case else { return };
+    if instance.seeks_receive_witness {
+        return group.judge_again(now + instance.interval() / LOOKS_PER_ROUND);
+    }
     // A silence in common moves nothing: it has time where the targets are not known yet (N23).
-    let instance = members[i].instance(family);
     let doubt = instance.is_in_doubt(now).then(|| case.fourth + DOUBT);
     let common_at = (case.ready + instance.spacing()).max(doubt.unwrap_or(case.ready));
     match witness(members, i, family, case.fourth) {
@@ -81,17 +90,10 @@ fn judge_instance(
             members[i].instances[family as usize].fail(failure);
         }
         Witness::Doubtful => {}
-        Witness::NotYet if now < common_at => wait_for_witness(group, common_at),
-        Witness::Nobody if doubt.is_some_and(|until| now < until) => {
-            wait_for_witness(group, common_at);
-        }
+        Witness::NotYet if now < common_at => group.judge_again(common_at),
+        Witness::Nobody if doubt.is_some_and(|until| now < until) => group.judge_again(common_at),
         Witness::NotYet | Witness::Nobody => fail_together(group, members, family, case, now, out),
     }
-}
-
-fn wait_for_witness(group: &mut Group, until: Instant) {
-    let sooner = group.waits_for_witness_until.map_or(until, |w| w.min(until));
-    group.waits_for_witness_until = Some(sooner);
 }
 
 fn suspicion(group: &Group, member: &Member, family: Family, now: Instant) -> Option<Suspicion> {

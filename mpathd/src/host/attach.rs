@@ -20,7 +20,8 @@ use super::counters::Source;
 use super::facts::LinkFact;
 use super::netlink::Refused;
 use super::outbox::{Fast, Slow};
-use super::sockets;
+use super::{pins, sockets};
+use crate::fast::priority::at_ease;
 use crate::fast::slots::SlotMap;
 use crate::messages::{ToFast, ToSlow};
 
@@ -78,15 +79,32 @@ impl Hooks {
         {
             if attached.consume != consume {
                 attached.consume = consume;
-                fast.push(ToFast::Channel(sockets::channel(link, attached.mode, consume)?));
+                let mode = attached.mode;
+                self.open_channel(link, fast)?;
+                return Ok(mode);
             }
             return Ok(attached.mode);
         }
         self.detach(ifindex);
         let (mode, hook) = self.choose(link, datapath, slow);
-        fast.push(ToFast::Channel(sockets::channel(link, mode, consume)?));
         self.attached.insert(ifindex, Attached { mode, consume, _hook: hook });
+        self.open_channel(link, fast).inspect_err(|_| self.detach(ifindex))?;
         Ok(mode)
+    }
+
+    pub(super) fn is_attached(&self, ifindex: Ifindex) -> bool {
+        self.attached.contains_key(&ifindex)
+    }
+
+    /// Hands over new sockets.
+    ///
+    /// # Errors
+    /// As [`Hooks::attach`].
+    pub(super) fn open_channel(&self, link: &LinkFact, fast: &mut Fast) -> Result<(), Refused> {
+        if let Some(Attached { mode, consume, .. }) = self.attached.get(&link.link.ifindex) {
+            fast.push(ToFast::Channel(sockets::channel(link, *mode, *consume)?));
+        }
+        Ok(())
     }
 
     /// Also where the device has gone: a pin of what was attached to it blocks its name.
@@ -102,7 +120,7 @@ impl Hooks {
         if !matches!(self.kernel, Kernel::Untried) {
             return Ok(());
         }
-        let pins = bpf::pin_directory(&self.bpffs)
+        let pins = pins::directory(&self.bpffs)
             .inspect_err(|reason| {
                 slow.log(
                     Severity::Warning,
@@ -113,7 +131,7 @@ impl Hooks {
                 );
             })
             .ok();
-        let loaded = Bpf::load(self.object, pins.as_deref())
+        let loaded = at_ease(|| Bpf::load(self.object, pins.as_deref()))
             .and_then(|bpf| bpf.slots().map(|slots| (bpf, slots)));
         let (kernel, own, adopted) = match loaded {
             Ok((bpf, slots)) => {
