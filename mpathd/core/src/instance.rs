@@ -184,7 +184,7 @@ impl Instance {
         self.paths.iter_mut().for_each(Path::clear_ring);
     }
 
-    /// What answered before was another device.
+    /// What answered before proves nothing now.
     pub fn forget_replies(&mut self) {
         self.replied = false;
         self.first_reply = None;

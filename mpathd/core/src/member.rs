@@ -53,7 +53,7 @@ pub struct Member {
     /// In service without a test address since then, and that has been told.
     pub untested_since: Option<Instant>,
     pub untested_told: bool,
-    /// Since when the link has been up without a break.
+    /// Since when the link has been up, and the member in service, without a break.
     pub up_since: Option<Instant>,
     /// The last three times the link came back, newest first.
     link_ups: [Option<Instant>; 3],

@@ -247,6 +247,9 @@ impl Lan {
     pub fn unplug(&mut self, name: IfName) {
         let nic = self.nics.remove(&name).unwrap();
         self.addresses.retain(|(ifindex, _)| *ifindex != nic.link.ifindex);
+        if self.nics.is_empty() {
+            self.placed.clear();
+        }
         self.post(Duration::ZERO, Event::LinkGone(nic.link.ifindex));
         for key in std::mem::take(&mut self.routes).into_keys() {
             self.post(Duration::ZERO, Event::RouteGone(key));
