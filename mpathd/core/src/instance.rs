@@ -3,8 +3,10 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
+use crate::bench::Bench;
 use crate::config::{LOSSES_TO_FAIL, MAX_TARGETS};
 use crate::event::Fate;
+use crate::hosts::Hosts;
 use crate::ids::{Family, Ifindex, PathId, Seq};
 use crate::message::{Evidence, Reason};
 use crate::path::{Outcome, Path, Run};
@@ -34,6 +36,14 @@ pub struct Instance {
     first_path: PathId,
     fdt: Duration,
     pub mode: TargetMode,
+    /// Found where no router is known; and requests for them since the last one was found.
+    pub hosts: Hosts,
+    pub searches: u32,
+    /// Targets set aside.
+    pub bench: Bench,
+    /// Targets are looked after again then; some were not taken into use the last time.
+    pub review_at: Instant,
+    pub held_back: bool,
     /// The test address, once it stands and may be used.
     pub test: Option<IpAddr>,
     pub failure: Option<Failure>,
@@ -104,6 +114,11 @@ impl Instance {
             first_path,
             fdt,
             mode: TargetMode::Disabled,
+            hosts: Hosts::default(),
+            searches: 0,
+            bench: Bench::default(),
+            review_at: Instant(0),
+            held_back: false,
             test: None,
             failure: None,
             rounds: Rounds::new(),
@@ -139,7 +154,7 @@ impl Instance {
     }
 
     /// Those that have a say. One that limits its answers is no evidence beside others (N23).
-    fn counted(&self) -> impl Iterator<Item = &Path> {
+    pub fn counted(&self) -> impl Iterator<Item = &Path> {
         let free = self.paths.iter().any(|p| p.counts() && !p.pace.policed());
         self.paths.iter().filter(move |p| p.counts() && !(free && p.pace.policed()))
     }
@@ -152,7 +167,7 @@ impl Instance {
 
     /// The targets have begun to answer just now, or answer some probes and others not: a silence in
     /// common may be theirs, and moves nothing anyway.
-    pub fn is_in_doubt(&self, now: Instant) -> bool {
+    pub fn may_be_limited(&self, now: Instant) -> bool {
         self.first_reply.is_some_and(|at| now.since(at) < NEW_TARGETS)
             || self.counted().any(|p| p.pace.is_gappy())
     }
@@ -285,7 +300,9 @@ impl Instance {
     /// Returns the outcome, if the probe was still waited for.
     pub fn reply(&mut self, path: PathId, seq: Seq, at: Instant) -> Option<Outcome> {
         let interval = self.interval();
-        let (round, outcome) = self.path_mut(path)?.reply(seq, at, interval)?;
+        let path = self.path_mut(path)?;
+        let (round, outcome) = path.reply(seq, at, interval)?;
+        path.note_pace(interval);
         self.replied = true;
         self.first_reply = self.first_reply.or(Some(at));
         self.unstick();

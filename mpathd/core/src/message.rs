@@ -5,9 +5,13 @@ use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use crate::event::{Errno, ReceiveMode, Unfit};
+use crate::event::{Errno, FoundBy, ReceiveMode, Unfit};
 use crate::ids::{Family, GroupName, IfName, IpNet};
 use crate::request::Request;
+
+mod text;
+
+pub use text::Wish;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -93,6 +97,30 @@ pub enum Message {
     TargetFull {
         target: IpAddr,
         interface: IfName,
+    },
+    /// It keeps the failure detection time from being met, and others do not.
+    TargetSlow {
+        target: IpAddr,
+        interface: IfName,
+    },
+    TargetReplaced {
+        target: IpAddr,
+        by: IpAddr,
+        interface: IfName,
+    },
+    /// No router is known.
+    Searching {
+        interface: IfName,
+        family: Family,
+    },
+    NobodyAnswers {
+        interface: IfName,
+        family: Family,
+    },
+    HostFound {
+        target: IpAddr,
+        interface: IfName,
+        by: FoundBy,
     },
     ReturnDamped {
         interface: IfName,
@@ -228,13 +256,6 @@ impl Reason {
     }
 }
 
-fn version(family: Family) -> &'static str {
-    match family {
-        Family::Inet => "IPv4",
-        Family::Inet6 => "IPv6",
-    }
-}
-
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -284,6 +305,7 @@ impl Message {
             | Message::Moved { .. }
             | Message::Standby { .. }
             | Message::Offline { .. }
+            | Message::NobodyAnswers { .. }
             | Message::UniqueMac { .. }
             | Message::NewMac { .. }
             | Message::Consistent { .. }
@@ -292,6 +314,10 @@ impl Message {
             Message::FirstReply { .. }
             | Message::TargetAlive { .. }
             | Message::TargetFull { .. }
+            | Message::TargetSlow { .. }
+            | Message::TargetReplaced { .. }
+            | Message::Searching { .. }
+            | Message::HostFound { .. }
             | Message::CannotMeetFdt { .. }
             | Message::ImprovedFdt { .. }
             | Message::NoTestAddress { .. }
@@ -323,6 +349,11 @@ impl Message {
             Message::TargetAlive { .. } => "target-alive",
             Message::TargetPoliced { .. } => "target-policed",
             Message::TargetFull { .. } => "target-full-rate",
+            Message::TargetSlow { .. } => "target-slow",
+            Message::TargetReplaced { .. } => "target-replaced",
+            Message::Searching { .. } => "searching",
+            Message::NobodyAnswers { .. } => "nobody-answers",
+            Message::HostFound { .. } => "host-found",
             Message::ReturnDamped { .. } => "return-damped",
             Message::AddressHeld { .. } => "address-held",
             Message::CannotMeetFdt { .. } => "fdt-raised",
@@ -342,223 +373,6 @@ impl Message {
             Message::RequestFailed { .. } => "request-failed",
             Message::Drift { .. } | Message::RouteDrift { .. } => "drift",
             Message::Late { .. } => "late",
-        }
-    }
-}
-
-impl fmt::Display for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Message::InterfaceFailed { interface, group, .. } => {
-                write!(f, "IP interface failure detected on {interface} of group {group}")
-            }
-            Message::InterfaceRepaired { interface, group } => {
-                write!(f, "IP interface repair detected on {interface} of group {group}")
-            }
-            Message::GroupFailed { group } => {
-                write!(f, "All IP interfaces in group {group} are now unusable")
-            }
-            Message::GroupUsable { interface, group } => {
-                write!(f, "At least 1 IP interface ({interface}) in group {group} is now usable")
-            }
-            Message::LinkDown { interface } => write!(f, "The link has gone down on {interface}"),
-            Message::LinkUp { interface } => write!(f, "The link has come up on {interface}"),
-            Message::LinkFlapping { interface } => write!(
-                f,
-                "The link has come up on {interface} more than 2 times in the last minute; \
-                 disabling repair until it stabilizes"
-            ),
-            Message::FamilyFailed { interface, family, group, .. } => {
-                write!(f, "{family} failure detected on {interface} of group {group}")
-            }
-            Message::FamilyRepaired { interface, family, group } => {
-                write!(f, "{family} repair detected on {interface} of group {group}")
-            }
-            Message::FamilySilent { family, group } => {
-                write!(f, "All {family} targets of group {group} are silent on every interface")
-            }
-            Message::Moved { address, from, to, took } => {
-                let ms = took.as_secs_f64() * 1e3;
-                match from {
-                    Some(from) => write!(f, "moved {address} from {from} to {to} in {ms:.1} ms"),
-                    None => write!(f, "placed {address} on {to} in {ms:.1} ms"),
-                }
-            }
-            Message::Standby { interface, group, active: true } => {
-                write!(f, "{interface} takes part in group {group}")
-            }
-            Message::Standby { interface, group, active: false } => {
-                write!(f, "{interface} stands by in group {group}")
-            }
-            Message::Offline { interface, offline: true } => write!(f, "{interface} is offline"),
-            Message::Offline { interface, offline: false } => {
-                write!(f, "{interface} is no longer offline")
-            }
-            Message::FirstReply { interface, target, after } => write!(
-                f,
-                "first reply on {interface} from {target} after {:.3} s",
-                after.as_secs_f64()
-            ),
-            Message::TargetDead { target, interface } => write!(
-                f,
-                "Target {target} is silent on {interface} while others answer; it no longer counts there"
-            ),
-            Message::TargetAlive { target, interface } => {
-                write!(f, "Target {target} answers on {interface} again")
-            }
-            Message::TargetPoliced { target, interface, answered, spacing } => write!(
-                f,
-                "Target {target} answers only {answered} % of the probes on {interface}, as if it \
-                 limited their rate; it is probed every {:.0} ms there",
-                spacing.as_secs_f64() * 1e3
-            ),
-            Message::TargetFull { target, interface } => {
-                write!(f, "Target {target} is probed at the full rate on {interface} again")
-            }
-            Message::ReturnDamped { interface, wait } => write!(
-                f,
-                "{interface} has failed repeatedly; addresses return to it in {:.0} s",
-                wait.as_secs_f64()
-            ),
-            Message::AddressHeld { address, interface, wait } => write!(
-                f,
-                "{address} has moved too often; it stays on {interface} for {:.0} s unless that dies",
-                wait.as_secs_f64()
-            ),
-            Message::CannotMeetFdt { interface, family, group, requested, now, .. } => write!(
-                f,
-                "Cannot meet requested failure detection time of {} ms on ({family} {interface}) \
-                 new failure detection time for group \"{group}\" is {} ms",
-                requested.as_millis(),
-                now.as_millis()
-            ),
-            Message::ImprovedFdt { interface, family, group, now, .. } => write!(
-                f,
-                "Improved failure detection time {} ms on ({family} {interface}) for group \"{group}\"",
-                now.as_millis()
-            ),
-            Message::NoTestAddress { interface } => write!(
-                f,
-                "No test address configured on interface {interface}; \
-                 disabling probe-based failure detection on it"
-            ),
-            Message::TestAddressBack { interface } => write!(
-                f,
-                "Test address now configured on interface {interface}; \
-                 enabling probe-based failure detection on it"
-            ),
-            Message::Missing { interface, family, group, moved } => {
-                let version = version(*family);
-                write!(f, "moving addresses from missing {version} interfaces: {interface} (")?;
-                if *moved {
-                    write!(f, "moved to {group})")
-                } else {
-                    write!(f, "not moved -- no interface of {group} is there)")
-                }
-            }
-            Message::DuplicateMac { interface, group } => write!(
-                f,
-                "IP interface {interface} has a hardware address which is not unique \
-                 in group {group}; offlining"
-            ),
-            Message::UniqueMac { interface, group } => write!(
-                f,
-                "IP interface {interface} now has a unique hardware address \
-                 in group {group}; onlining"
-            ),
-            Message::NewMac { interface, mac: [a, b, c, d, e, g] } => write!(
-                f,
-                "{interface} has another hardware address: \
-                 {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}; its neighbours are told"
-            ),
-            Message::NotPlumbed { interface, family, group } => {
-                let version = version(*family);
-                write!(
-                    f,
-                    "IP interface {interface} in group {group} is not plumbed for {version}, \
-                     affecting {version} connectivity"
-                )
-            }
-            // The two blanks are the original's.
-            Message::Consistent { interface, group } => write!(
-                f,
-                "IP interface {interface} is now consistent with group {group}  \
-                 and connectivity is restored"
-            ),
-            Message::Removed { interface, family } => {
-                write!(f, "{family} {interface} has been removed from kernel")
-            }
-            Message::Unfit { interface, unfit } => {
-                write!(f, "{interface} can't be a member of a group: ")?;
-                f.write_str(match unfit {
-                    Unfit::Enslaved => {
-                        "it is a port of a bond, bridge, team or VRF; release it with \
-                         `ip link set DEV nomaster`"
-                    }
-                    Unfit::NotEthernet => "it is not an Ethernet device",
-                    Unfit::SharedMac => "an ipvlan device shares the MAC address of its parent",
-                })
-            }
-            Message::Receiving { interface, mode } => {
-                let mode = match mode {
-                    ReceiveMode::Xdp => "native XDP",
-                    ReceiveMode::Tcx => "tcx ingress",
-                    ReceiveMode::XdpGeneric => "generic XDP",
-                    ReceiveMode::Socket => "a packet socket",
-                };
-                write!(f, "{interface} receives replies through {mode}")
-            }
-            Message::ReceiveDeferred { interface } => write!(
-                f,
-                "received frames can wait on {interface} while this host is busy (threaded NAPI, or Linux \
-                 before 6.5); it is probed more often, and silence is believed once other frames have been \
-                 handled"
-            ),
-            Message::RequestFailed { request, errno } => {
-                write!(f, "{} failed: errno {}", Wish(request), errno.0)
-            }
-            Message::Drift { interface, address } => {
-                write!(f, "{address} on {interface} was changed by somebody else; it was put back")
-            }
-            Message::RouteDrift { to } => {
-                write!(f, "the route to {to} was changed by somebody else; it was put back")
-            }
-            Message::Late { by, missed } => write!(
-                f,
-                "missed sending {missed} rounds of probes: this host ran mpathd {:.1} ms late",
-                by.as_secs_f64() * 1e3
-            ),
-        }
-    }
-}
-
-/// A request in the words of an administrator.
-pub struct Wish<'a>(pub &'a Request);
-
-impl fmt::Display for Wish<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Request::Prepare { name, .. } => write!(f, "setting the sysctls of {name}"),
-            Request::SetAddress { name, address, .. } => write!(f, "adding {address} to {name}"),
-            Request::UnsetAddress { name, address, .. } => {
-                write!(f, "removing {address} from {name}")
-            }
-            Request::SetRoute(route) => write!(
-                f,
-                "setting the route to {} (table {}, metric {})",
-                route.key.to, route.key.table, route.key.metric
-            ),
-            Request::UnsetRoute(key) => write!(
-                f,
-                "removing the route to {} (table {}, metric {})",
-                key.to, key.table, key.metric
-            ),
-            Request::Attach { name, .. } => write!(f, "attaching the receive hook to {name}"),
-            Request::Announce { address, .. } => write!(f, "announcing {address}"),
-            Request::RemoveUnconfigured => f.write_str("removing what is no longer configured"),
-            Request::CountTransmits { name, .. } => {
-                write!(f, "reading the transmit counter of {name}")
-            }
         }
     }
 }

@@ -81,7 +81,7 @@ fn judge_instance(
         return group.judge_again(now + instance.interval() / LOOKS_PER_ROUND);
     }
     // A silence in common moves nothing: it has time where the targets are not known yet (N23).
-    let doubt = instance.is_in_doubt(now).then(|| case.fourth + DOUBT);
+    let doubt = instance.may_be_limited(now).then(|| case.fourth + DOUBT);
     let common_at = (case.ready + instance.spacing()).max(doubt.unwrap_or(case.ready));
     match witness(members, i, family, case.fourth) {
         Witness::Heard => {
@@ -171,9 +171,10 @@ fn repair_instances(group: &Group, member: &mut Member, now: Instant, out: &mut 
     }
     let quiet = member.up_since.is_some_and(|at| now.since(at) >= group.quiet_period);
     for instance in &mut member.instances {
-        // Nobody is left to answer: then the link alone decides.
-        let orphaned = quiet && !instance.has_targets();
         let Some(failure) = instance.failure else { continue };
+        // Nobody is there to answer: then the link alone decides, unless targets have been silent.
+        let silenced = failure.evidence.counted > 0 && instance.test.is_some();
+        let orphaned = quiet && !instance.has_targets() && !silenced;
         if orphaned || instance.has_earned_repair(now) {
             instance.failure = None;
             if !whole && failure.told {

@@ -20,6 +20,7 @@ mod outbox;
 pub mod pins;
 pub mod release;
 mod route;
+mod search;
 mod settings;
 mod sockets;
 mod sysctl;
@@ -87,6 +88,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         drift: drift::Drift::default(),
         announcer: announce::Announcer::default(),
         hooks: attach::Hooks::new(object, bpffs),
+        searcher: search::Searcher::new()?,
         deferral: deferral::Deferral::default(),
         fast: Fast::new(queues.fast.clone()),
         slow: Slow::new(queues.slow.clone()),
@@ -111,6 +113,7 @@ struct Host {
     drift: drift::Drift,
     announcer: announce::Announcer,
     hooks: attach::Hooks,
+    searcher: search::Searcher,
     deferral: deferral::Deferral,
     fast: Fast,
     slow: Slow,
@@ -139,6 +142,8 @@ impl Host {
     fn observe(&mut self) {
         self.monitor.drain();
         self.pass_on();
+        let Self { searcher, monitor, fast, .. } = self;
+        searcher.receive(&monitor.mirror, |found| fast.push(ToFast::Event(found)));
         self.restore_marks();
     }
 
@@ -149,6 +154,7 @@ impl Host {
         for gone in self.monitor.mirror.take_gone() {
             self.announcer.forget(gone.ifindex);
             self.hooks.detach(gone.ifindex);
+            self.searcher.forget(gone.ifindex);
             self.deferral.forget(gone.ifindex);
             if let Some(renamed) = gone.renamed {
                 self.sysctls.give_back(gone.name, renamed, &mut self.slow);
@@ -188,6 +194,7 @@ impl Host {
                 .log(Severity::Warning, format!("removing unused next hops failed: {refused}"));
         }
         self.compare_sysctls();
+        self.searcher.close_idle(clock::now());
     }
 
     fn wait(&mut self) {
@@ -196,10 +203,9 @@ impl Host {
             until = until.min(clock::now() + RETRY);
         }
         let pause = TimeSpec::from_duration(until.since(clock::now()));
-        let mut fds = [
-            PollFd::new(self.queues.host.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN),
-        ];
+        let sources = [self.queues.host.as_fd(), self.monitor.as_fd()];
+        let sources = sources.into_iter().chain(self.searcher.fds());
+        let mut fds: Vec<_> = sources.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match ppoll(&mut fds, Some(pause), None) {
             // A signal is for the slow thread; whatever woke us, all sources are looked at.
             Ok(_) | Err(_) => {}

@@ -103,6 +103,11 @@ impl Subject {
             | Message::TargetAlive { interface, .. }
             | Message::TargetPoliced { interface, .. }
             | Message::TargetFull { interface, .. }
+            | Message::TargetSlow { interface, .. }
+            | Message::TargetReplaced { interface, .. }
+            | Message::Searching { interface, .. }
+            | Message::NobodyAnswers { interface, .. }
+            | Message::HostFound { interface, .. }
             | Message::ReturnDamped { interface, .. }
             | Message::AddressHeld { interface, .. }
             | Message::NoTestAddress { interface }
@@ -127,6 +132,8 @@ fn details(fields: &mut Fields, message: &Message) {
         Message::FamilyFailed { family, .. }
         | Message::FamilyRepaired { family, .. }
         | Message::NotPlumbed { family, .. }
+        | Message::Searching { family, .. }
+        | Message::NobodyAnswers { family, .. }
         | Message::FamilySilent { family, .. } => put(fields, "MPATHD_FAMILY", Some(family)),
         Message::DuplicateMac { .. } => {
             put(fields, "MPATHD_REASON", Some(Reason::DuplicateMac));
@@ -144,11 +151,17 @@ fn details(fields: &mut Fields, message: &Message) {
         Message::FirstReply { target, .. }
         | Message::TargetDead { target, .. }
         | Message::TargetAlive { target, .. }
-        | Message::TargetFull { target, .. } => put(fields, "MPATHD_TARGET", Some(target)),
+        | Message::TargetFull { target, .. }
+        | Message::TargetSlow { target, .. }
+        | Message::HostFound { target, .. } => put(fields, "MPATHD_TARGET", Some(target)),
         Message::TargetPoliced { target, answered, spacing, .. } => {
             put(fields, "MPATHD_TARGET", Some(target));
             fields.push(("MPATHD_ANSWERED_PERCENT", answered.into()));
             fields.push(("MPATHD_INTERVAL_MS", ms(spacing).into()));
+        }
+        Message::TargetReplaced { target, by, .. } => {
+            put(fields, "MPATHD_FROM", Some(target));
+            put(fields, "MPATHD_TO", Some(by));
         }
         Message::CannotMeetFdt { family, requested, now, target, .. } => {
             put(fields, "MPATHD_FAMILY", Some(family));
