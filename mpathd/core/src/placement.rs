@@ -68,7 +68,7 @@ pub fn place(items: &mut [Item], places: &Places<'_>) {
             load[m] += 1;
         }
     }
-    if places.rebalance {
+    if places.rebalance && places.some_work() {
         while rebalance_one(items, places, &mut load) {}
     }
 }
@@ -97,6 +97,11 @@ impl Places<'_> {
 
     fn best_rank(&self, family: usize) -> Rank {
         self.ranks[family].iter().copied().min().unwrap_or(Rank::Absent)
+    }
+
+    /// A group failure by itself moves nothing (design 2.7).
+    fn some_work(&self) -> bool {
+        self.best_rank(0).min(self.best_rank(1)) < Rank::Answering
     }
 
     fn may_stay(&self, member: usize, family: usize) -> bool {
@@ -171,6 +176,8 @@ mod tests {
         let items = [item(Some(0)), item(Some(1))];
         assert_eq!(placed(&items, &[Silent, Silent], true), [Some(0), Some(1)]);
         assert_eq!(placed(&items, &[LinkDown, LinkDown], true), [Some(0), Some(1)]);
+        let all_on_the_last_one = [item(Some(1)), item(Some(1))];
+        assert_eq!(placed(&all_on_the_last_one, &[Silent, Silent], true), [Some(1), Some(1)]);
     }
 
     #[test]
@@ -206,7 +213,7 @@ mod tests {
                     prop_assert_eq!(ranks[*m], *best);
                 }
             }
-            if *best != Absent {
+            if *best < Answering {
                 let counts: Vec<usize> = (0..ranks.len())
                     .filter(|m| ranks[*m] == *best)
                     .map(|m| result.iter().filter(|h| **h == Some(m)).count())
