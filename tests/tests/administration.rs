@@ -70,7 +70,7 @@ fn with_standby(lab: &Lab) -> Daemon {
     daemon
 }
 
-/// Behaviours 86, 111, 122, 125, 126, 127, 128, 131, 132.
+/// Behaviours 86, 111, 122, 125, 126, 127, 128, 131, 132, 156.
 #[test]
 fn offline_and_undo_over_a_running_connection() {
     isolated(|| {
@@ -90,6 +90,9 @@ fn offline_and_undo_over_a_running_connection() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(text.starts_with("if_mpadm: fatal: cannot offline eth0: "), "{text}");
+        let asks = bin_dir().join("ipmpstat");
+        let as_nobody = [&nobody[..], &[asks.to_str().expect("UTF-8"), "-gPo", "state"]].concat();
+        assert_eq!(lab.host().expect("setpriv", &as_nobody), "ok\n");
         wait_interface(&daemon, "eth0", "active,state", &["yes", "ok"]);
 
         refused(&daemon, &["-r", "eth0"], "interface eth0 is not offline");

@@ -38,6 +38,7 @@ fn a_silent_cut_is_found_within_the_fdt_and_not_before_four_intervals() {
     }
 }
 
+/// Behaviour 63.
 #[test]
 fn both_families_must_fail() {
     for took in verdicts(100 * MS, dual_stack) {
@@ -45,6 +46,7 @@ fn both_families_must_fail() {
     }
 }
 
+/// Behaviours 57, 67, 103, 104.
 #[test]
 fn addresses_and_routes_move_and_come_back() {
     let mut lan = Lan::settled(group(2, 4, 100 * MS));
@@ -67,6 +69,7 @@ fn addresses_and_routes_move_and_come_back() {
     assert!(lan.routes.values().all(|r| r.hops.as_slice().len() == 2));
 }
 
+/// Behaviours 60, 61: it goes on being probed, so it is not taken up a minute late.
 #[test]
 fn behaviour_60_one_dead_target_fails_nothing() {
     let mut lan = Lan::settled(group(2, 2, 100 * MS));
@@ -155,6 +158,7 @@ fn a_member_that_is_dead_from_the_start_carries_nothing_and_fails_after_the_quie
     lan.assert_at_rest();
 }
 
+/// Behaviours 71, 72.
 #[test]
 fn behaviour_71_carrier_loss_is_judged_at_once() {
     let mut lan = Lan::settled(group(2, 2, 10 * S));
@@ -172,6 +176,7 @@ fn behaviour_71_carrier_loss_is_judged_at_once() {
     lan.assert_at_rest();
 }
 
+/// Behaviours 73, 74.
 #[test]
 fn behaviours_73_and_74_the_flap_guard() {
     let mut lan = Lan::settled(link_only(group(2, 2, S)));
@@ -229,6 +234,7 @@ fn a_full_queue_is_late_and_a_stuck_one_is_failed() {
     assert_eq!(reason, Some(Reason::TransmitStuck));
 }
 
+/// Behaviour 62.
 #[test]
 fn one_dead_family_moves_that_family_alone() {
     let mut lan = Lan::settled(dual_stack(group(2, 1, 100 * MS)));

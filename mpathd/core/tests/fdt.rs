@@ -141,3 +141,27 @@ fn probing_is_not_slowed() {
     // Two NICs, three targets, 60 a second.
     assert!((3590..=3610).contains(&(sent(&lan) - before)), "{}", sent(&lan) - before);
 }
+
+/// Behaviour 150: NETRTT is the network's share; RTT grows with a daemon that is late.
+#[test]
+fn what_the_network_takes_and_what_the_daemon_saw() {
+    let mut lan = Lan::settled(group(1, 1, S));
+    lan.engine.stream_probes(true);
+    lan.targets.values_mut().for_each(|t| t.rtt = 20 * MS);
+    let shares = |lan: &mut Lan| -> Vec<(Duration, Duration)> {
+        let all = std::mem::take(&mut lan.probes).into_iter();
+        all.filter_map(|p| Some((p.received?.since(p.sent), p.processed.since(p.sent)))).collect()
+    };
+    lan.run(2 * S);
+    shares(&mut lan);
+    for late in [Duration::ZERO, 400 * MS] {
+        for _ in 0..5 {
+            lan.run(S);
+            lan.stop_daemon(late);
+        }
+        let told = shares(&mut lan);
+        assert!(told.len() > 20 && told.iter().all(|(net, rtt)| *net == 20 * MS && rtt >= net));
+        let longest = told.iter().map(|(_, rtt)| *rtt).max().unwrap();
+        assert_eq!(longest > 200 * MS, late > Duration::ZERO, "{longest:?}");
+    }
+}

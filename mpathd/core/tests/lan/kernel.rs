@@ -19,7 +19,8 @@ impl Lan {
             Action::Request(op) => self.request(op),
             Action::Notice(Notice::Message(message)) => self.messages.push((self.now, message)),
             Action::Notice(Notice::Reply(result)) => self.replies.push(result.is_ok()),
-            Action::Notice(Notice::Persist | Notice::Probe(_)) => {}
+            Action::Notice(Notice::Probe(probe)) => self.probes.push(probe),
+            Action::Notice(Notice::Persist) => {}
         }
     }
 

@@ -14,7 +14,7 @@ use mpathd_core::event::{
 };
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet, PathId};
 use mpathd_core::message::Message;
-use mpathd_core::request::{Action, OpId, PathKey, Request};
+use mpathd_core::request::{Action, OpId, PathKey, ProbeOutcome, Request};
 use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
 use mpathd_core::view::{TargetMode, TargetState, View};
@@ -126,6 +126,8 @@ pub struct Lan {
     pub messages: Vec<(Instant, Message)>,
     pub requests: Vec<(Instant, Request)>,
     pub replies: Vec<bool>,
+    /// What became of probes, if the engine is asked to tell.
+    pub probes: Vec<ProbeOutcome>,
     /// Whether it can be told that all frames have been handled.
     pub tells_handled: bool,
     /// How long the kernel takes for a request.
@@ -191,6 +193,7 @@ impl Lan {
             messages: Vec::new(),
             requests: Vec::new(),
             replies: Vec::new(),
+            probes: Vec::new(),
             tells_handled: true,
             kernel: MS / 10,
             attach: 10 * MS,
