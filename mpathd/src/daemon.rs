@@ -18,7 +18,7 @@ use crate::config::{self, Realtime, Settings};
 use crate::messages::Queues;
 use crate::shared::Shared;
 use crate::slow::{NotReloaded, Plan, Recording, lock, log::Log, state};
-use crate::{fast, host, slow};
+use crate::{fast, host, slow, stock};
 
 /// SCHED_FIFO of the fast thread where some FDT is under 1 s; the host thread runs one below. IRQ
 /// threads run at 50 (design 3).
@@ -79,11 +79,18 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     std::fs::create_dir_all(&options.run_dir)
         .map_err(|source| StartError::RunDir { path: options.run_dir.clone(), source })?;
     let listener = slow::listen(&options.run_dir)?;
-    let loaded = state::load(&options.run_dir);
+    let mut loaded = state::load(&options.run_dir);
     if let Some(damage) = &loaded.damage {
         log.line(Severity::Warning, damage);
     }
-    refuse_unfit_host(&settings, &loaded.state)?;
+    refuse_unfit_host(&settings)?;
+    let stock = stock::take(settings, &loaded.state).map_err(StartError::Host)?;
+    stock.refused.iter().for_each(|(_, line)| log.line(Severity::Error, line));
+    if !stock.taken.is_empty() {
+        stock.taken.into_iter().for_each(|taken| loaded.state.remember(taken));
+        // Before anything is taken: how it was must not be lost with us.
+        state::save(&options.run_dir, &loaded.state)?;
+    }
     log.line(Severity::Info, fast::memory::lock().to_string());
     if !has_object() {
         let text = "this binary was built without the kernel program: probing through sockets";
@@ -95,7 +102,7 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
         shared: Arc::new(Shared::new()?),
         config: options.config,
         bpffs: options.bpffs,
-        settings,
+        settings: stock.settings,
         running: Vec::new(),
     };
     let seed = seed()?;
@@ -150,9 +157,7 @@ impl Threads {
         };
         let host = host::Setup {
             queues: self.queues.clone(),
-            settings: host::Settings::new(config, self.settings.sysctls).with_record(
-                state.addresses.iter().map(|own| (own.interface, own.address.address)),
-            ),
+            settings: stock::host_settings(&self.settings, state),
             priority: priority.saturating_sub(1),
             bpffs: self.bpffs.clone(),
             object: OBJECT,
@@ -184,12 +189,17 @@ impl slow::Reload for Threads {
             )));
         }
         let settings = config::load(&self.config)?;
-        let changes = config::diff::changes(&self.settings, &settings);
-        if !changes.is_empty() {
-            refuse_unfit_host(&settings, state)
-                .map_err(|error| NotReloaded::Refused(error.to_string()))?;
+        refuse_unfit_host(&settings).map_err(|error| NotReloaded::Refused(error.to_string()))?;
+        let stock = stock::take(settings, state).map_err(NotReloaded::Refused)?;
+        let stock::Stock { settings, refused, taken } = stock;
+        // One that runs is not to be stopped by what the host has set meanwhile.
+        let runs = |name| self.settings.engine.groups.iter().any(|group| group.name == name);
+        if let Some((_, line)) = refused.iter().find(|(name, _)| runs(*name)) {
+            return Err(NotReloaded::Refused(line.clone()));
         }
-        Ok(Plan { changes, settings, text: text_of(&self.config) })
+        let refused = refused.into_iter().map(|(_, line)| line).collect();
+        let changes = config::diff::changes(&self.settings, &settings);
+        Ok(Plan { changes, settings, refused, taken, text: text_of(&self.config) })
     }
 
     fn respawn(&mut self, plan: &Plan, state: &state::State) -> io::Result<u64> {
@@ -235,28 +245,12 @@ fn text_of(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-/// An address of the configuration that stands on this host and is not ours, and sysctls under
-/// which no address of ours would be answered (design 5).
-fn refuse_unfit_host(settings: &Settings, state: &state::State) -> Result<(), StartError> {
+/// Sysctls under which no address of ours would be answered (design 5).
+fn refuse_unfit_host(settings: &Settings) -> Result<(), StartError> {
     if settings.engine.groups.is_empty() {
         return Ok(());
     }
-    // It has a runtime of its own, which no thread with another one may have.
-    let host = std::thread::scope(|scope| scope.spawn(facts::read).join())
-        .map_err(|_| StartError::Host("this host's addresses cannot be read".to_owned()))?;
-    let wanted = host::Settings::new(&settings.engine, settings.sysctls).addresses;
-    let recorded = |address| state.addresses.iter().any(|a| a.address.address == address);
-    for there in host.addresses.iter().filter(|a| wanted.contains(&a.net.address)) {
-        let address = there.net.address;
-        if !there.ours && !recorded(address) {
-            let device = host.name_of(there.ifindex);
-            return Err(StartError::Host(format!(
-                "{address} is on {device} already and was not put there by mpathd: remove it with \
-                 `ip address del {} dev {device}`, or take it out of the configuration",
-                there.net
-            )));
-        }
-    }
+    let host = facts::arp();
     if host.arp_ignore >= 2 || host.arp_filter == 1 {
         return Err(StartError::Host(format!(
             "net.ipv4.conf.all.arp_ignore is {} and net.ipv4.conf.all.arp_filter is {}: this host \

@@ -135,7 +135,7 @@ impl Reload for Script {
     fn prepare(&mut self, _: &state::State) -> Result<Plan, NotReloaded> {
         let changes = self.outcomes.lock().unwrap().pop_front().expect("an unforeseen reload")?;
         let settings = config::parse(b"", Path::new("mpathd.toml")).unwrap();
-        Ok(Plan { changes, settings, text: String::new() })
+        Ok(Plan { changes, settings, refused: Vec::new(), taken: Vec::new(), text: String::new() })
     }
 
     fn respawn(&mut self, _: &Plan, _: &state::State) -> std::io::Result<u64> {

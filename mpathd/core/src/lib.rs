@@ -39,5 +39,6 @@ mod rounds;
 mod rtt;
 mod search;
 mod snapshot;
+mod takeover;
 mod targets;
 mod verdict;

@@ -213,6 +213,13 @@ pub enum Message {
     RouteDrift {
         to: IpNet,
     },
+    /// What was taken over once was set by somebody else again, and was taken away.
+    SetAgain {
+        address: IpAddr,
+    },
+    RouteSetAgain {
+        to: IpNet,
+    },
     /// Our own thread was late by this much: verdicts are late, not false.
     Late {
         by: Duration,
@@ -297,6 +304,8 @@ impl Message {
             | Message::TargetPoliced { .. }
             | Message::Drift { .. }
             | Message::RouteDrift { .. }
+            | Message::SetAgain { .. }
+            | Message::RouteSetAgain { .. }
             | Message::Late { .. } => Severity::Warning,
             Message::InterfaceRepaired { .. }
             | Message::FamilyRepaired { .. }
@@ -371,7 +380,10 @@ impl Message {
             Message::Receiving { .. } => "receiving",
             Message::ReceiveDeferred { .. } => "receive-deferred",
             Message::RequestFailed { .. } => "request-failed",
-            Message::Drift { .. } | Message::RouteDrift { .. } => "drift",
+            Message::Drift { .. }
+            | Message::RouteDrift { .. }
+            | Message::SetAgain { .. }
+            | Message::RouteSetAgain { .. } => "drift",
             Message::Late { .. } => "late",
         }
     }

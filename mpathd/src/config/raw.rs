@@ -8,7 +8,7 @@ use mpathd_core::config::{Datapath, TestAddress};
 use mpathd_core::ids::{GroupName, IfName, IpNet};
 
 use super::error::{ConfigError, Place, Problem};
-use super::{Realtime, Sysctls};
+use super::{Realtime, Sysctls, TakeOver};
 
 /// Where something stands, and how.
 #[derive(Clone, Debug)]
@@ -51,6 +51,7 @@ pub(super) struct Group {
     pub name: Located<GroupName>,
     pub failure_detection_time: Option<Located<Duration>>,
     pub failback: Option<Located<bool>>,
+    pub take_over: Option<Located<TakeOver>>,
     pub data: Vec<Located<IpNet>>,
     pub targets: Vec<Located<IpAddr>>,
     pub routes: Vec<Route>,

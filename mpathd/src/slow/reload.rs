@@ -9,6 +9,7 @@ use zlink::introspect::Type;
 
 use super::state::State;
 use crate::config::{Errors, Settings};
+use crate::host::taken::Taken;
 
 /// Whoever starts the daemon: knows where the files are, and makes the two threads on the clock.
 pub trait Reload {
@@ -32,6 +33,10 @@ pub struct Plan {
     /// In words; empty: nothing is to be done.
     pub changes: Vec<String>,
     pub settings: Settings,
+    /// Groups that this host does not let start, a line each.
+    pub refused: Vec<String>,
+    /// What others have set and is to be taken over.
+    pub taken: Vec<Taken>,
     /// The file, for the recorder.
     pub text: String,
 }

@@ -135,6 +135,10 @@ impl<'a> Turn<'a> {
                 self.keeper.sysctl(interface, key, old);
                 self.save();
             }
+            ToSlow::Taken(taken) => {
+                self.keeper.taken(*taken);
+                self.save();
+            }
             ToSlow::Counters(source) => self.hub.counts().set(*source),
             ToSlow::Log { severity, text } => self.log.line(severity, text),
             ToSlow::Alive { late } => {

@@ -210,6 +210,12 @@ impl fmt::Display for Message {
             Message::RouteDrift { to } => {
                 write!(f, "the route to {to} was changed by somebody else; it was put back")
             }
+            Message::SetAgain { address } => {
+                write!(f, "{address} was set by somebody else once more; it was taken away")
+            }
+            Message::RouteSetAgain { to } => {
+                write!(f, "a route to {to} was set by somebody else once more; it was taken away")
+            }
             Message::Late { by, missed } => write!(
                 f,
                 "missed sending {missed} rounds of probes: this host ran mpathd {:.1} ms late",
@@ -253,6 +259,12 @@ impl fmt::Display for Wish<'_> {
             Request::UnsetRoute(key) => write!(
                 f,
                 "removing the route to {} (table {}, metric {})",
+                key.to, key.table, key.metric
+            ),
+            Request::TakeAddress(address) => write!(f, "taking over {address}"),
+            Request::TakeRoutes(key) => write!(
+                f,
+                "taking over the route to {} (table {}, metric {})",
                 key.to, key.table, key.metric
             ),
             Request::Attach { name, .. } => write!(f, "attaching the receive hook to {name}"),

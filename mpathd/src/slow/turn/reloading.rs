@@ -56,9 +56,16 @@ impl Turn<'_> {
             }
             Ok(plan) if plan.changes.is_empty() => {
                 self.log.line(Severity::Notice, "reload: nothing changed");
-                asked.answer(Ok(Reloaded { changes: plan.changes, missing: None }));
+                let missing = (!plan.refused.is_empty()).then(|| plan.refused.join("; "));
+                asked.answer(Ok(Reloaded { changes: plan.changes, missing }));
             }
             Ok(plan) => {
+                for line in &plan.refused {
+                    self.log.line(Severity::Error, format!("reload: {line}"));
+                }
+                // Before anything is taken over: how it was must not be lost with us.
+                plan.taken.iter().for_each(|taken| self.keeper.taken(taken.clone()));
+                self.save();
                 for change in &plan.changes {
                     self.log.line(Severity::Notice, format!("reload: {change}"));
                 }
@@ -135,6 +142,7 @@ impl Turn<'_> {
             Some(view) => Some(systemd::missing(view)),
             None => Some("the engine has not started".to_owned()),
         };
+        let missing = plan.refused.iter().cloned().chain(missing).reduce(|a, b| a + "; " + &b);
         match &missing {
             None => {
                 let took = now().since(begun).as_millis();
