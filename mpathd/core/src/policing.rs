@@ -7,39 +7,39 @@ use crate::outbox::Outbox;
 use crate::pace::Change;
 use crate::time::Instant;
 
+/// Which path of a group.
+#[derive(Clone, Copy)]
+struct At {
+    member: usize,
+    family: Family,
+    path: usize,
+}
+
 /// Adapts how often each target of a group is asked.
 pub fn judge(members: &mut [Member], now: Instant, out: &mut Outbox) {
-    for m in 0..members.len() {
+    for member in 0..members.len() {
         for family in Family::ALL {
-            if !members[m].instance(family).running() {
+            if !members[member].instance(family).running() {
                 continue;
             }
-            for n in 0..members[m].instance(family).paths.len() {
-                judge_path(members, (m, family, n), now, out);
+            for path in 0..members[member].instance(family).paths.len() {
+                judge_path(members, At { member, family, path }, now, out);
             }
         }
     }
 }
 
-fn judge_path(
-    members: &mut [Member],
-    (m, family, n): (usize, Family, usize),
-    now: Instant,
-    out: &mut Outbox,
-) {
-    let well = others_are_steady(members, m, family, n);
-    let lossy = !well && is_steady_elsewhere(members, m, family, n);
-    let interface = members[m].name();
-    let instance = &mut members[m].instances[family as usize];
+fn judge_path(members: &mut [Member], at: At, now: Instant, out: &mut Outbox) {
+    let interface = members[at.member].name();
+    let instance = &mut members[at.member].instances[at.family as usize];
     let interval = instance.interval();
-    let path = &mut instance.paths[n];
+    let path = &mut instance.paths[at.path];
     let Some(target) = path.target().filter(|_| path.proven) else { return };
     path.pace.pass(now, interval);
-    let change = if path.pace.is_limited(now, well) && !lossy {
-        path.pace.slow_down(now, interval)
-    } else {
-        path.pace.try_faster(now)
-    };
+    let limited = path.pace.is_limited(now, true) && is_limited(members, at, now);
+    let path = &mut members[at.member].instances[at.family as usize].paths[at.path];
+    let change =
+        if limited { path.pace.slow_down(now, interval) } else { path.pace.try_faster(now) };
     let spacing = interval * path.pace.every();
     match change {
         Some(Change::Slowed { answered }) => {
@@ -50,16 +50,23 @@ fn judge_path(
     }
 }
 
+/// It is the target that limits its answers, not the NIC that loses probes.
+fn is_limited(members: &[Member], at: At, now: Instant) -> bool {
+    let path = &members[at.member].instance(at.family).paths[at.path];
+    let well = others_are_steady(members, at);
+    path.pace.is_limited(now, well) && (well || !is_steady_elsewhere(members, at))
+}
+
 /// Another target answers well through this NIC.
-fn others_are_steady(members: &[Member], m: usize, family: Family, n: usize) -> bool {
-    let paths = members[m].instance(family).paths.iter().enumerate();
-    paths.filter(|(i, p)| *i != n && p.counts()).any(|(_, p)| p.pace.is_steady())
+fn others_are_steady(members: &[Member], at: At) -> bool {
+    let paths = members[at.member].instance(at.family).paths.iter().enumerate();
+    paths.filter(|(i, p)| *i != at.path && p.counts()).any(|(_, p)| p.pace.is_steady())
 }
 
 /// The same target answers well through another NIC: then it is this one that loses probes.
-fn is_steady_elsewhere(members: &[Member], m: usize, family: Family, n: usize) -> bool {
-    let target = members[m].instance(family).paths[n].target();
-    let others = members.iter().enumerate().filter(|(o, other)| *o != m && other.link_up());
-    let paths = others.flat_map(|(_, other)| &other.instance(family).paths);
+fn is_steady_elsewhere(members: &[Member], at: At) -> bool {
+    let target = members[at.member].instance(at.family).paths[at.path].target();
+    let others = members.iter().enumerate().filter(|(o, other)| *o != at.member && other.link_up());
+    let paths = others.flat_map(|(_, other)| &other.instance(at.family).paths);
     paths.filter(|p| p.key.is_some() && p.target() == target).any(|p| p.pace.is_steady())
 }

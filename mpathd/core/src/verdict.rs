@@ -224,8 +224,7 @@ fn repair(group: &mut Group, members: &mut [Member], i: usize, now: Instant, out
     }
     member.flap_told = false;
     member.since = now;
-    let led = member.led;
-    member.set_aside = !(group.failback || member.config.standby || led) && capacity_stands;
+    member.set_aside = !group.failback && !member.config.standby && capacity_stands;
     let interface = member.name();
     out.message(Message::InterfaceRepaired { interface, group: group.name });
     // One that appeared without carrier has not been away.

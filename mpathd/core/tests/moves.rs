@@ -135,18 +135,34 @@ fn behaviour_95_without_failback_a_repaired_nic_is_used_where_capacity_lacks() {
     assert!(lan.routes.values().all(|r| r.hops.as_slice().len() == 2), "but it carries traffic");
 }
 
+/// Who was active before the whole group failed is so again, whoever answers first (N4).
+fn assert_a_group_failure_changes_nothing(group: &Group, before: &[usize]) {
+    for phase in [0, 3, 6, 9, 12, 15] {
+        let mut lan = Lan::settled(group.clone());
+        assert_eq!(active(&lan), before);
+        lan.run(MS * phase);
+        (0..3).for_each(|i| lan.wire(i, Wire::Cut));
+        lan.run(S);
+        (0..3).for_each(|i| lan.wire(i, Wire::Works));
+        lan.run(30 * S);
+        assert_eq!(active(&lan), before, "{:#?}", lan.texts());
+        let moved = |m: &Message| matches!(m, Message::Moved { .. });
+        assert!(!lan.messages.iter().any(|(_, m)| moved(m)), "{:#?}", lan.texts());
+        lan.assert_at_rest();
+    }
+}
+
 #[test]
 fn behaviour_99_a_group_of_standbys_keeps_one_active() {
     let mut group = group(3, 1, 100 * MS);
     group.members.iter_mut().for_each(|m| m.standby = true);
-    let mut lan = Lan::settled(group);
-    assert_eq!(active(&lan), [0]);
-    (0..3).for_each(|i| lan.wire(i, Wire::Cut));
-    lan.run(S);
-    (0..3).for_each(|i| lan.wire(i, Wire::Works));
-    lan.run(100 * S);
-    assert_eq!(active(&lan).len(), 1);
-    lan.assert_at_rest();
+    assert_a_group_failure_changes_nothing(&group, &[0]);
+}
+
+#[test]
+fn without_failback_a_group_failure_leaves_the_standby_where_it_was() {
+    let group = Group { failback: false, ..with_standby(3) };
+    assert_a_group_failure_changes_nothing(&group, &[0, 1]);
 }
 
 #[test]
