@@ -207,16 +207,17 @@ impl Group {
     }
 
     /// Members that are equally bad must not pass an address to and fro. Where none is usable, one is
-    /// as good as the other; one that answers now and then is no worse than members that have all
-    /// failed repeatedly and may fail again (N10).
+    /// as good as the other; one that loses some and answers some is no worse than members that have
+    /// all failed repeatedly and may fail again (N10). A path that is cut is left at once.
     pub fn is_bearable(&self, member: &Member, members: &[Member], now: Instant) -> bool {
         let held = |m: &Member| m.returns.held_until(now).is_some();
         let by_probes = member.failed.is_some() && member.link_up() && !member.offline;
         let none_usable = !members.iter().any(Member::usable);
         let all_held = members.iter().filter(|m| m.usable()).all(held);
+        let erratic = member.instances.iter().any(Instance::is_erratic);
         let alive = now.since(member.since) < self.fdt * 2
             || member.instances.iter().any(|i| i.answered_lately(now));
-        by_probes && (none_usable || (all_held && alive))
+        by_probes && (none_usable || (all_held && erratic && alive))
     }
 
     /// A group that comes back gives the holders of its addresses one T + L to come back as well,

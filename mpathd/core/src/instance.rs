@@ -447,6 +447,11 @@ impl Instance {
         rounds.any(|r| r.answered)
     }
 
+    /// It has lost some and answered some for a while: its last losses may be no more than that.
+    pub fn is_erratic(&self) -> bool {
+        self.counted().any(|p| p.pace.is_erratic())
+    }
+
     /// One of the five newest rounds that had their time was answered.
     pub fn answering(&self, now: Instant) -> bool {
         self.decided(now).take(usize::from(LOSSES_TO_FAIL)).any(|r| r.answered)

@@ -15,6 +15,8 @@ const HOLES: u16 = 2;
 const HOLES_OF_ALL: u16 = 3;
 /// A target that answers more than this part is not limiting us: 3 of 4.
 const LOST_ONE_IN: u16 = 4;
+/// One run of losses in so many probes: chance makes more where it loses a tenth or more.
+const ERRATIC: u16 = 16;
 /// However little it answers, it is asked as often as this.
 const LONGEST_SPACING: Duration = Duration::from_secs(5);
 /// After so long without a loss it is asked twice as often again (behaviour file 0.3,
@@ -179,6 +181,13 @@ impl Pace {
     /// Losses and answers by turns, more than chance makes: somebody limits the rate, or loses much.
     pub fn is_gappy(&self) -> bool {
         self.tally().is_gappy()
+    }
+
+    /// Losses and answers in quick succession, as in a network that loses some of all: a path that has
+    /// been cut now and then is none of that.
+    pub fn is_erratic(&self) -> bool {
+        let tally = self.tally();
+        tally.asked() >= 16 && tally.holes >= tally.asked() / ERRATIC
     }
 
     /// Answers nearly all.

@@ -110,6 +110,23 @@ fn a_nic_that_is_held_back_takes_over_at_once() {
     lan.until(100 * MS, |l| on_eth0(l) == 2);
 }
 
+/// However often it has been cut before, and the other one as well: a cut is found within the FDT.
+#[test]
+fn a_cut_is_never_damped() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    for nth in 0..100 {
+        let nic = nth % 2;
+        lan.wire(nic, Wire::Cut);
+        let all_moved =
+            |l: &Lan| ["192.0.2.50", "192.0.2.51"].iter().all(|a| l.holders(a) == [1 - nic]);
+        let took = lan.until(S, all_moved);
+        assert!(took <= 100 * MS, "cut {nth}: {took:?}");
+        lan.run(50 * MS);
+        lan.wire(nic, Wire::Works);
+        lan.run(300 * MS + MS * (7 * nth as u32 % 50));
+    }
+}
+
 /// Link failures alike.
 #[test]
 fn a_flapping_link_is_damped_like_a_flapping_path() {
