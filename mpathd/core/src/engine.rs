@@ -356,6 +356,7 @@ impl Engine {
             if address.holder == item.holder {
                 continue;
             }
+            let was_held = address.moves.held_until(now).is_some();
             if address.holder.is_some() {
                 address.moves.moved(now);
             }
@@ -364,7 +365,8 @@ impl Engine {
             address.moving = Some((now, from));
             address.holder = item.holder;
             group.announce = true;
-            if let (Some(until), Some(to)) = (address.moves.held_until(now), item.holder) {
+            let held_until = address.moves.held_until(now).filter(|_| !was_held);
+            if let (Some(until), Some(to)) = (held_until, item.holder) {
                 let (address, interface) = (address.net.address, members[to].name());
                 let wait = until.since(now);
                 self.out.message(Message::AddressHeld { address, interface, wait });
