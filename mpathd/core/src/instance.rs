@@ -46,6 +46,8 @@ pub struct Instance {
     pub unsettled: bool,
     /// The test address, once it stands and may be used.
     pub test: Option<IpAddr>,
+    /// Another host has the test address too, for all that is known until then.
+    pub claimed_until: Option<Instant>,
     pub failure: Option<Failure>,
     rounds: Rounds,
     /// When the first probe left that no pause of probing followed.
@@ -120,6 +122,7 @@ impl Instance {
             review_at: Instant(0),
             unsettled: true,
             test: None,
+            claimed_until: None,
             failure: None,
             rounds: Rounds::new(),
             asked_since: None,

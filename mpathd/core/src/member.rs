@@ -158,6 +158,7 @@ impl Member {
             instance.stop();
             instance.deferred = false;
             instance.test = None;
+            instance.claimed_until = None;
             instance.failure = None;
             instance.started = None;
             instance.forget_replies();

@@ -1,7 +1,6 @@
 //! What the administrator is told. The texts of behaviour file 8.6 are word for word, for people
 //! grep for them; tests assert them as values.
 
-use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -9,9 +8,12 @@ use crate::event::{Errno, FoundBy, ReceiveMode, Unfit};
 use crate::ids::{Family, GroupName, IfName, IpNet};
 use crate::request::Request;
 
+mod evidence;
 mod text;
+mod wish;
 
-pub use text::Wish;
+pub use evidence::{Evidence, Reason};
+pub use wish::Wish;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -150,7 +152,13 @@ pub enum Message {
     NoTestAddress {
         interface: IfName,
     },
-    /// After [`Message::NoTestAddress`].
+    /// Another host of the LAN has it too.
+    DuplicateTest {
+        interface: IfName,
+        address: IpAddr,
+        mac: [u8; 6],
+    },
+    /// After [`Message::NoTestAddress`] or [`Message::DuplicateTest`].
     TestAddressBack {
         interface: IfName,
     },
@@ -178,6 +186,11 @@ pub enum Message {
         interface: IfName,
         family: Family,
         group: GroupName,
+    },
+    /// More interfaces outside of groups than can be watched.
+    Crowded {
+        interface: IfName,
+        watched: usize,
     },
     /// After [`Message::NotPlumbed`].
     Consistent {
@@ -227,55 +240,6 @@ pub enum Message {
     },
 }
 
-/// What a verdict rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Evidence {
-    pub reason: Reason,
-    /// Silent targets, of so many that count.
-    pub silent: u8,
-    pub counted: u8,
-    /// Age of the last reply at the verdict; `None` if there never was one.
-    pub last_reply: Option<Duration>,
-    /// From the first unanswered probe to the verdict.
-    pub detected: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "kebab-case")
-)]
-pub enum Reason {
-    Link,
-    Probes,
-    TransmitStuck,
-    Removed,
-    Offline,
-    DuplicateMac,
-}
-
-impl Reason {
-    /// The interface has failed, and has to earn its repair.
-    pub fn is_failure(self) -> bool {
-        matches!(self, Reason::Link | Reason::Probes | Reason::TransmitStuck)
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Reason::Link => "link",
-            Reason::Probes => "probes",
-            Reason::TransmitStuck => "transmit-stuck",
-            Reason::Removed => "removed",
-            Reason::Offline => "offline",
-            Reason::DuplicateMac => "duplicate-mac",
-        })
-    }
-}
-
 /// By meaning, not as the original, which says ERR to everything (contract, Log).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -294,11 +258,13 @@ impl Message {
             | Message::FamilyFailed { .. }
             | Message::FamilySilent { .. }
             | Message::DuplicateMac { .. }
+            | Message::DuplicateTest { .. }
             | Message::NotPlumbed { .. }
             | Message::Unfit { .. }
             | Message::RequestFailed { .. } => Severity::Error,
             Message::LinkDown { .. }
             | Message::Missing { .. }
+            | Message::Crowded { .. }
             | Message::LinkFlapping { .. }
             | Message::TargetDead { .. }
             | Message::TargetPoliced { .. }
@@ -371,10 +337,12 @@ impl Message {
             Message::TestAddressBack { .. } => "test-address",
             Message::Missing { .. } => "missing",
             Message::DuplicateMac { .. } => "duplicate-mac",
+            Message::DuplicateTest { .. } => "duplicate-test-address",
             Message::UniqueMac { .. } => "unique-mac",
             Message::NewMac { .. } => "new-mac",
             Message::NotPlumbed { .. } => "not-plumbed",
             Message::Consistent { .. } => "consistent",
+            Message::Crowded { .. } => "crowded",
             Message::Removed { .. } => "removed",
             Message::Unfit { .. } => "unfit",
             Message::Receiving { .. } => "receiving",

@@ -2,19 +2,18 @@
 
 use core::fmt;
 
-use super::Message;
+use super::{Message, Wish};
 use crate::event::{FoundBy, ReceiveMode, Unfit};
-use crate::ids::Family;
-use crate::request::Request;
+use crate::ids::{Family, GroupName};
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Message::InterfaceFailed { interface, group, .. } => {
-                write!(f, "IP interface failure detected on {interface} of group {group}")
+                write!(f, "IP interface failure detected on {interface}{}", Of(*group))
             }
             Message::InterfaceRepaired { interface, group } => {
-                write!(f, "IP interface repair detected on {interface} of group {group}")
+                write!(f, "IP interface repair detected on {interface}{}", Of(*group))
             }
             Message::GroupFailed { group } => {
                 write!(f, "All IP interfaces in group {group} are now unusable")
@@ -30,10 +29,10 @@ impl fmt::Display for Message {
                  disabling repair until it stabilizes"
             ),
             Message::FamilyFailed { interface, family, group, .. } => {
-                write!(f, "{family} failure detected on {interface} of group {group}")
+                write!(f, "{family} failure detected on {interface}{}", Of(*group))
             }
             Message::FamilyRepaired { interface, family, group } => {
-                write!(f, "{family} repair detected on {interface} of group {group}")
+                write!(f, "{family} repair detected on {interface}{}", Of(*group))
             }
             Message::FamilySilent { family, group } => {
                 write!(f, "All {family} targets of group {group} are silent on every interface")
@@ -153,10 +152,16 @@ impl fmt::Display for Message {
                 "IP interface {interface} now has a unique hardware address \
                  in group {group}; onlining"
             ),
-            Message::NewMac { interface, mac: [a, b, c, d, e, g] } => write!(
+            Message::NewMac { interface, mac } => write!(
                 f,
-                "{interface} has another hardware address: \
-                 {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}; its neighbours are told"
+                "{interface} has another hardware address: {}; its neighbours are told",
+                MacText(*mac)
+            ),
+            Message::DuplicateTest { interface, address, mac } => write!(
+                f,
+                "Test address {address} is not unique in group; disabling probe-based failure \
+                 detection on {interface}: {} has it too",
+                MacText(*mac)
             ),
             Message::NotPlumbed { interface, family, group } => {
                 let version = version(*family);
@@ -166,6 +171,11 @@ impl fmt::Display for Message {
                      affecting {version} connectivity"
                 )
             }
+            Message::Crowded { interface, watched } => write!(
+                f,
+                "{interface} is not watched, nor is what comes after it: {watched} interfaces outside of \
+                 groups are, and no more can be; name those that matter in groups"
+            ),
             // The two blanks are the original's.
             Message::Consistent { interface, group } => write!(
                 f,
@@ -225,13 +235,6 @@ impl fmt::Display for Message {
     }
 }
 
-fn version(family: Family) -> &'static str {
-    match family {
-        Family::Inet => "IPv4",
-        Family::Inet6 => "IPv6",
-    }
-}
-
 /// The address that all hosts of a LAN hear (RFC 1112 4, RFC 4291 2.7.1).
 fn all_hosts(family: Family) -> &'static str {
     match family {
@@ -240,40 +243,27 @@ fn all_hosts(family: Family) -> &'static str {
     }
 }
 
-/// A request in the words of an administrator.
-pub struct Wish<'a>(pub &'a Request);
+/// ` of group g`; nothing for the anonymous group (behaviour file 8.6).
+struct Of(GroupName);
 
-impl fmt::Display for Wish<'_> {
+impl fmt::Display for Of {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Request::Prepare { name, .. } => write!(f, "setting the sysctls of {name}"),
-            Request::SetAddress { name, address, .. } => write!(f, "adding {address} to {name}"),
-            Request::UnsetAddress { name, address, .. } => {
-                write!(f, "removing {address} from {name}")
-            }
-            Request::SetRoute(route) => write!(
-                f,
-                "setting the route to {} (table {}, metric {})",
-                route.key.to, route.key.table, route.key.metric
-            ),
-            Request::UnsetRoute(key) => write!(
-                f,
-                "removing the route to {} (table {}, metric {})",
-                key.to, key.table, key.metric
-            ),
-            Request::TakeAddress(address) => write!(f, "taking over {address}"),
-            Request::TakeRoutes(key) => write!(
-                f,
-                "taking over the route to {} (table {}, metric {})",
-                key.to, key.table, key.metric
-            ),
-            Request::Attach { name, .. } => write!(f, "attaching the receive hook to {name}"),
-            Request::Announce { address, .. } => write!(f, "announcing {address}"),
-            Request::RemoveUnconfigured => f.write_str("removing what is no longer configured"),
-            Request::Search { name, .. } => write!(f, "looking for hosts on {name}"),
-            Request::CountTransmits { name, .. } => {
-                write!(f, "reading the transmit counter of {name}")
-            }
-        }
+        if self.0.is_anonymous() { Ok(()) } else { write!(f, " of group {}", self.0) }
+    }
+}
+
+struct MacText([u8; 6]);
+
+impl fmt::Display for MacText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+fn version(family: Family) -> &'static str {
+    match family {
+        Family::Inet => "IPv4",
+        Family::Inet6 => "IPv6",
     }
 }
