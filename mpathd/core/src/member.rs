@@ -39,6 +39,8 @@ pub struct Member {
     pub duplicate: bool,
     pub active: bool,
     pub set_aside: bool,
+    /// Took part when the whole group failed; forgotten when that is over.
+    pub led: bool,
     /// Its link has been set up by us once.
     pub met: bool,
     pub since: Instant,
@@ -53,7 +55,7 @@ pub struct Member {
     /// In service without a test address since then, and that has been told.
     pub untested_since: Option<Instant>,
     pub untested_told: bool,
-    /// Since when the link has been up without a break.
+    /// Since when the link has been up, and the member in service, without a break.
     pub up_since: Option<Instant>,
     /// The last three times the link came back, newest first.
     link_ups: [Option<Instant>; 3],
@@ -88,6 +90,7 @@ impl Member {
             duplicate: false,
             active: false,
             set_aside: false,
+            led: false,
             met: false,
             since: Instant(0),
             set_up_until: None,
@@ -137,6 +140,7 @@ impl Member {
         self.offline = false;
         self.duplicate = false;
         self.active = false;
+        self.led = false;
         self.set_aside = false;
         self.met = false;
         self.since = now;
@@ -157,7 +161,7 @@ impl Member {
             instance.claimed_until = None;
             instance.failure = None;
             instance.started = None;
-            instance.replied = false;
+            instance.forget_replies();
         }
     }
 
@@ -270,6 +274,12 @@ impl Member {
             Some(_) if self.duplicate => Some(Reason::DuplicateMac),
             Some(_) => self.failed,
         }
+    }
+
+    /// Until when it carries nothing though its link is up and its targets answer.
+    pub fn held_back_until(&self, now: Instant) -> Option<Instant> {
+        let flapping = self.flap_until(now).filter(|_| self.failed.is_some() && self.flap_told);
+        self.returns.held_until(now).filter(|_| self.usable()).or(flapping)
     }
 
     pub fn probe_state(&self) -> ProbeState {

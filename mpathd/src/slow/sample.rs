@@ -90,6 +90,7 @@ pub(crate) fn view() -> View {
             up: true,
             inbound: Some(name("eth1")),
             wanted: None,
+            held: None,
         }],
         instances: vec![InstanceView {
             interface: name("eth0"),
@@ -131,6 +132,7 @@ fn row(last: u8, path: u16, state: TargetState) -> TargetView {
         family: Family::Inet,
         target: target(last),
         state,
+        interval: Duration::from_micros(16_667),
         path,
         sent: 100,
         acked: 95,
