@@ -182,7 +182,7 @@ impl slow::Reload for Threads {
     fn prepare(&mut self, state: &state::State) -> Result<Plan, NotReloaded> {
         // At a start that means no groups; here, that somebody is about to replace it, or has
         // mistyped, and all addresses would go.
-        if !self.config.exists() && !self.settings.engine.groups.is_empty() {
+        if !self.config.exists() && self.settings.engine.named().next().is_some() {
             let path = self.config.display();
             return Err(NotReloaded::Refused(format!(
                 "{path} is not there; if no group is wanted any more, make an empty file"
@@ -247,7 +247,7 @@ fn text_of(path: &Path) -> String {
 
 /// Sysctls under which no address of ours would be answered (design 5).
 fn refuse_unfit_host(settings: &Settings) -> Result<(), StartError> {
-    if settings.engine.groups.is_empty() {
+    if settings.engine.named().next().is_none() {
         return Ok(());
     }
     let host = facts::arp();

@@ -47,6 +47,8 @@ pub struct Engine {
     pub(crate) surveyed: bool,
     /// What an earlier configuration has left is gone.
     pub(crate) tidied: bool,
+    /// That more interfaces are there than seats in the anonymous group has been told.
+    pub(crate) crowded: bool,
     pub(crate) started: Option<Instant>,
     items: Vec<Item>,
     pub(crate) out: Outbox,
@@ -74,6 +76,7 @@ impl Engine {
             saved,
             surveyed: false,
             tidied: false,
+            crowded: false,
             started: None,
             items: Vec::new(),
             out: Outbox::new(0),
@@ -168,6 +171,7 @@ impl Engine {
             Event::LinkGone(ifindex) => self.link_gone(now, ifindex),
             Event::Address(address) => self.address(now, address),
             Event::AddressGone { ifindex, address } => self.address_gone(now, ifindex, address),
+            Event::OwnAddress(own) => self.own_address(own),
             Event::Foreign { address, on } => self.foreign(now, address, on),
             Event::Rivals { key, stand } => self.rivals(now, key, stand),
             Event::Route(route) => self.route(now, route.key, Some(route)),
@@ -175,6 +179,7 @@ impl Engine {
             Event::Gateways(gateways) => self.gateways(gateways),
             Event::Found { ifindex, address, by } => self.found(now, ifindex, address, by),
             Event::Surveyed => self.survey(),
+            Event::Claimed { ifindex, address, mac } => self.claimed(now, ifindex, address, mac),
             Event::Plumbed { ifindex, family, plumbed } => self.plumbed(ifindex, family, plumbed),
             Event::Attached { ifindex, mode } => self.attached(now, ifindex, mode),
             Event::ReceiveDeferred { ifindex, deferred } => {
@@ -212,8 +217,8 @@ impl Engine {
             self.latest = self.latest.max(now.since(due));
         }
         self.expire(now);
-        self.review_targets(now);
         self.tend_presence(now);
+        self.review_targets(now);
         for g in 0..self.groups.len() {
             let members = &mut self.members[self.groups[g].members.clone()];
             let group = &mut self.groups[g];

@@ -21,8 +21,8 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use mpathd_core::config::Config;
-use mpathd_core::ids::GroupName;
+use mpathd_core::config::{Config, MAX_TARGETS};
+use mpathd_core::ids::{Family, GroupName};
 
 pub use duration::{FDT_MAX, FDT_MIN, QUIET_MAX};
 pub use error::{ConfigError, Errors, Place, Problem};
@@ -30,6 +30,10 @@ pub use origin::{Origin, Origins, key_path};
 
 /// Where the daemon and `mpathd check` look unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/mpathd/mpathd.toml";
+
+/// Each interface has a slot per family and target in the kernel maps.
+const MAX_INTERFACES: usize =
+    mpathd_common::abi::SLOTS as usize / (Family::ALL.len() * MAX_TARGETS);
 
 /// Everything a configuration file says.
 #[derive(Clone, Debug, PartialEq, Eq)]

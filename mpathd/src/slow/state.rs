@@ -173,7 +173,7 @@ impl Keeper {
     /// Another configuration is in force. What was ours by the old one stays so until the engine
     /// has settled.
     pub(super) fn configure(&mut self, config: &Config) {
-        let tests = config.groups.iter().flat_map(|group| &group.members).flat_map(|member| {
+        let tests = config.named().flat_map(|group| &group.members).flat_map(|member| {
             member.test.iter().filter_map(|test| match test {
                 Some(TestAddress::Static(address)) => {
                     Some(OwnAddress { interface: member.name, address: *address })
@@ -199,7 +199,7 @@ impl Keeper {
             .filter_map(|row| Some(OwnAddress { interface: row.inbound?, address: row.address }));
         let tests = self.tests.iter().copied().filter(|test| present(test.interface));
         let mut now: Vec<_> = data.chain(tests).collect();
-        if !view.settled || view.groups.is_empty() {
+        if !view.settled || view.groups.iter().all(|group| group.name.is_anonymous()) {
             // What an earlier daemon left behind is ours until it has been taken away, and without
             // groups nothing is touched.
             now.extend(
