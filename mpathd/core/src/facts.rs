@@ -225,13 +225,16 @@ impl Engine {
         }
     }
 
-    /// The first dump is complete: addresses stay where they are, or where they were last.
+    /// A dump is complete: addresses that are new to us stay where they are, or where they were last.
     pub(crate) fn survey(&mut self) {
         self.surveyed = true;
         for g in 0..self.groups.len() {
             let members = self.groups[g].members.clone();
             for k in self.groups[g].addresses.clone() {
                 let address = &self.addresses[k];
+                if address.known {
+                    continue;
+                }
                 let seen = (0..members.len()).find(|p| address.on.contains(*p));
                 let saved = || {
                     let bound =
@@ -239,6 +242,7 @@ impl Engine {
                     members.clone().position(|m| self.members[m].name() == bound.interface)
                 };
                 self.addresses[k].holder = seen.or_else(saved);
+                self.addresses[k].known = true;
             }
         }
     }

@@ -67,6 +67,34 @@ impl Group {
         }
     }
 
+    /// Goes on from the group of this name under another configuration.
+    pub fn inherit(&mut self, old: &Self) {
+        let Self {
+            name: _,
+            fdt,
+            failback: _,
+            quiet_period: _,
+            intended: _,
+            members: _,
+            addresses: _,
+            routes: _,
+            has_worked,
+            failure_told,
+            waits_for_witness_until,
+            best,
+            settles_at,
+            fdt_missed,
+            announce,
+        } = *old;
+        self.has_worked = has_worked;
+        self.failure_told = failure_told;
+        self.waits_for_witness_until = waits_for_witness_until;
+        self.best = best;
+        self.settles_at = settles_at;
+        self.fdt_missed = fdt_missed && fdt == self.fdt;
+        self.announce = announce;
+    }
+
     /// OK: all usable. FAILED: none (behaviour file 1.4).
     pub fn state(&self, members: &[Member]) -> GroupState {
         match members.iter().filter(|m| m.usable()).count() {

@@ -12,6 +12,8 @@ use crate::request::{Probe, Round};
 use crate::time::Instant;
 use crate::view::TargetMode;
 
+mod inherit;
+
 /// Rounds in one failure detection time (design 2).
 const ROUNDS_PER_FDT: u32 = 6;
 /// Losses in a row after which the target's MAC is asked for again (N9).

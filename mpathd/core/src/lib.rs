@@ -21,6 +21,7 @@ mod capacity;
 mod damping;
 mod facts;
 mod group;
+mod inherit;
 mod instance;
 mod member;
 mod outbox;

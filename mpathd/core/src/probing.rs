@@ -21,8 +21,8 @@ impl Engine {
 
     fn instance_of(&self, path: PathId) -> Option<(usize, usize)> {
         let instance = usize::from(path.0) / crate::config::MAX_TARGETS;
-        let (m, i) = (instance / 2, instance % 2);
-        (m < self.members.len()).then_some((m, i))
+        let m = (*self.seats.get(instance / 2)?)?;
+        Some((m, instance % 2))
     }
 
     pub(crate) fn reply(&mut self, now: Instant, path: PathId, seq: Seq, at: Instant) {
@@ -125,6 +125,13 @@ impl Engine {
             let path = self.members[m].instances[i].path_id(n);
             self.members[m].instances[i].paths[n].open(Some(key), proven);
             self.out.push(Action::Path { path, key: Some(key) });
+        }
+    }
+
+    /// The path of an instance that is no more.
+    pub(crate) fn tell_closed(&mut self, instance: &Instance, n: usize) {
+        if instance.paths[n].key.is_some() {
+            self.out.push(Action::Path { path: instance.path_id(n), key: None });
         }
     }
 

@@ -76,7 +76,7 @@ impl Engine {
             Resource::Attach(m) => self.wish_attached(m, now),
             Resource::Transmits(m) => self.wish_transmits(m),
             Resource::Unconfigured => {
-                let wanted = !self.tidied && !self.groups.is_empty() && self.is_settled(now);
+                let wanted = self.tidies && !self.tidied && self.is_settled(now);
                 wanted.then_some(Request::RemoveUnconfigured)
             }
         }

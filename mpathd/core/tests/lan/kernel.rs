@@ -123,7 +123,8 @@ impl Lan {
                 let frames = nic.frames;
                 self.post(took, Event::Transmits { ifindex, frames });
             }
-            Request::Prepare { .. } | Request::Announce { .. } | Request::RemoveUnconfigured => {}
+            Request::RemoveUnconfigured => self.remove_unconfigured(took),
+            Request::Prepare { .. } | Request::Announce { .. } => {}
         }
     }
 }

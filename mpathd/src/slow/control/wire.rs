@@ -101,6 +101,10 @@ pub(super) mod described {
         /// When it was taken, CLOCK_MONOTONIC, ns.
         at: u64,
         settled: bool,
+        /// Number of the configuration in force: 0 at the start, one more with each reload.
+        revision: u32,
+        /// What earlier configurations have left is gone.
+        tidied: bool,
         groups: Vec<Group>,
         interfaces: Vec<Interface>,
         addresses: Vec<Address>,
