@@ -1,29 +1,20 @@
 //! Puts the daemon together: configuration, checks of the host, the three threads, in the order of
-//! design 5 (N13): nothing after the addresses is fatal; and at a reload, the two threads anew.
+//! design 5 (N13): nothing after the addresses is fatal.
+
+mod threads;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use aya::include_bytes_aligned;
-use mpathd_core::engine::Engine;
-use mpathd_core::ids::IfName;
 use mpathd_core::message::Severity;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 use crate::cli::check::host as facts;
-use crate::config::{self, Realtime, Settings};
-use crate::messages::Queues;
-use crate::shared::Shared;
-use crate::slow::{NotReloaded, Plan, Recording, lock, log::Log, state};
+use crate::config::{self, Settings};
+use crate::slow::{Recording, lock, log::Log, state};
 use crate::{fast, host, slow};
-
-/// SCHED_FIFO of the fast thread where some FDT is under 1 s; the host thread runs one below. IRQ
-/// threads run at 50 (design 3).
-const FAST_PRIORITY: u8 = 51;
-const TIGHT: Duration = Duration::from_secs(1);
+use threads::{Threads, seed};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mpathd.bpf.o"));
 
@@ -74,6 +65,7 @@ pub fn has_object() -> bool {
 /// fit for it; nothing has been touched then.
 pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     fast::alloc::init_from_env();
+    slow::signals::hold()?;
     let (settings, text) = read_configuration(&options, &mut log)?;
     let lock = lock::acquire()?;
     std::fs::create_dir_all(&options.run_dir)
@@ -90,14 +82,7 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
         log.line(Severity::Warning, text);
     }
 
-    let mut threads = Threads {
-        queues: Queues::new()?,
-        shared: Arc::new(Shared::new()?),
-        config: options.config,
-        bpffs: options.bpffs,
-        settings,
-        running: Vec::new(),
-    };
+    let mut threads = Threads::new(options.config, options.bpffs, settings)?;
     let seed = seed()?;
     let record = options.record.map(|file| {
         let state = loaded.state.core.clone();
@@ -122,96 +107,6 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
         threads.join()?;
     }
     Ok(ended?)
-}
-
-/// The fast and the host thread, and what they are made from.
-struct Threads {
-    queues: Queues,
-    shared: Arc<Shared>,
-    config: PathBuf,
-    bpffs: PathBuf,
-    /// In force.
-    settings: Settings,
-    running: Vec<JoinHandle<()>>,
-}
-
-impl Threads {
-    fn spawn(&mut self, state: &state::State, seed: u64) -> io::Result<()> {
-        let config = &self.settings.engine;
-        let names: Vec<IfName> =
-            config.groups.iter().flat_map(|g| &g.members).map(|m| m.name).collect();
-        let priority = fast_priority(&self.settings);
-        let fast = fast::Setup {
-            brain: Engine::new(config.clone(), state.core.clone(), seed),
-            names,
-            queues: self.queues.clone(),
-            shared: Arc::clone(&self.shared),
-            priority,
-        };
-        let host = host::Setup {
-            queues: self.queues.clone(),
-            settings: host::Settings::new(config, self.settings.sysctls).with_record(
-                state.addresses.iter().map(|own| (own.interface, own.address.address)),
-            ),
-            priority: priority.saturating_sub(1),
-            bpffs: self.bpffs.clone(),
-            object: OBJECT,
-            notices: host::Setup::NOTICES,
-        };
-        without_signals(|| {
-            self.running.push(fast::spawn(fast)?);
-            self.running.push(host::spawn(host)?);
-            Ok(())
-        })
-    }
-
-    /// They have been told to stop.
-    fn join(&mut self) -> Result<(), slow::RunError> {
-        self.running
-            .drain(..)
-            .try_for_each(|thread| thread.join().map_err(|_| slow::RunError::Died("fast or host")))
-    }
-}
-
-impl slow::Reload for Threads {
-    fn prepare(&mut self, state: &state::State) -> Result<Plan, NotReloaded> {
-        // At a start that means no groups; here, that somebody is about to replace it, or has
-        // mistyped, and all addresses would go.
-        if !self.config.exists() && !self.settings.engine.groups.is_empty() {
-            let path = self.config.display();
-            return Err(NotReloaded::Refused(format!(
-                "{path} is not there; if no group is wanted any more, make an empty file"
-            )));
-        }
-        let settings = config::load(&self.config)?;
-        let changes = config::diff::changes(&self.settings, &settings);
-        if !changes.is_empty() {
-            refuse_unfit_host(&settings, state)
-                .map_err(|error| NotReloaded::Refused(error.to_string()))?;
-        }
-        Ok(Plan { changes, settings, text: text_of(&self.config) })
-    }
-
-    fn respawn(&mut self, plan: &Plan, state: &state::State) -> io::Result<u64> {
-        // What they hold of the kernel must be gone before it is taken again.
-        self.join().map_err(io::Error::other)?;
-        self.settings = plan.settings.clone();
-        let seed = seed()?;
-        self.spawn(state, seed)?;
-        Ok(seed)
-    }
-}
-
-/// Threads that `spawn` makes never run a handler: signals are for the slow thread. Left out is
-/// what a thread brings on itself.
-fn without_signals<T>(spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let mut signals = SigSet::all();
-    let own = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGTRAP];
-    own.into_iter().chain([Signal::SIGABRT, Signal::SIGSYS]).for_each(|it| signals.remove(it));
-    let before = signals.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-    let result = spawn();
-    before.thread_set_mask()?;
-    result
 }
 
 fn read_configuration(options: &Options, log: &mut Log) -> Result<(Settings, String), StartError> {
@@ -265,19 +160,4 @@ fn refuse_unfit_host(settings: &Settings, state: &state::State) -> Result<(), St
         )));
     }
     Ok(())
-}
-
-fn fast_priority(settings: &Settings) -> u8 {
-    match settings.realtime {
-        Realtime::Fixed(priority) => priority,
-        Realtime::Auto if settings.engine.groups.iter().any(|g| g.fdt < TIGHT) => FAST_PRIORITY,
-        Realtime::Auto => 0,
-    }
-}
-
-fn seed() -> Result<u64, io::Error> {
-    let mut bytes = [0; 8];
-    // SAFETY: the buffer is ours and as long as told.
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    if got == 8 { Ok(u64::from_ne_bytes(bytes)) } else { Err(io::Error::last_os_error()) }
 }

@@ -13,6 +13,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant as Clock};
 
 use mpathd::config;
+use mpathd::fast::{Heir, Note};
+use mpathd::host;
 use mpathd::messages::{Queues, ToFast, ToSlow};
 use mpathd::shared::Shared;
 use mpathd::slow::client::{self, Client, ClientError, Reloaded};
@@ -121,7 +123,8 @@ type Outcome = Result<Vec<String>, NotReloaded>;
 #[derive(Clone, Default)]
 struct Script {
     outcomes: Arc<Mutex<VecDeque<Outcome>>>,
-    respawned: Arc<AtomicUsize>,
+    /// Engines that were made.
+    heirs: Arc<AtomicUsize>,
 }
 
 impl Script {
@@ -135,13 +138,19 @@ impl Reload for Script {
     fn prepare(&mut self, _: &state::State) -> Result<Plan, NotReloaded> {
         let changes = self.outcomes.lock().unwrap().pop_front().expect("an unforeseen reload")?;
         let settings = config::parse(b"", Path::new("mpathd.toml")).unwrap();
-        Ok(Plan { changes, settings, text: String::new() })
+        Ok(Plan { changes, settings })
     }
 
-    fn respawn(&mut self, _: &Plan, _: &state::State) -> std::io::Result<u64> {
-        self.respawned.fetch_add(1, Ordering::Relaxed);
-        Ok(1)
+    fn heir(&mut self, _: &Plan, state: &state::State) -> std::io::Result<Box<Heir>> {
+        let revision = self.heirs.fetch_add(1, Ordering::Relaxed) as u32 + 1;
+        let (config, text) = (Config::default(), String::new());
+        let note = Note { config: config.clone(), text, seed: 1, revision };
+        let shared = Shared::new()?;
+        let settings = host::Settings::default();
+        Ok(Heir::new(note, state.core.clone(), &config, 0, settings, 0, &shared))
     }
+
+    fn handed_over(&mut self, _: config::Settings) {}
 }
 
 /// Refuses by name; whom it does not know it takes offline. Stops for the host thread too.
@@ -149,6 +158,11 @@ fn engine(queues: &Queues, ended: &AtomicBool) {
     while !ended.load(Ordering::Relaxed) {
         let command = match queues.fast.pop() {
             Some(ToFast::Event(Event::Command(command))) => command,
+            Some(ToFast::Heir(heir)) => {
+                let past = ToSlow::Past { heir, since: Some(Instant(1)) };
+                assert!(queues.slow.push(past).is_ok());
+                continue;
+            }
             Some(ToFast::Stop) => {
                 for name in ["host", "fast"] {
                     assert!(queues.slow.push(ToSlow::Stopped(name)).is_ok());
@@ -264,31 +278,36 @@ fn a_reload_that_fails_or_changes_nothing_stops_nobody() {
     let nothing = client.reload().unwrap();
     assert_eq!(nothing, Reloaded { changes: Vec::new(), missing: None });
     client.offline(name("eth0")).unwrap();
-    assert_eq!(script.respawned.load(Ordering::Relaxed), 0);
+    assert_eq!(script.heirs.load(Ordering::Relaxed), 0);
 }
 
 #[test]
-fn a_reload_is_answered_when_the_new_engine_has_settled_and_commands_wait_for_it() {
+fn a_reload_is_answered_when_all_stands_and_all_else_is_gone() {
     let change = "eth2 joins ipmp0".to_owned();
     let script = Script::new([Ok(vec![change.clone()]), Ok(Vec::new())]);
     let daemon = Daemon::start_with("reload", script.clone());
-    // As the old engine left it: settled, which is not the new one's word.
-    assert!(daemon.shared.publish(|view| (view.at, view.settled) = (Instant(1), true)));
+    let show = |revision, settled, tidied| {
+        assert!(daemon.shared.publish(|view| {
+            (view.at, view.groups) = (Instant(2), vec![group()]);
+            (view.revision, view.settled, view.tidied) = (revision, settled, tidied);
+        }));
+    };
+    // As the old engine left it, which is not the new one's word.
+    show(0, true, true);
     let (mut first, mut second, mut third) = (daemon.client(), daemon.client(), daemon.client());
     let reload = thread::spawn(move || first.reload());
-    wait("new threads", || script.respawned.load(Ordering::Relaxed) == 1);
-    let command = thread::spawn(move || second.offline(name("eth0")));
+    wait("the heir", || script.heirs.load(Ordering::Relaxed) == 1);
     let again = thread::spawn(move || third.reload());
-    for _ in 0..20 {
-        assert!(!daemon.client().snapshot().unwrap().view.settled, "nobody has settled");
+    for (settled, tidied) in [(false, false), (true, false), (false, true)] {
+        show(1, settled, tidied);
+        // Commands are answered all the while.
+        second.offline(name("eth0")).unwrap();
+        assert_eq!(daemon.client().snapshot().unwrap().view.settled, settled);
+        assert!(!reload.is_finished() && !again.is_finished());
     }
-    assert!(!reload.is_finished() && !command.is_finished() && !again.is_finished());
-    assert!(daemon.shared.publish(|view| {
-        (view.at, view.settled, view.groups) = (Instant(2), true, vec![group()]);
-    }));
+    show(1, true, true);
     let reloaded = reload.join().unwrap().unwrap();
     assert_eq!(reloaded, Reloaded { changes: vec![change], missing: None });
-    command.join().unwrap().unwrap();
     assert_eq!(again.join().unwrap().unwrap().changes, [""; 0], "one after the other");
 }
 

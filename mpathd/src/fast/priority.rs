@@ -60,6 +60,7 @@ impl fmt::Display for Outcome {
 pub fn apply(priority: u8) -> Outcome {
     exact_timers();
     if priority == 0 {
+        ordinary();
         return Outcome::Ordinary;
     }
     let allowed = raise_limit(priority);
@@ -100,6 +101,14 @@ fn fifo(priority: u8) -> Result<(), i32> {
         0 => Ok(()),
         _ => Err(nix::errno::Errno::last_raw()),
     }
+}
+
+/// After a reload the thread may have had more until now. Giving up a priority is never refused.
+fn ordinary() {
+    let param = libc::sched_param { sched_priority: 0 };
+    let policy = libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: pid 0 is the calling thread, `param` outlives the call.
+    unsafe { libc::sched_setscheduler(0, policy, &param) };
 }
 
 /// The limit is one of the process but counts per thread, and only for real-time ones (O19). Where

@@ -37,9 +37,11 @@ struct Told {
 }
 
 impl Mirror {
-    /// Other interfaces, addresses or routes matter from now on. A full dump is to follow.
+    /// Other interfaces, addresses or routes matter from now on, to somebody who may not have heard what
+    /// was told before: all is told again. A full dump is to follow.
     pub(super) fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
+        self.told = Told::default();
         self.routes
             .retain(|key, fact| fact.protocol == PROTOCOL || self.settings.routes.contains(key));
         self.retell();

@@ -9,6 +9,8 @@ use mpathd_core::ids::{IfName, IpNet};
 use mpathd_core::request::Role;
 
 use crate::config::Sysctls;
+use crate::messages::SysctlKey;
+use crate::slow::state::State;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -25,6 +27,8 @@ pub struct Settings {
     pub recorded: BTreeSet<(IfName, IpAddr)>,
     /// Keys of our routes; a route there is told whoever made it.
     pub routes: BTreeSet<RouteKey>,
+    /// Values of sysctls before ours, by that record.
+    pub sysctls: Vec<(IfName, SysctlKey, i32)>,
     /// `sysctls = "check"`: wrong values are reported, not changed.
     pub only_check_sysctls: bool,
 }
@@ -39,8 +43,10 @@ impl Settings {
 
     /// With what an earlier daemon has put in place.
     #[must_use]
-    pub fn with_record(mut self, addresses: impl IntoIterator<Item = (IfName, IpAddr)>) -> Self {
-        self.recorded.extend(addresses);
+    pub fn with_record(mut self, state: &State) -> Self {
+        self.recorded =
+            state.addresses.iter().map(|own| (own.interface, own.address.address)).collect();
+        self.sysctls = state.sysctls.iter().map(|it| (it.interface, it.key, it.old)).collect();
         self
     }
 

@@ -129,10 +129,6 @@ impl Counts {
         *self = Self { source: Some(source), ..Self::default() };
     }
 
-    pub(super) fn forget(&mut self) {
-        *self = Self::default();
-    }
-
     /// Learns who has which slot; to be told of every picture. What a slot has counted for somebody
     /// else is read then, 20 ms after the path was opened; a slot that nobody had begins with zero.
     pub(super) fn follow(&mut self, view: &View) {
@@ -195,7 +191,7 @@ impl Counts {
     pub(super) fn alarms(&mut self, view: &View, now: Instant) -> Result<Vec<Alarm>, MapError> {
         let alarms = self.risen(view, now);
         if alarms.is_err() {
-            self.forget();
+            *self = Self::default();
         }
         alarms
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mpathd_core::event::{Command, Event};
 use mpathd_core::ids::Family;
 use mpathd_core::request::{CommandError, ProbeOutcome};
-use tokio::sync::{Notify, broadcast, oneshot, watch};
+use tokio::sync::{Notify, broadcast, oneshot};
 
 use super::control::ProbeRecord;
 use super::counts::{Counts, Snapshot};
@@ -36,8 +36,6 @@ pub(super) struct Hub {
     /// Wishes for a reload, oldest first.
     reloads: RefCell<VecDeque<Asked>>,
     reload_asked: Notify,
-    /// No engine is there to answer commands.
-    closed: watch::Sender<bool>,
 }
 
 /// Why there is no answer.
@@ -55,7 +53,6 @@ impl Hub {
             counts: RefCell::default(),
             reloads: RefCell::default(),
             reload_asked: Notify::new(),
-            closed: watch::Sender::new(false),
         }
     }
 
@@ -68,13 +65,7 @@ impl Hub {
         self.counts.borrow_mut()
     }
 
-    /// While a reload is under way, it waits for the new engine.
     pub(super) async fn command(&self, command: Command) -> Result<Answer, NoAnswer> {
-        let mut closed = self.closed.subscribe();
-        let opened = closed.wait_for(|closed| !closed);
-        if tokio::time::timeout(ANSWER, opened).await.is_err() {
-            return Err(NoAnswer);
-        }
         self.queues.fast.push(ToFast::Event(Event::Command(command))).map_err(|_| NoAnswer)?;
         let (sender, receiver) = oneshot::channel();
         self.asking.borrow_mut().push_back(sender);
@@ -91,21 +82,6 @@ impl Hub {
             // An error: who asked has given up waiting.
             Ok(()) | Err(_) => true,
         }
-    }
-
-    /// From now on commands wait.
-    pub(super) fn close(&self) {
-        self.closed.send_replace(true);
-    }
-
-    pub(super) fn open(&self) {
-        self.closed.send_replace(false);
-    }
-
-    /// The engine that was asked is no more, and its slots get other paths.
-    pub(super) fn forget(&self) {
-        self.asking.borrow_mut().clear();
-        self.counts().forget();
     }
 
     /// Reloads, and waits for the outcome.

@@ -12,7 +12,7 @@ mod recorder;
 mod reload;
 #[cfg(test)]
 mod sample;
-mod signals;
+pub(crate) mod signals;
 pub mod state;
 mod statistics;
 mod systemd;
@@ -74,14 +74,12 @@ pub enum RunError {
     Record { path: PathBuf, source: io::Error },
     #[error("the {0} thread has ended by itself")]
     Died(&'static str),
-    #[error("cannot start the other threads again: {0}")]
-    Respawn(#[source] io::Error),
     #[error("the other threads have not stopped within {} s", STOP_WITHIN.as_secs())]
     Hangs,
 }
 
-/// Serves until TERM or INT, reloads at HUP, then stops the two other threads and waits for them. To be called on
-/// the main thread, when they run.
+/// Serves until TERM or INT, reloads at HUP, then stops the two other threads and waits for them. To be
+/// called on the main thread, when they run.
 ///
 /// # Errors
 /// Where the recording can't be made, and where a thread ends by itself or
@@ -112,6 +110,7 @@ pub(crate) fn now() -> Instant {
 
 async fn serve(setup: Setup<'_>) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Runtime)?;
+    signals::release().map_err(RunError::Runtime)?;
     let Setup { queues, shared, lock, listener, run_dir, log, state, config, record, reload } =
         setup;
     let hub = Rc::new(Hub::new(Arc::clone(&shared), queues.clone()));

@@ -9,8 +9,9 @@ use zlink::introspect::Type;
 
 use super::state::State;
 use crate::config::{Errors, Settings};
+use crate::fast::Heir;
 
-/// Whoever starts the daemon: knows where the files are, and makes the two threads on the clock.
+/// Whoever starts the daemon: knows where the files are, and what an engine is made from.
 pub trait Reload {
     /// Reads the files and looks at the host; touches nothing.
     ///
@@ -18,12 +19,14 @@ pub trait Reload {
     /// Where the files are bad or the host is not fit for them.
     fn prepare(&mut self, state: &State) -> Result<Plan, NotReloaded>;
 
-    /// Starts both threads anew from what the state file says; the old ones have said `Stopped`, and
-    /// their queues are empty. The seed of the new engine.
+    /// Makes the engine that takes over, and all that the fast thread needs for it.
     ///
     /// # Errors
-    /// Where descriptors or threads are not to be had: nothing probes any more.
-    fn respawn(&mut self, plan: &Plan, state: &State) -> io::Result<u64>;
+    /// Where the kernel gives no random numbers.
+    fn heir(&mut self, plan: &Plan, state: &State) -> io::Result<Box<Heir>>;
+
+    /// That engine is on its way: this is the configuration that the next one will differ from.
+    fn handed_over(&mut self, settings: Settings);
 }
 
 /// What a reload is to bring.
@@ -32,8 +35,6 @@ pub struct Plan {
     /// In words; empty: nothing is to be done.
     pub changes: Vec<String>,
     pub settings: Settings,
-    /// The file, for the recorder.
-    pub text: String,
 }
 
 /// Why the old configuration is kept.

@@ -76,6 +76,8 @@ pub(crate) fn view() -> View {
     View {
         at: Instant(1_000_000_000),
         settled: true,
+        revision: 0,
+        tidied: true,
         groups: vec![GroupView {
             name: group(),
             state: GroupState::Degraded,

@@ -135,6 +135,15 @@ impl<'a> Turn<'a> {
                 self.keeper.sysctl(interface, key, old);
                 self.save();
             }
+            ToSlow::SysctlsRestored(interface) => {
+                self.keeper.sysctls_restored(interface);
+                self.save();
+            }
+            ToSlow::Past { heir, since } => self.succeeded(&heir, since),
+            ToSlow::Scheduled { thread, outcome } => {
+                let severity = if outcome.is_short() { Severity::Warning } else { Severity::Info };
+                self.log.line(severity, format!("{thread} thread: {outcome}"));
+            }
             ToSlow::Counters(source) => self.hub.counts().set(*source),
             ToSlow::Log { severity, text } => self.log.line(severity, text),
             ToSlow::Alive { late } => {
@@ -190,11 +199,8 @@ impl<'a> Turn<'a> {
         self.tell_systemd();
     }
 
-    /// While the threads are changed there is nothing to tell.
     fn tell_systemd(&mut self) {
-        if self.reloading.is_none() {
-            self.systemd.update(self.view.as_ref(), now().since(self.start));
-        }
+        self.systemd.update(self.view.as_ref(), now().since(self.start));
     }
 
     fn save(&mut self) {
@@ -251,7 +257,7 @@ impl<'a> Turn<'a> {
 
     pub(super) fn begin_stop(&mut self) {
         self.systemd.stopping();
-        self.give_up_reload();
+        self.finish_reload();
         self.stopping = Some(self.stopping.unwrap_or_default().tell(&self.queues));
         self.deadline = Some(tokio::time::Instant::now() + STOP_WITHIN);
     }
@@ -262,14 +268,24 @@ impl<'a> Turn<'a> {
 
     /// Whether, and how, the daemon ends; to be asked after everything that was heard.
     pub(super) fn ended(&mut self) -> Option<Result<(), RunError>> {
-        if let Err(error) = self.continue_reload() {
-            return Some(Err(error));
-        }
+        self.continue_reload();
         match (self.stopping, self.stopped.first()) {
             (Some(_), _) => self.others_have_stopped().then_some(Ok(())),
-            (None, Some(name)) if !self.is_between_threads() => Some(Err(RunError::Died(name))),
-            (None, _) => None,
+            (None, Some(name)) => Some(Err(RunError::Died(name))),
+            (None, None) => None,
         }
+    }
+
+    /// The time that was given has passed.
+    ///
+    /// # Errors
+    /// Where threads that are to stop have not.
+    pub(super) fn overdue(&mut self) -> Result<(), RunError> {
+        if self.stopping.is_some() {
+            return Err(RunError::Hangs);
+        }
+        self.finish_reload();
+        Ok(())
     }
 
     fn end_recording(&mut self, recorder: Recorder) {

@@ -128,6 +128,8 @@ pub(crate) fn view() -> View {
     View {
         at: Instant(60_000_000_000),
         settled: true,
+        revision: 0,
+        tidied: true,
         proven: Vec::new(),
         groups: vec![
             group("field2", GroupState::Degraded, Some(20_000)),

@@ -14,7 +14,7 @@ const RETOLD: Duration = MS;
 
 impl Lan {
     pub fn reload_group(&mut self, group: Group) {
-        self.reload(Config { groups: vec![group] }, 0x0ddb_a11);
+        self.reload(Config { groups: vec![group] }, 0x0ddb_a115);
     }
 
     /// As the fast thread does: between two turns.
