@@ -155,8 +155,18 @@ fn a_nic_is_set_up_once_and_never_against_the_administrator() {
         clock::sleep_until(clock::now() + clock::nanos(FDT * 10));
         assert!(!is_up(&lab, "eth1"), "it was set up again\n{}", daemon.log_text());
 
+        // What was changed meanwhile is put right when it is up again.
+        lab.host().sysctl("ipv4/conf/eth1/arp_ignore", "0");
+        lab.host().sysctl("ipv6/conf/eth1/keep_addr_on_down", "0");
         lab.host().expect("ip", &["link", "set", "eth1", "up"]);
         wait_interface(&daemon, "eth1", "link,state", &["up", "ok"]);
+        wait_ok(&daemon, &["eth1"]);
+        wait_some_on(&lab, "eth1");
+        assert_eq!(lab.host().read_sysctl("ipv4/conf/eth1/arp_ignore"), "1");
+        assert_eq!(lab.host().read_sysctl("ipv6/conf/eth1/keep_addr_on_down"), "1");
+        for test in ["192.0.2.12", "2001:db8::12"] {
+            wait_held(lab.host(), test, "eth1", LIMIT);
+        }
     });
 }
 

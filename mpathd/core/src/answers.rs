@@ -129,11 +129,15 @@ impl Engine {
 
     /// FAILBACK=no is ignored here (behaviour 97).
     fn bring_online(&mut self, now: Instant, m: usize) -> Result<(), CommandError> {
-        let member = &mut self.members[m];
-        if !member.offline {
+        if !self.members[m].offline {
             return Err(CommandError::NotOffline);
         }
+        if self.has_twin(m) {
+            return Err(CommandError::DuplicateMac);
+        }
+        let member = &mut self.members[m];
         member.offline = false;
+        member.duplicate = false;
         member.set_aside = false;
         member.since = now;
         let interface = member.name();

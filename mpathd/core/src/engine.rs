@@ -168,6 +168,7 @@ impl Engine {
             Event::RouteGone(key) => self.route(now, key, None),
             Event::Gateways(gateways) => self.gateways(gateways),
             Event::Surveyed => self.survey(),
+            Event::Plumbed { ifindex, family, plumbed } => self.plumbed(ifindex, family, plumbed),
             Event::Attached { ifindex, mode } => self.attached(now, ifindex, mode),
             Event::Sent { path, seq, at, fate } => {
                 self.with_path(path, |instance| instance.sent(path, seq, at, fate));
@@ -196,6 +197,7 @@ impl Engine {
             self.latest = self.latest.max(now.since(due));
         }
         self.expire(now);
+        self.tend_presence(now);
         for g in 0..self.groups.len() {
             let members = &mut self.members[self.groups[g].members.clone()];
             let group = &mut self.groups[g];

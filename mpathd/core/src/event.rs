@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::config::MAX_MEMBERS;
-use crate::ids::{IfName, Ifindex, IpNet, PathId, Seq};
+use crate::ids::{Family, IfName, Ifindex, IpNet, PathId, Seq};
 use crate::request::OpId;
 use crate::time::Instant;
 
@@ -32,6 +32,12 @@ pub enum Event {
     Gateways(Gateways),
     /// The first full dump has been told; what was not told is not there.
     Surveyed,
+    /// Whether an interface takes addresses of a family at all; said when it has changed.
+    Plumbed {
+        ifindex: Ifindex,
+        family: Family,
+        plumbed: bool,
+    },
     /// The receive hook of a NIC stands and its sockets are open: probing may begin.
     Attached {
         ifindex: Ifindex,

@@ -43,21 +43,28 @@ impl Engine {
         member.up_since = link.running.then_some(now);
         member.set_up_until = (!link.up && !member.met).then_some(now + SET_UP_WITHIN);
         let interface = member.name();
-        let probed = member.is_to_be_probed();
+        let wait = member.came_back(now);
         if let Some(unfit) = link.unfit {
             self.out.message(Message::Unfit { interface, unfit });
         } else if link.up && !link.running {
             self.out.message(Message::LinkDown { interface });
         }
-        if !probed {
-            self.out.message(Message::NoTestAddress { interface });
+        if wait > Duration::ZERO {
+            self.out.message(Message::ReturnDamped { interface, wait });
         }
         for family in Family::ALL {
             self.retarget(m, family);
         }
+        // A device of this name may carry addresses of ours that belong elsewhere.
+        self.tidied = false;
+        self.check_twin(now, m);
     }
 
     fn link_changed(&mut self, now: Instant, m: usize, before: Link, link: Link) {
+        if link.up && !before.up {
+            // Whoever set it up may have changed more.
+            self.members[m].prepared = None;
+        }
         // Down and up again between two notices (behaviour file 10).
         let bounced = before.running
             && link.running
@@ -67,6 +74,9 @@ impl Engine {
         }
         if link.running && (!before.running || bounced) {
             self.link_up(now, m);
+        }
+        if link.mac != before.mac {
+            self.mac_changed(now, m);
         }
     }
 
@@ -105,6 +115,8 @@ impl Engine {
             }
         }
         member.left(now);
+        // Renamed, it still carries what was put on it.
+        self.tidied = false;
         for i in 0..2 {
             for n in 0..self.members[m].instances[i].paths.len() {
                 self.close_path(m, i, n);
@@ -116,6 +128,7 @@ impl Engine {
         let address = seen.address.address;
         let member = self.member_at(seen.ifindex);
         if let Some(m) = member {
+            self.plumbed(seen.ifindex, Family::of(address), true);
             self.test_address_seen(m, seen);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
@@ -228,6 +241,7 @@ impl Engine {
     /// A dump is complete: addresses that are new to us stay where they are, or where they were last.
     pub(crate) fn survey(&mut self) {
         self.surveyed = true;
+        self.tell_missing();
         for g in 0..self.groups.len() {
             let members = self.groups[g].members.clone();
             for k in self.groups[g].addresses.clone() {

@@ -111,8 +111,12 @@ impl Group {
     /// Decides who takes part. Returns whether that changed.
     pub fn activate(&mut self, members: &mut [Member], now: Instant, out: &mut Outbox) -> bool {
         self.note_outrun(members, now);
+        // One that joins while others answer takes nobody's part before it has answered itself.
         let ready = |m: &Member| {
-            m.usable() && m.returns.held_until(now).is_none() && !self.late_joiner(m, now)
+            m.usable()
+                && m.returns.held_until(now).is_none()
+                && (m.active || m.outrun_since.is_none())
+                && !self.late_joiner(m, now)
         };
         let all_held = !members.iter().any(ready);
         let mut candidates =
@@ -178,7 +182,7 @@ impl Group {
         } else if member.failed.is_some() {
             let answers = member.instances.iter().any(|i| i.answering(now));
             if answers { Rank::Answering } else { Rank::Silent }
-        } else if member.family_dead(family) {
+        } else if member.family_dead(family) || !member.plumbed[family as usize] {
             Rank::FamilyDead
         } else if !member.active {
             Rank::Spare
@@ -256,6 +260,7 @@ impl Group {
                 m.returns.held_until(now),
                 m.flap_until(now).filter(|_| m.failed.is_some()),
                 m.set_up_until.filter(|until| now < *until),
+                m.misses_test_address_at().filter(|at| now < *at),
                 self.late_at(m).filter(|at| now < *at),
                 joins.map(|at| at + self.quiet_period).filter(|at| now < *at),
             ]

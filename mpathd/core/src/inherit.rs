@@ -51,6 +51,8 @@ impl Engine {
             for family in Family::ALL {
                 self.retarget(m, family);
             }
+            // Who comes from another group has other neighbours here.
+            self.check_twin(now, m);
         }
     }
 

@@ -27,6 +27,7 @@ mod member;
 mod outbox;
 mod path;
 mod placement;
+mod presence;
 mod probing;
 mod reconcile;
 mod resource;

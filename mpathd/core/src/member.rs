@@ -31,7 +31,10 @@ pub struct Member {
     pub attached_at: Option<Instant>,
     /// FAILED, and why.
     pub failed: Option<Reason>,
+    /// Out of service: by an administrator or, `duplicate`, because another member has its MAC.
     pub offline: bool,
+    /// Returns by itself when the MAC is unique again.
+    pub duplicate: bool,
     pub active: bool,
     pub set_aside: bool,
     /// Its link has been set up by us once.
@@ -39,6 +42,17 @@ pub struct Member {
     pub since: Instant,
     /// Found administratively down when it appeared: it is set up by us, and is not failed meanwhile.
     pub set_up_until: Option<Instant>,
+    /// It has been usable since it appeared.
+    pub has_worked: bool,
+    /// It was there before, and has left.
+    has_left: bool,
+    /// The interface takes addresses of the family.
+    pub plumbed: [bool; 2],
+    /// In service without a test address since then, and that has been told.
+    pub untested_since: Option<Instant>,
+    pub untested_told: bool,
+    /// The host has been looked at for it.
+    pub surveyed: bool,
     /// Since when the link has been up without a break.
     pub up_since: Option<Instant>,
     /// The last three times the link came back, newest first.
@@ -67,11 +81,18 @@ impl Member {
             attached_at: None,
             failed: None,
             offline: false,
+            duplicate: false,
             active: false,
             set_aside: false,
             met: false,
             since: Instant(0),
             set_up_until: None,
+            has_worked: false,
+            has_left: false,
+            plumbed: [true; 2],
+            untested_since: None,
+            untested_told: false,
+            surveyed: false,
             up_since: None,
             link_ups: [None; 3],
             flap_told: false,
@@ -115,6 +136,13 @@ impl Member {
             returns,
             outrun_since,
             transmits,
+            duplicate,
+            has_worked,
+            has_left,
+            plumbed,
+            untested_since,
+            untested_told,
+            surveyed,
         } = old;
         self.link = *link;
         self.prepared = *prepared;
@@ -133,6 +161,13 @@ impl Member {
         self.returns = *returns;
         self.outrun_since = *outrun_since;
         self.transmits = *transmits;
+        self.duplicate = *duplicate;
+        self.has_worked = *has_worked;
+        self.has_left = *has_left;
+        self.plumbed = *plumbed;
+        self.untested_since = *untested_since;
+        self.untested_told = *untested_told;
+        self.surveyed = *surveyed;
         if self.config.datapath == config.datapath {
             self.receive = *receive;
             self.attached_at = *attached_at;
@@ -143,9 +178,11 @@ impl Member {
     /// repair (design 9).
     pub fn restore(&mut self, saved: &SavedMember) {
         self.offline = saved.offline;
+        self.duplicate = saved.duplicate;
         self.active = saved.active;
         self.met = saved.met;
         self.set_aside = !(saved.active || saved.failed || saved.offline || self.config.standby);
+        self.has_worked = saved.failed;
         if saved.failed {
             self.failed = Some(Reason::Probes);
             for family in Family::ALL {
@@ -166,10 +203,16 @@ impl Member {
         self.attached_at = None;
         self.failed = None;
         self.offline = false;
+        self.duplicate = false;
         self.active = false;
+        self.set_aside = false;
         self.met = false;
         self.since = now;
         self.set_up_until = None;
+        self.has_worked = false;
+        self.has_left = true;
+        self.plumbed = [true; 2];
+        self.untested_told = false;
         self.up_since = None;
         self.link_ups = [None; 3];
         self.outrun_since = None;
@@ -181,6 +224,12 @@ impl Member {
             instance.started = None;
             instance.replied = false;
         }
+    }
+
+    /// The interface is there again: giving it addresses is a return like one after a failure (design
+    /// 2.9). The time for which they are kept from it.
+    pub fn came_back(&mut self, now: Instant) -> Duration {
+        if self.has_left { self.returns.returned(now) } else { Duration::ZERO }
     }
 
     pub fn name(&self) -> IfName {
@@ -277,6 +326,15 @@ impl Member {
         let [Some(third), Some(second), Some(first)] = self.link_ups else { return None };
         let until = second + FLAP_WINDOW;
         (third.since(first) <= FLAP_WINDOW && now < until).then_some(until)
+    }
+
+    /// Why it is not in use, if it is not.
+    pub fn reason(&self) -> Option<Reason> {
+        match self.link {
+            None => Some(Reason::Removed),
+            Some(_) if self.duplicate => Some(Reason::DuplicateMac),
+            Some(_) => self.failed,
+        }
     }
 
     pub fn probe_state(&self) -> ProbeState {

@@ -102,6 +102,40 @@ pub enum Message {
     NoTestAddress {
         interface: IfName,
     },
+    /// After [`Message::NoTestAddress`].
+    TestAddressBack {
+        interface: IfName,
+    },
+    /// Not there at the start. `moved`: other members carry its addresses.
+    Missing {
+        interface: IfName,
+        family: Family,
+        group: GroupName,
+        moved: bool,
+    },
+    DuplicateMac {
+        interface: IfName,
+        group: GroupName,
+    },
+    UniqueMac {
+        interface: IfName,
+        group: GroupName,
+    },
+    NewMac {
+        interface: IfName,
+        mac: [u8; 6],
+    },
+    /// The interface takes no addresses of a family that its group has.
+    NotPlumbed {
+        interface: IfName,
+        family: Family,
+        group: GroupName,
+    },
+    /// After [`Message::NotPlumbed`].
+    Consistent {
+        interface: IfName,
+        group: GroupName,
+    },
     Removed {
         interface: IfName,
         family: Family,
@@ -163,6 +197,20 @@ pub enum Reason {
     DuplicateMac,
 }
 
+impl Reason {
+    /// The interface has failed, and has to earn its repair.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Reason::Link | Reason::Probes | Reason::TransmitStuck)
+    }
+}
+
+fn version(family: Family) -> &'static str {
+    match family {
+        Family::Inet => "IPv4",
+        Family::Inet6 => "IPv6",
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -193,9 +241,12 @@ impl Message {
             Message::InterfaceFailed { .. }
             | Message::FamilyFailed { .. }
             | Message::FamilySilent { .. }
+            | Message::DuplicateMac { .. }
+            | Message::NotPlumbed { .. }
             | Message::Unfit { .. }
             | Message::RequestFailed { .. } => Severity::Error,
             Message::LinkDown { .. }
+            | Message::Missing { .. }
             | Message::LinkFlapping { .. }
             | Message::TargetDead { .. }
             | Message::Drift { .. }
@@ -208,12 +259,16 @@ impl Message {
             | Message::Moved { .. }
             | Message::Standby { .. }
             | Message::Offline { .. }
+            | Message::UniqueMac { .. }
+            | Message::NewMac { .. }
+            | Message::Consistent { .. }
             | Message::ReturnDamped { .. } => Severity::Notice,
             Message::FirstReply { .. }
             | Message::TargetAlive { .. }
             | Message::CannotMeetFdt { .. }
             | Message::ImprovedFdt { .. }
             | Message::NoTestAddress { .. }
+            | Message::TestAddressBack { .. }
             | Message::Removed { .. }
             | Message::Receiving { .. } => Severity::Info,
         }
@@ -242,6 +297,13 @@ impl Message {
             Message::CannotMeetFdt { .. } => "fdt-raised",
             Message::ImprovedFdt { .. } => "fdt-lowered",
             Message::NoTestAddress { .. } => "no-test-address",
+            Message::TestAddressBack { .. } => "test-address",
+            Message::Missing { .. } => "missing",
+            Message::DuplicateMac { .. } => "duplicate-mac",
+            Message::UniqueMac { .. } => "unique-mac",
+            Message::NewMac { .. } => "new-mac",
+            Message::NotPlumbed { .. } => "not-plumbed",
+            Message::Consistent { .. } => "consistent",
             Message::Removed { .. } => "removed",
             Message::Unfit { .. } => "unfit",
             Message::Receiving { .. } => "receiving",
@@ -333,6 +395,49 @@ impl fmt::Display for Message {
                 f,
                 "No test address configured on interface {interface}; \
                  disabling probe-based failure detection on it"
+            ),
+            Message::TestAddressBack { interface } => write!(
+                f,
+                "Test address now configured on interface {interface}; \
+                 enabling probe-based failure detection on it"
+            ),
+            Message::Missing { interface, family, group, moved } => {
+                let version = version(*family);
+                write!(f, "moving addresses from missing {version} interfaces: {interface} (")?;
+                if *moved {
+                    write!(f, "moved to {group})")
+                } else {
+                    write!(f, "not moved -- no interface of {group} is there)")
+                }
+            }
+            Message::DuplicateMac { interface, group } => write!(
+                f,
+                "IP interface {interface} has a hardware address which is not unique \
+                 in group {group}; offlining"
+            ),
+            Message::UniqueMac { interface, group } => write!(
+                f,
+                "IP interface {interface} now has a unique hardware address \
+                 in group {group}; onlining"
+            ),
+            Message::NewMac { interface, mac: [a, b, c, d, e, g] } => write!(
+                f,
+                "{interface} has another hardware address: \
+                 {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}; its neighbours are told"
+            ),
+            Message::NotPlumbed { interface, family, group } => {
+                let version = version(*family);
+                write!(
+                    f,
+                    "IP interface {interface} in group {group} is not plumbed for {version}, \
+                     affecting {version} connectivity"
+                )
+            }
+            // The two blanks are the original's.
+            Message::Consistent { interface, group } => write!(
+                f,
+                "IP interface {interface} is now consistent with group {group}  \
+                 and connectivity is restored"
             ),
             Message::Removed { interface, family } => {
                 write!(f, "{family} {interface} has been removed from kernel")

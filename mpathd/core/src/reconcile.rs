@@ -95,7 +95,8 @@ impl Engine {
         let address = self.static_test(m, family)?;
         let (ifindex, name) = (member.ifindex()?, member.name());
         let stands = member.test_seen[family as usize];
-        if member.fit() && member.prepared.is_some() && !member.offline {
+        let wanted = member.fit() && !member.offline && member.plumbed[family as usize];
+        if wanted && member.prepared.is_some() {
             let set =
                 Request::SetAddress { ifindex, name, address, role: Role::Test, announce: None };
             (!stands).then_some(set)
@@ -122,7 +123,8 @@ impl Engine {
         let (ifindex, name) = (member.ifindex()?, member.name());
         let stands = address.on.contains(position);
         if address.holder == Some(position) {
-            let ready = member.prepared.is_some() && self.surveyed && !address.foreign;
+            let plumbed = member.plumbed[address.net.family() as usize];
+            let ready = member.prepared.is_some() && plumbed && self.surveyed && !address.foreign;
             let announce = Some(self.peers(g, address.net.family()));
             let set = Request::SetAddress {
                 ifindex,

@@ -213,4 +213,6 @@ pub enum CommandError {
     NoRedundancy,
     AlreadyOffline,
     NotOffline,
+    /// Another member in service has its MAC.
+    DuplicateMac,
 }

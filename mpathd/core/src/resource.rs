@@ -217,6 +217,11 @@ impl Slot {
         core::mem::take(&mut self.drift_untold)
     }
 
+    /// The reason for its failures has gone or is known: nobody else's doing, and no pause.
+    pub fn forgive(&mut self) {
+        (self.drift_untold, self.failures, self.not_before) = (false, 0, Instant(0));
+    }
+
     /// When a pause ends.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         let at = self.not_before.max(self.awaits_notice_until);

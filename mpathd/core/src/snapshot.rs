@@ -70,14 +70,14 @@ impl Engine {
             inactive: m.usable() && !m.active,
             standby: m.config.standby,
             down: !m.link.is_some_and(|l| l.up),
-            duplicate_mac: false,
+            duplicate_mac: m.duplicate,
             offline: m.offline,
             met: m.met,
             link: m.link_state(),
             probe: m.probe_state(),
             state: m.state(),
             degraded: Family::ALL.map(|f| m.failed.is_none() && m.instance(f).failure.is_some()),
-            reason: m.failed.or(m.link.is_none().then_some(Reason::Removed)),
+            reason: m.reason(),
             since: m.since,
             receive: m.receive,
             damped: m.returns.held_until(now).map(|until| until.since(now)),
@@ -133,9 +133,10 @@ impl View {
     pub fn saved(&self) -> Saved {
         let members = self.interfaces.iter().map(|i| SavedMember {
             name: i.name,
-            failed: i.reason.is_some() && i.ifindex.is_some(),
+            failed: i.reason.is_some_and(Reason::is_failure),
             active: i.active,
             offline: i.offline,
+            duplicate: i.duplicate_mac,
             met: i.met,
         });
         let bindings = self.addresses.iter().filter_map(|a| {

@@ -23,6 +23,9 @@ pub struct SavedMember {
     /// Takes part in carrying data: neither a spare nor put aside by FAILBACK=no.
     pub active: bool,
     pub offline: bool,
+    /// Offline because another member has its MAC.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub duplicate: bool,
     /// Its link has been set up by us once; it is not set up again (O7).
     pub met: bool,
 }

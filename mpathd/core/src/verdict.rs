@@ -181,7 +181,7 @@ fn judge_members(group: &mut Group, members: &mut [Member], now: Instant, out: &
             }
             (Some(_), None) => repair(group, members, i, now, out),
             (Some(_), Some(reason)) => members[i].failed = Some(reason),
-            (None, None) => {}
+            (None, None) => members[i].has_worked |= members[i].usable(),
         }
         tell_flapping(&mut members[i], now, out);
     }
@@ -209,7 +209,9 @@ fn repair(group: &mut Group, members: &mut [Member], i: usize, now: Instant, out
     member.set_aside = !group.failback && !member.config.standby && capacity_stands;
     let interface = member.name();
     out.message(Message::InterfaceRepaired { interface, group: group.name });
-    let wait = member.returns.returned(now);
+    // One that appeared without carrier has not been away.
+    let worked = core::mem::replace(&mut member.has_worked, true);
+    let wait = if worked { member.returns.returned(now) } else { Duration::ZERO };
     if wait > Duration::ZERO {
         out.message(Message::ReturnDamped { interface, wait });
     }

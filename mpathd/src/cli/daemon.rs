@@ -52,6 +52,9 @@ impl fmt::Display for Failure {
             }
             Failure::Refused(CommandError::AlreadyOffline) => "it is already offline",
             Failure::Refused(CommandError::NotOffline) => "it is not offline",
+            Failure::Refused(CommandError::DuplicateMac) => {
+                "interface has duplicate hardware address"
+            }
             Failure::Other(text) => text,
         })
     }

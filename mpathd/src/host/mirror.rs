@@ -25,7 +25,15 @@ pub(super) struct Mirror {
     gateways: BTreeSet<(IpAddr, Ifindex)>,
     told: Told,
     events: Vec<Event>,
-    gone: Vec<(Ifindex, IfName)>,
+    gone: Vec<Gone>,
+}
+
+/// A link that is no more what it was.
+pub(super) struct Gone {
+    pub(super) ifindex: Ifindex,
+    pub(super) name: IfName,
+    /// It only has another name now.
+    pub(super) renamed: Option<IfName>,
 }
 
 /// What the engine believes.
@@ -136,6 +144,12 @@ impl Mirror {
     fn set_link(&mut self, fact: LinkFact) -> bool {
         let ifindex = fact.link.ifindex;
         let old = self.links.insert(ifindex, fact);
+        if let Some(old) = old.filter(|o| o.link.name != fact.link.name) {
+            // Under its new name it is another interface to the engine.
+            self.told.addresses.retain(|(told, _), _| *told != ifindex);
+            let renamed = Some(fact.link.name);
+            self.gone.push(Gone { ifindex, name: old.link.name, renamed });
+        }
         if old.is_none_or(|o| o.link.name != fact.link.name) {
             self.retell_addresses_of(ifindex);
         }
@@ -148,12 +162,12 @@ impl Mirror {
             self.drop_address(ifindex, address);
         }
         if let Some(fact) = self.links.remove(&ifindex) {
-            self.gone.push((ifindex, fact.link.name));
+            self.gone.push(Gone { ifindex, name: fact.link.name, renamed: None });
         }
     }
 
-    /// Links that have gone since the last call.
-    pub(super) fn take_gone(&mut self) -> Vec<(Ifindex, IfName)> {
+    /// Links that have gone, or changed their name, since the last call.
+    pub(super) fn take_gone(&mut self) -> Vec<Gone> {
         std::mem::take(&mut self.gone)
     }
 
@@ -276,6 +290,12 @@ impl Mirror {
         if self.told.addresses.insert((ifindex, ip), address) != Some(address) {
             self.events.push(Event::Address(address));
         }
+    }
+
+    /// The engine is told of it though it has been before: it may not have known the interface then.
+    pub(super) fn tell_again(&mut self, ifindex: Ifindex, ip: IpAddr) {
+        self.told.addresses.remove(&(ifindex, ip));
+        self.retell_address(ifindex, ip);
     }
 
     fn retell_addresses_of(&mut self, ifindex: Ifindex) {

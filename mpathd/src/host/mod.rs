@@ -148,10 +148,13 @@ impl Host {
         for event in self.monitor.mirror.take_events() {
             self.fast.push(ToFast::Event(event));
         }
-        for (ifindex, name) in self.monitor.mirror.take_gone() {
-            self.announcer.forget(ifindex);
-            self.hooks.detach(ifindex);
-            self.sysctls.forget(name);
+        for gone in self.monitor.mirror.take_gone() {
+            self.announcer.forget(gone.ifindex);
+            self.hooks.detach(gone.ifindex);
+            if let Some(renamed) = gone.renamed {
+                self.sysctls.give_back(gone.name, renamed, &mut self.slow);
+            }
+            self.sysctls.forget(gone.name);
         }
     }
 

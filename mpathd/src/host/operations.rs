@@ -11,7 +11,7 @@ use netlink_packet_route::link::{LinkFlags, LinkMessage};
 
 use super::facts::LinkFact;
 use super::netlink::Refused;
-use super::{Host, address, monitor, route};
+use super::{Host, address, monitor, route, sysctl};
 use crate::config::Sysctls;
 use crate::fast::clock;
 use crate::messages::ToFast;
@@ -42,7 +42,11 @@ impl Host {
         match *request {
             Request::Prepare { ifindex, name, set_up } => self.prepare(ifindex, name, set_up),
             Request::SetAddress { ifindex, name, address, role, announce } => {
-                self.set_address(ifindex, name, address, role)?;
+                self.set_address(ifindex, name, address, role).inspect_err(|_| {
+                    if address.family() == Family::Inet6 {
+                        self.tell_plumbed(ifindex, name);
+                    }
+                })?;
                 let announcer = &mut self.announcer;
                 announcer.bind(address.address, ifindex);
                 if let Some(peers) = announce {
@@ -96,6 +100,7 @@ impl Host {
 
     fn prepare(&mut self, ifindex: Ifindex, name: IfName, set_up: bool) -> Result<(), Refused> {
         let link = monitor::link(&mut self.requests, ifindex)?;
+        self.tell_plumbed(ifindex, name);
         self.sysctls.prepare(name, self.sysctl_mode(), &mut self.slow)?;
         if set_up && !link.link.up {
             let mut message = LinkMessage::default();
@@ -106,6 +111,11 @@ impl Host {
         }
         self.warm(&link);
         Ok(())
+    }
+
+    fn tell_plumbed(&mut self, ifindex: Ifindex, name: IfName) {
+        let plumbed = sysctl::takes_v6(name);
+        self.monitor.mirror.tell(Event::Plumbed { ifindex, family: Family::Inet6, plumbed });
     }
 
     fn sysctl_mode(&self) -> Sysctls {
@@ -130,6 +140,7 @@ impl Host {
         role: Role,
     ) -> Result<(), Refused> {
         let Self { requests, monitor, .. } = self;
+        let stood = monitor.mirror.addresses(ifindex, address.address).next().is_some();
         match address::set(requests, &monitor.mirror, ifindex, name, address, role) {
             Err(refused) if refused.errno == libc::EEXIST => {
                 monitor.refresh_addresses(requests)?;
@@ -138,6 +149,9 @@ impl Host {
             result => result?,
         }
         monitor.mirror.vouch(ifindex, address, role);
+        if stood {
+            monitor.mirror.tell_again(ifindex, address.address);
+        }
         Ok(())
     }
 

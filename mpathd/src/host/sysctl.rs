@@ -153,6 +153,21 @@ impl Sysctls {
             self.forget(name);
         });
     }
+
+    /// A device that is called otherwise now is no member any more, and gets its own values back.
+    pub(super) fn give_back(&self, name: IfName, renamed: IfName, slow: &mut Slow) {
+        for ((_, key), old) in self.before.iter().filter(|((known, _), _)| *known == name) {
+            let path = key.path(renamed);
+            match std::fs::write(Path::new(ROOT).join(&path), old.to_string()) {
+                Ok(()) => slow.log(Severity::Notice, format!("set {path} back to {old}")),
+                // Gone meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    slow.log(Severity::Error, format!("setting {path} back failed: {error}"));
+                }
+            }
+        }
+    }
 }
 
 fn restore(name: IfName, key: SysctlKey, old: i32, slow: &mut Slow) {
@@ -167,6 +182,11 @@ fn restore(name: IfName, key: SysctlKey, old: i32, slow: &mut Slow) {
             slow.log(Severity::Error, format!("setting {path} back to {old} failed: {error}"));
         }
     }
+}
+
+/// Whether the interface takes IPv6 addresses; without the directory it has no IPv6 at all.
+pub(super) fn takes_v6(name: IfName) -> bool {
+    read(&format!("net/ipv6/conf/{name}/disable_ipv6")).is_ok_and(|disabled| disabled == 0)
 }
 
 /// What makes a /32 unreachable whatever the member's own values are.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use mpathd_core::event::RouteKey;
-use mpathd_core::ids::Ifindex;
+use mpathd_core::ids::{IfName, Ifindex};
 use mpathd_core::message::Severity;
 use mpathd_core::request::Role;
 
@@ -62,10 +62,17 @@ impl Host {
             if !monitor.mirror.is_ours(&fact) && !recorded {
                 continue;
             }
-            let at_home = name.is_some_and(|name| settings.homes.contains(&(name, ip)));
+            let is_home = |name: Option<IfName>| {
+                name.is_some_and(|name| settings.homes.contains(&(name, ip)))
+            };
+            let at_home = is_home(name);
             let is_test = settings.roles.get(&ip).map(|(_, role)| *role == Role::Test);
             let in_form = ip.is_ipv6() || is_test == Some(fact.link_scope);
-            if at_home && in_form {
+            let mut places = monitor.mirror.all_addresses().filter(|f| f.address.address == ip);
+            let stands_at_home = places.any(|f| is_home(monitor.mirror.name(f.ifindex)));
+            // On a renamed device it still serves, until a member has it.
+            let serves = is_test == Some(false) && !stands_at_home;
+            if at_home && in_form || serves {
                 continue;
             }
             let device = name.map_or_else(|| ifindex.0.to_string(), |name| name.to_string());

@@ -57,6 +57,7 @@ fn words(refused: CommandError) -> &'static str {
         CommandError::NoRedundancy => "no other functioning interfaces are in its IPMP group",
         CommandError::AlreadyOffline => "interface is already offline",
         CommandError::NotOffline => "interface is not offline",
+        CommandError::DuplicateMac => "interface has duplicate hardware address",
     }
 }
 
@@ -195,6 +196,7 @@ fn refusal(message: &[u8]) -> ClientError {
             ClientError::Refused(CommandError::AlreadyOffline)
         }
         Ok(ControlError::NotOffline { .. }) => ClientError::Refused(CommandError::NotOffline),
+        Ok(ControlError::DuplicateMac { .. }) => ClientError::Refused(CommandError::DuplicateMac),
         Ok(ControlError::BadConfiguration { errors }) => ClientError::BadConfiguration(errors),
         Ok(ControlError::NotReloaded { reason }) => ClientError::NotReloaded(reason),
         Ok(ControlError::NoAnswer) => ClientError::NoAnswer,

@@ -62,6 +62,24 @@ cases! {
     an_address_of_ours_is_taken_away
     a_full_queue_is_late_and_a_stuck_one_has_failed
     an_arp_request_in_place_of_probes
+    a_member_has_another_mac
+    a_new_nic_without_carrier_has_not_returned
+    a_nic_is_renamed_out_of_the_group_and_back
+    a_nic_that_is_set_up_gets_no_carrier
+    behaviour_133_a_twin_goes_offline
+    behaviour_133_a_twin_joins
+    behaviour_135_the_other_twin_is_taken_offline
+    behaviour_137_a_member_without_ipv6
+    behaviour_138_an_active_standby_is_removed
+    behaviour_138_removed_while_its_addresses_move
+    behaviour_138_removed_while_offline
+    behaviour_138_the_last_active_is_removed
+    behaviour_139_a_new_nic_is_down_at_first
+    behaviour_140_no_nic_is_there_at_the_start
+    behaviour_164_a_gap_of_an_hour
+    behaviour_16_no_test_address_for_20_s
+    behaviour_26_the_test_address_of_a_failed_nic_goes
+    the_only_nic_is_renamed
 }
 
 #[test]

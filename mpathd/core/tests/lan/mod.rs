@@ -223,6 +223,30 @@ impl Lan {
         }
     }
 
+    /// What the daemon hears of a new name: the old one's link has gone, and a link of the new one is
+    /// there if it is configured. Its addresses stay on it and are told anew.
+    pub fn rename(&mut self, from: IfName, to: IfName) {
+        let mut nic = self.nics.remove(&from).unwrap();
+        let ifindex = nic.link.ifindex;
+        nic.link.name = to;
+        let link = nic.link;
+        self.nics.insert(to, nic);
+        let is_member =
+            |name| self.config.groups.iter().any(|g| g.members.iter().any(|m| m.name == name));
+        let (was, is) = (is_member(from), is_member(to));
+        if was {
+            self.post(Duration::ZERO, Event::LinkGone(ifindex));
+        }
+        if is {
+            self.post(Duration::ZERO, Event::Link(link));
+            for (_, address) in self.addresses.clone().into_iter().filter(|(i, _)| *i == ifindex) {
+                let (address, ours) = (IpNet::host(address), true);
+                let seen = Address { ifindex, address, ours, tentative: false, link_scope: false };
+                self.post(Duration::ZERO, Event::Address(seen));
+            }
+        }
+    }
+
     pub fn carrier(&mut self, i: usize, on: bool) {
         let nic = self.nics.get_mut(&name(i)).unwrap();
         if nic.link.running != on {

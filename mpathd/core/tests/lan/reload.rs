@@ -1,11 +1,12 @@
 //! Another configuration is put in force while the host runs on.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use mpathd_core::config::{Config, Group, TestAddress};
 use mpathd_core::engine::Engine;
 use mpathd_core::event::{Address, Event};
-use mpathd_core::ids::{IfName, IpNet};
+use mpathd_core::ids::{IfName, Ifindex, IpNet};
 
 use super::{Lan, MS, data_of};
 
@@ -51,16 +52,22 @@ impl Lan {
         self.post(RETOLD, Event::Surveyed);
     }
 
-    /// What carries our mark and has no place in the configuration any more.
+    /// What carries our mark and has no place in the configuration any more; a data address that stands
+    /// nowhere else still serves.
     pub(super) fn remove_unconfigured(&mut self, took: Duration) {
         let homes: Vec<(IfName, Vec<IpNet>)> = self.config.groups.iter().flat_map(homes).collect();
         let nics = &self.nics;
-        let strays = self.addresses.iter().copied().filter(|(ifindex, address)| {
+        let at_home = |(ifindex, address): &(Ifindex, IpAddr)| {
             let nic = nics.values().find(|nic| nic.link.ifindex == *ifindex);
             let home = nic.and_then(|nic| homes.iter().find(|(name, _)| *name == nic.link.name));
-            home.is_none_or(|(_, all)| all.iter().all(|net| net.address != *address))
-        });
-        let strays: Vec<_> = strays.collect();
+            home.is_some_and(|(_, all)| all.iter().any(|net| net.address == *address))
+        };
+        let serves = |address: &IpAddr| {
+            self.data.contains(address)
+                && !self.addresses.iter().any(|there| there.1 == *address && at_home(there))
+        };
+        let all = self.addresses.iter().copied();
+        let strays: Vec<_> = all.filter(|there| !at_home(there) && !serves(&there.1)).collect();
         for (ifindex, address) in strays {
             self.addresses.remove(&(ifindex, address));
             self.post(took, Event::AddressGone { ifindex, address });

@@ -123,6 +123,7 @@ impl Control {
                 CommandError::NoRedundancy => ControlError::NoRedundancy { interface },
                 CommandError::AlreadyOffline => ControlError::AlreadyOffline { interface },
                 CommandError::NotOffline => ControlError::NotOffline { interface },
+                CommandError::DuplicateMac => ControlError::DuplicateMac { interface },
             }),
         }
     }

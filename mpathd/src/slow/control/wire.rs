@@ -51,6 +51,10 @@ pub(crate) enum ControlError {
     NotOffline {
         interface: String,
     },
+    /// Another member in service has its MAC.
+    DuplicateMac {
+        interface: String,
+    },
     /// What is wrong with the files, a line each; the old configuration is kept.
     BadConfiguration {
         errors: Vec<String>,

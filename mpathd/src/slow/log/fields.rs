@@ -84,6 +84,11 @@ impl Subject {
             | Message::FamilyFailed { interface, group, .. }
             | Message::FamilyRepaired { interface, group, .. }
             | Message::Standby { interface, group, .. }
+            | Message::Missing { interface, group, .. }
+            | Message::DuplicateMac { interface, group }
+            | Message::UniqueMac { interface, group }
+            | Message::NotPlumbed { interface, group, .. }
+            | Message::Consistent { interface, group }
             | Message::CannotMeetFdt { interface, group, .. }
             | Message::ImprovedFdt { interface, group, .. } => (Some(interface), Some(group)),
             Message::GroupFailed { group } | Message::FamilySilent { group, .. } => {
@@ -98,6 +103,8 @@ impl Subject {
             | Message::TargetAlive { interface, .. }
             | Message::ReturnDamped { interface, .. }
             | Message::NoTestAddress { interface }
+            | Message::TestAddressBack { interface }
+            | Message::NewMac { interface, .. }
             | Message::Removed { interface, .. }
             | Message::Unfit { interface, .. }
             | Message::Receiving { interface, .. }
@@ -115,8 +122,12 @@ fn details(fields: &mut Fields, message: &Message) {
     match *message {
         Message::FamilyFailed { family, .. }
         | Message::FamilyRepaired { family, .. }
+        | Message::NotPlumbed { family, .. }
         | Message::FamilySilent { family, .. } => put(fields, "MPATHD_FAMILY", Some(family)),
-        Message::Removed { family, .. } => {
+        Message::DuplicateMac { .. } => {
+            put(fields, "MPATHD_REASON", Some(Reason::DuplicateMac));
+        }
+        Message::Removed { family, .. } | Message::Missing { family, .. } => {
             put(fields, "MPATHD_FAMILY", Some(family));
             put(fields, "MPATHD_REASON", Some(Reason::Removed));
         }

@@ -23,6 +23,10 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
             ("gateways", json!({ "all": all.collect::<Vec<_>>() }))
         }
         Event::Surveyed => ("surveyed", json!({})),
+        Event::Plumbed { ifindex, family, plumbed } => (
+            "plumbed",
+            json!({ "interface": names.of(*ifindex), "family": family, "plumbed": plumbed }),
+        ),
         Event::Attached { ifindex, mode } => {
             ("attached", json!({ "interface": names.of(*ifindex), "mode": mode }))
         }

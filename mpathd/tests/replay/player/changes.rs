@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mpathd_core::event::ObservedRoute;
 use mpathd_core::ids::{Family, Ifindex};
+use mpathd_core::message::Reason;
 use mpathd_core::view::{GroupState, InterfaceState, InterfaceView, View};
 use serde_json::{Map, Value, json};
 
@@ -121,6 +122,9 @@ fn state(interface: &InterfaceView) -> String {
         (_, InterfaceState::Failed, None) => "failed".to_owned(),
         (_, InterfaceState::Ok, _) => "ok".to_owned(),
         (_, InterfaceState::Unknown, _) => "unknown".to_owned(),
+        (_, InterfaceState::Offline, Some(Reason::DuplicateMac)) => {
+            "offline by duplicate-mac".to_owned()
+        }
         (_, InterfaceState::Offline, _) => "offline".to_owned(),
     };
     if interface.inactive {

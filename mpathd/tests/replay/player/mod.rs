@@ -219,6 +219,17 @@ impl Player {
                 Command::Offline(interface) => event::Command::Offline { interface },
                 Command::Online(interface) => event::Command::Online { interface },
             })),
+            Fact::Plumbed(told) => {
+                let ifindex = self.ifindex(told.interface);
+                let (family, plumbed) = (told.family, told.plumbed);
+                self.post(Event::Plumbed { ifindex, family, plumbed });
+            }
+            Fact::Rename(rename) => {
+                if let Some(ifindex) = self.ifindexes.remove(&rename.interface) {
+                    self.ifindexes.insert(rename.to, ifindex);
+                    self.lan.rename(rename.interface, rename.to);
+                }
+            }
             Fact::Sleep(span) => self.awake_at = self.lan.now + *span,
             Fact::Attached(_) | Fact::Done(_) | Fact::Lost(_) => {}
         }

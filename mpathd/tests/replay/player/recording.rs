@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mpathd_core::event::{Fate, ReceiveMode, Unfit};
-use mpathd_core::ids::{IfName, IpNet};
+use mpathd_core::ids::{Family, IfName, IpNet};
 use mpathd_core::state::Saved;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -47,6 +47,9 @@ pub enum Fact {
     RouteGone(RouteKey),
     Gateways(Gateways),
     Surveyed,
+    Plumbed(Plumbed),
+    /// A device has another name. Written, not recorded: the daemon hears of it as `link-gone` and `link`.
+    Rename(Rename),
     Attached(Attached),
     Done(Done),
     Answers(Answers),
@@ -133,6 +136,19 @@ pub struct Gateways {
 pub struct Gateway {
     pub address: IpAddr,
     pub interface: IfName,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Plumbed {
+    pub interface: IfName,
+    pub family: Family,
+    pub plumbed: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Rename {
+    pub interface: IfName,
+    pub to: IfName,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -273,6 +289,8 @@ fn read_fact(
         "route-gone" => read(content, Fact::RouteGone),
         "gateways" => read(content, Fact::Gateways),
         "surveyed" => Ok(Fact::Surveyed),
+        "plumbed" => read(content, Fact::Plumbed),
+        "rename" => read(content, Fact::Rename),
         "attached" => read(content, Fact::Attached),
         "done" => read(content, Fact::Done),
         "answers" => read(content, Fact::Answers),
