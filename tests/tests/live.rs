@@ -249,6 +249,45 @@ fn how_replies_are_received_changes_live() {
     });
 }
 
+/// A group may have a file of its own beside the main one; what is wrong in it is said of it.
+#[test]
+fn drop_ins_come_and_go_live() {
+    isolated(|| {
+        let lab = Lab::builder().nics(3).build();
+        let daemon = Daemon::start(lab.host(), GROUP);
+        let folder = daemon.config().with_extension("d");
+        std::fs::create_dir(&folder).expect("the run folder is the lab's own");
+        let write = |name: &str, text: &str| {
+            std::fs::write(folder.join(name), text).expect("the run folder is the lab's own");
+        };
+        write("10-third.toml", THIRD);
+        write("20-more.toml", "[groups.ipmp0]\nfailure_detection_time = \"900ms\"\n");
+        let said = reload(&daemon, GROUP);
+        let changes = ["group ipmp0: failure_detection_time 600ms -> 900ms", "eth2 joins ipmp0"];
+        assert_eq!(said.lines().collect::<Vec<_>>(), changes);
+        wait_for("the new member's test address", LIMIT, || {
+            match holders(lab.host(), "192.0.2.13") {
+                now if now == ["eth2"] => Ok(()),
+                now => Err((now, daemon.log_text())),
+            }
+        });
+        write("20-more.toml", "[groups.ipmp0]\nfailback = \"no\"\n");
+        let place = folder.join("20-more.toml").display().to_string();
+        let wrong = format!(
+            "mpathd: {place}:2:12: groups.ipmp0.failback = \"no\": expected true or false\n"
+        );
+        let config = daemon.config().display().to_string();
+        for arguments in [&["reload"][..], &["check", "--config", &config]] {
+            let output = daemon.mpathd(arguments);
+            assert_eq!(output.status.code(), Some(2));
+            assert_eq!(String::from_utf8_lossy(&output.stderr), wrong);
+        }
+        std::fs::remove_dir_all(&folder).expect("the run folder is the lab's own");
+        reload(&daemon, GROUP);
+        assert!(holders(lab.host(), "192.0.2.13").is_empty());
+    });
+}
+
 /// A hang-up never ends the daemon, however early it comes.
 #[test]
 fn a_hangup_before_it_is_ready_harms_nothing() {

@@ -8,7 +8,7 @@ use mpathd_core::config::{
 use mpathd_core::ids::Family;
 
 use super::origin::Origins;
-use super::raw::{self, Located};
+use super::raw::{self, List, Located};
 use super::{Realtime, Settings, Sysctls};
 
 /// The defaults of the contract.
@@ -56,7 +56,7 @@ fn one<T>(Located { value, at }: Located<T>, origins: &mut Origins) -> T {
     value
 }
 
-fn all<T>(values: Vec<Located<T>>, origins: &mut Origins) -> Vec<T> {
+fn all<T>(values: List<Located<T>>, origins: &mut Origins) -> Vec<T> {
     values.into_iter().map(|value| one(value, origins)).collect()
 }
 

@@ -98,7 +98,8 @@ impl slow::Reload for Threads {
     fn prepare(&mut self, state: &state::State) -> Result<Plan, NotReloaded> {
         // At a start that means no groups; here, that somebody is about to replace it, or has
         // mistyped, and all addresses would go.
-        if !self.config.exists() && !self.settings.engine.groups.is_empty() {
+        let nothing_there = !config::files(&self.config)?.iter().any(|file| file.exists());
+        if nothing_there && !self.settings.engine.groups.is_empty() {
             let path = self.config.display();
             return Err(NotReloaded::Refused(format!(
                 "{path} is not there; if no group is wanted any more, make an empty file"

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod any_input;
+mod drop_ins;
 mod keys;
 mod meaning;
 mod reload;
