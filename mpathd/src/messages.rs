@@ -10,6 +10,7 @@ use mpathd_core::ids::{IfName, Ifindex};
 use mpathd_core::request::{Notice, Op};
 use mpathd_core::time::Instant;
 
+use crate::fast::receivers::Receiver;
 use crate::fast::slots::SlotMap;
 use crate::fast::{Heir, priority};
 use crate::queue::Queue;
@@ -49,6 +50,8 @@ pub struct Channel {
     /// then SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE, without OPT_TSONLY: the frame
     /// that comes back with the stamp names the probe, where a counter would slip at a refusal.
     pub stamped: bool,
+    /// The kernel threads that handle what the NIC receives, where some do.
+    pub receivers: Vec<Receiver>,
     /// `consume_replies` of `Request::Attach`: for the slots of this NIC's paths.
     pub consume: bool,
 }

@@ -33,6 +33,9 @@ pub struct OwnerWatch {
 
 /// Between the NIC that an address has left and the entry of a neighbour that has heard of it.
 const NEWS: Nanos = 100_000_000;
+/// Two threads read the notices; on a loaded machine one may stamp an address after the other has stamped what
+/// followed from it.
+const LATE: Nanos = 50_000_000;
 const STEP: usize = 5_000_000;
 
 impl OwnerWatch {
@@ -56,7 +59,7 @@ impl OwnerWatch {
         assert!(entries.iter().any(|it| it.mac.is_some()), "no entry for {address} was ever there");
         for at in (self.begun..clock::now()).step_by(STEP) {
             let entry = entries.iter().rev().find(|it| it.at <= at).and_then(|it| it.mac);
-            let owners = owners(&changes, ip, at.saturating_sub(NEWS), at);
+            let owners = owners(&changes, ip, at.saturating_sub(NEWS), at + LATE);
             assert!(
                 entry.is_none_or(|mac| owners.contains(&mac)),
                 "{address} was at {owners:x?}, but its neighbour took {entry:x?} for it, \

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mpathd_tests::capture::{Capture, Content, Frame};
+use mpathd_tests::daemon::bin_dir;
+use mpathd_tests::load::Hogs;
 use mpathd_tests::observe::link;
 use mpathd_tests::owner::wait_held;
 use mpathd_tests::told::{json, rows, wait_interface, wait_ok};
 use mpathd_tests::valve::foreign_xdp;
+use mpathd_tests::watch::AddressWatch;
 use mpathd_tests::{Config, Daemon, Lab, clock, isolated, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -138,6 +141,53 @@ fn pins(bpffs: &str) -> Vec<String> {
         }
     }
     pins
+}
+
+/// Gives the daemon the /sys of its network namespace, with the BPF file system of before, and the machine's
+/// /proc below ours, which shows the kernel's threads.
+const AS_ON_A_MACHINE: &str = "umount /proc && mkdir -p /run/bpf && mount --bind /sys/fs/bpf /run/bpf && \
+    mount -t sysfs sysfs /sys && mount --bind /run/bpf /sys/fs/bpf && exec \"$0\" \"$@\"";
+
+#[test]
+fn a_cut_is_found_where_receiving_is_left_to_a_thread() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let program = bin_dir().join("mpathd");
+        let program = program.to_str().expect("a path in UTF-8");
+        let command = ["unshare", "--mount", "sh", "-c", AS_ON_A_MACHINE, program];
+        let mut daemon = Daemon::launch_by(lab.host(), &config("datapath = \"xdp\""), &command);
+        daemon.wait_ready(LIMIT);
+        wait_ok(&daemon, &["eth0", "eth1"]);
+        // veth has NAPI only with XDP, so its thread can be asked for only now.
+        for nic in ["eth0", "eth1"] {
+            let threaded = format!("/proc/{}/root/sys/class/net/{nic}/threaded", daemon.pid());
+            std::fs::write(threaded, "1").expect("NAPI can be a thread");
+        }
+        daemon.kill();
+        let begun = clock::now();
+        daemon.restart();
+        for nic in ["eth0", "eth1"] {
+            daemon.wait_log(&format!("received frames can wait on {nic} while"), begun, LIMIT);
+        }
+        wait_ok(&daemon, &["eth0", "eth1"]);
+        wait_held(lab.host(), "192.0.2.50", "eth0", LIMIT);
+        let hogs = Hogs::start(8);
+        clock::pass(Duration::from_secs(5));
+        drop(hogs);
+        let log = daemon.log_text();
+        assert!(
+            !log.contains("failure detected"),
+            "frames that waited were taken for lost:\n{log}"
+        );
+        let addresses = AddressWatch::start(lab.host());
+        let cut = lab.cut(0);
+        let moved = addresses.wait_added("192.0.2.50", "eth1", cut, LIMIT);
+        // Nine rounds in the FDT, at least four of them before a verdict.
+        assert!(moved - cut >= clock::nanos(FDT) * 4 / 9, "after {} ns", moved - cut);
+        wait_interface(&daemon, "eth0", "link,state,reason", &["up", "failed", "probes"]);
+        lab.mend(0);
+        wait_interface(&daemon, "eth0", "active,state", &["yes", "ok"]);
+    });
 }
 
 #[test]

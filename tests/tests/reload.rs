@@ -113,7 +113,7 @@ fn blocks(thread: &Thread, signal: Signal) -> bool {
 
 fn ids(daemon: &Daemon) -> [String; 2] {
     let threads = threads(daemon);
-    ["mpathd-fast", "host"].map(|name| threads[name].id.clone())
+    ["mpathd-fast", "mpathd-host"].map(|name| threads[name].id.clone())
 }
 
 /// `DEVICE ADDRESS` of everything on the host.
@@ -132,7 +132,7 @@ fn what_is_new_comes_and_what_stands_stays() {
         let lab = Lab::builder().build();
         let daemon = running(&lab, CONFIG);
         let (before, old) = (standing(&lab), threads(&daemon));
-        assert_eq!((old["mpathd-fast"].priority, old["host"].priority), (51, 50));
+        assert_eq!((old["mpathd-fast"].priority, old["mpathd-host"].priority), (51, 50));
         let _server = EchoServer::start(lab.host(), PORT);
         let streams = ["192.0.2.50", "192.0.2.51", "2001:db8::50"].map(|address| {
             let to = SocketAddr::new(address.parse().expect("an address"), PORT);
@@ -169,7 +169,7 @@ fn what_is_new_comes_and_what_stands_stays() {
         assert!(
             !blocks(&now["mpathd"], Signal::SIGHUP) && !blocks(&now["mpathd"], Signal::SIGTERM)
         );
-        for name in ["mpathd-fast", "host"] {
+        for name in ["mpathd-fast", "mpathd-host"] {
             assert_eq!(now[name].id, old[name].id, "{name} was started anew");
             assert_eq!(now[name].priority, 0, "no FDT is under 1 s any more");
             assert!(

@@ -15,7 +15,7 @@ use nix::mount::{MsFlags, mount};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const NOBODY: u32 = 65534;
-const BPFFS: &str = "/run/mpathd-bpf";
+const BPFFS: &str = "/run/mpathd/bpf";
 /// Of linux/capability.h: CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF.
 const CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 39;
 
@@ -30,9 +30,7 @@ fn reachable_binary() -> &'static str {
 
 fn prepare_folders() {
     fs::set_permissions("/sys/fs/bpf", fs::Permissions::from_mode(0o700)).expect("our own mount");
-    for folder in [BPFFS, "/run/mpathd"] {
-        fs::create_dir(folder).expect("our own /run");
-    }
+    fs::create_dir_all(BPFFS).expect("our own /run");
     let none = None::<&str>;
     mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), none).expect("a bpffs can be mounted");
     fs::set_permissions(BPFFS, fs::Permissions::from_mode(0o700)).expect("our own mount");
@@ -71,7 +69,7 @@ fn three_capabilities_are_enough() {
             limits,
             &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"],
             &["--inh-caps", few, "--ambient-caps", few, "--bounding-set", few],
-            &[program, "--bpffs", BPFFS],
+            &[program],
         ]
         .concat();
         let begun = clock::now();

@@ -11,6 +11,7 @@ mod process;
 mod test;
 mod tidy;
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,8 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run the tests of tests/vm in Debian guests with their own kernels and a live systemd (root, qemu)
+    Vm(vm::Arguments),
     /// Everything that CI checks without running the product
     Lint,
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Test { filter } => test::run(filter.as_deref()),
         Verb::Demo { keep } => demo::run(keep),
         Verb::Bench { arguments } => bench::run(&arguments),
+        Verb::Vm(arguments) => vm::run_all(&arguments),
         Verb::Lint => lint::run_all(),
     };
     match done {

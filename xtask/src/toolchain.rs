@@ -47,6 +47,17 @@ const BASE: &[Package] = &[
 const PEERS: &[Package] =
     &[Package { name: "fping", proof: "/usr/bin/fping", why: "the peer of the benchmark" }];
 
+/// What `cargo xtask vm` boots Debian with.
+const VIRTUAL_MACHINE: &[Package] = &[
+    Package {
+        name: "qemu-system-x86",
+        proof: "/usr/bin/qemu-system-x86_64",
+        why: "runs the guests",
+    },
+    Package { name: "debootstrap", proof: "/usr/sbin/debootstrap", why: "installs the guests" },
+    Package { name: "e2fsprogs", proof: "/usr/sbin/mkfs.ext4", why: "makes the guests' disks" },
+];
+
 /// To build bpf-linker.
 const LINKER: &[Package] = &[
     Package { name: "llvm-22-dev", proof: "/usr/lib/llvm-22/bin/llvm-config", why: "bpf-linker" },
@@ -86,6 +97,11 @@ pub(crate) fn ensure() -> Result<Toolchain> {
 /// Sets up what only the benchmark needs.
 pub(crate) fn ensure_peers() -> Result<()> {
     install(PEERS)
+}
+
+/// Sets up what only the virtual machines need.
+pub(crate) fn ensure_virtual_machine() -> Result<()> {
+    install(VIRTUAL_MACHINE)
 }
 
 /// Cargo and rustc that can build `core`: the ones in use, then Debian's, then the ones in use after rustup

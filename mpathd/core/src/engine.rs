@@ -170,6 +170,14 @@ impl Engine {
             Event::Surveyed => self.survey(),
             Event::Plumbed { ifindex, family, plumbed } => self.plumbed(ifindex, family, plumbed),
             Event::Attached { ifindex, mode } => self.attached(now, ifindex, mode),
+            Event::ReceiveDeferred { ifindex, deferred } => {
+                self.receive_deferred(ifindex, deferred);
+            }
+            Event::HandledUntil { ifindex, until } => {
+                if let Some(m) = self.member_at(ifindex) {
+                    self.members[m].handled_until = Some(until);
+                }
+            }
             Event::Sent { path, seq, at, fate } => {
                 self.with_path(path, |instance| instance.sent(path, seq, at, fate));
             }
@@ -238,6 +246,12 @@ impl Engine {
             .flat_map(|i| i.paths.iter().enumerate().map(move |(n, p)| (i.path_id(n), p)))
             .filter(|(_, path)| path.key.is_some())
             .flat_map(|(id, path)| path.awaited().map(move |seq| (id, seq)))
+    }
+
+    /// NICs for which [`Event::HandledUntil`] is to be told before the next turn.
+    pub fn watched(&self) -> impl Iterator<Item = Ifindex> + '_ {
+        let seeks = |m: &&Member| m.instances.iter().any(|i| i.seeks_receive_witness);
+        self.members.iter().filter(seeks).filter_map(Member::ifindex)
     }
 
     pub(crate) fn group_of(&self, m: usize) -> usize {

@@ -43,6 +43,18 @@ pub enum Event {
         ifindex: Ifindex,
         mode: ReceiveMode,
     },
+    /// Whether frames that have come in can wait although we run: NAPI of this NIC is a thread of
+    /// ordinary priority, or softirqs are put off to one (Linux before 6.5).
+    ReceiveDeferred {
+        ifindex: Ifindex,
+        deferred: bool,
+    },
+    /// All frames that had come in by then have been handled (0: not yet since the hook is there);
+    /// told in every turn for the NICs in `Engine::watched`, where that can be known.
+    HandledUntil {
+        ifindex: Ifindex,
+        until: Instant,
+    },
     /// Fate of a probe at the moment of sending, `at` being the stamp taken right before the call.
     Sent {
         path: PathId,

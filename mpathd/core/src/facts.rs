@@ -269,6 +269,16 @@ impl Engine {
         self.out.message(Message::Receiving { interface, mode });
     }
 
+    pub(crate) fn receive_deferred(&mut self, ifindex: Ifindex, deferred: bool) {
+        let Some(m) = self.member_at(ifindex) else { return };
+        let interface = self.members[m].name();
+        let before = self.members[m].instances[0].deferred;
+        self.members[m].instances.iter_mut().for_each(|i| i.deferred = deferred);
+        if deferred && !before {
+            self.out.message(Message::ReceiveDeferred { interface });
+        }
+    }
+
     pub(crate) fn group_of_address(&self, k: usize) -> usize {
         self.groups.iter().position(|g| g.addresses.contains(&k)).unwrap_or(usize::MAX)
     }

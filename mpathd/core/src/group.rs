@@ -29,7 +29,8 @@ pub struct Group {
     pub has_worked: bool,
     /// "All IP interfaces ... are now unusable" has been told.
     pub failure_told: bool,
-    pub waits_for_witness_until: Option<Instant>,
+    /// A verdict waits for a witness: judge again then.
+    pub judges_again_at: Option<Instant>,
     /// Best rank of the last placement, and until when a better one does not take the addresses
     /// away from their holders (N4).
     best: Rank,
@@ -59,7 +60,7 @@ impl Group {
             routes,
             has_worked: false,
             failure_told: false,
-            waits_for_witness_until: None,
+            judges_again_at: None,
             best: Rank::Absent,
             settles_at: None,
             fdt_missed: false,
@@ -80,7 +81,7 @@ impl Group {
             routes: _,
             has_worked,
             failure_told,
-            waits_for_witness_until,
+            judges_again_at,
             best,
             settles_at,
             fdt_missed,
@@ -88,7 +89,7 @@ impl Group {
         } = *old;
         self.has_worked = has_worked;
         self.failure_told = failure_told;
-        self.waits_for_witness_until = waits_for_witness_until;
+        self.judges_again_at = judges_again_at;
         self.best = best;
         self.settles_at = settles_at;
         self.fdt_missed = fdt_missed && fdt == self.fdt;
@@ -251,9 +252,13 @@ impl Group {
         probed.map(|i| i.achieved_fdt().0).max()
     }
 
+    pub fn judge_again(&mut self, at: Instant) {
+        self.judges_again_at = Some(self.judges_again_at.map_or(at, |before| before.min(at)));
+    }
+
     /// When something of the group changes by the mere passing of time.
     pub fn wake_at(&self, members: &[Member], now: Instant) -> Option<Instant> {
-        let own = [self.waits_for_witness_until, self.settles_at.filter(|at| now < *at)];
+        let own = [self.judges_again_at, self.settles_at.filter(|at| now < *at)];
         let each = members.iter().flat_map(|m| {
             let joins = m.up_since.filter(|_| !m.has_joined(now, self.quiet_period));
             [

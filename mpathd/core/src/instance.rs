@@ -16,6 +16,13 @@ mod inherit;
 
 /// Rounds in one failure detection time (design 2).
 const ROUNDS_PER_FDT: u32 = 6;
+/// The same where a verdict may have to wait for a receive witness: the promise stands.
+const ROUNDS_PER_FDT_DEFERRED: u32 = ROUNDS_PER_FDT + PATIENCE;
+/// How many rounds a verdict waits for a receive witness that nobody can give (design 2.12).
+const PATIENCE: u32 = 3;
+/// How long it waits, at least, while frames are known to wait: late, not false. A thread that never
+/// rests gives no witness.
+const STARVING: Duration = Duration::from_secs(1);
 /// Losses in a row after which the target's MAC is asked for again (N9).
 const LOSSES_TO_REFRESH: u8 = 3;
 
@@ -45,6 +52,10 @@ pub struct Instance {
     /// A target has answered since probing began.
     pub replied: bool,
     pub missed: u32,
+    /// Frames can wait on this NIC although we run.
+    pub deferred: bool,
+    /// A verdict waits until what has come in has been handled.
+    pub seeks_receive_witness: bool,
 }
 
 /// A failed instance.
@@ -115,12 +126,14 @@ impl Instance {
             started: None,
             replied: false,
             missed: 0,
+            deferred: false,
+            seeks_receive_witness: false,
         }
     }
 
     /// T of design 2.
     pub fn interval(&self) -> Duration {
-        self.fdt / ROUNDS_PER_FDT
+        self.fdt / if self.deferred { ROUNDS_PER_FDT_DEFERRED } else { ROUNDS_PER_FDT }
     }
 
     pub fn path_id(&self, i: usize) -> PathId {
@@ -359,6 +372,24 @@ impl Instance {
         })
     }
 
+    /// Whether a verdict has to wait, for five unanswered probes may have been answered: where frames
+    /// that have come in can wait, all that came in before the replies were due must have been
+    /// handled (design 2.12, N16). `handled`: until when they have been; `None` where nobody can tell.
+    pub fn lacks_receive_witness(
+        &self,
+        case: &Suspicion,
+        handled: Option<Instant>,
+        now: Instant,
+    ) -> bool {
+        let patience = match handled {
+            None => self.interval() * PATIENCE,
+            Some(_) => self.fdt.max(STARVING),
+        };
+        let by_silence = case.evidence.reason == Reason::Probes;
+        let lacks = self.deferred && by_silence && handled < Some(case.ready);
+        lacks && now < case.ready + patience
+    }
+
     fn evidence(&self, reason: Reason, silent: u8, first: Instant, now: Instant) -> Evidence {
         Evidence {
             reason,
@@ -423,13 +454,15 @@ impl Instance {
         self.open_paths().map(|p| p.limit(interval)).max().unwrap_or(interval)
     }
 
-    /// 5T + L where L > T; the requested one otherwise (design 2.4). And the target to blame.
+    /// 5T + L where L > T, with the wait for a receive witness; the requested one otherwise (design
+    /// 2.4). And the target to blame.
     pub fn achieved_fdt(&self) -> (Duration, Option<IpAddr>) {
         let interval = self.interval();
         let slowest = self.counted().max_by_key(|p| p.limit(interval));
         match slowest.map(|p| (p.limit(interval), p.target())) {
             Some((limit, target)) if limit > interval => {
-                (interval * u32::from(LOSSES_TO_FAIL) + limit, target)
+                let patience = if self.deferred { PATIENCE } else { 0 };
+                (interval * (u32::from(LOSSES_TO_FAIL) + patience) + limit, target)
             }
             _ => (self.fdt, None),
         }

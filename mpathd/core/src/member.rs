@@ -63,6 +63,8 @@ pub struct Member {
     pub outrun_since: Option<Instant>,
     /// Transmit counter at the last look.
     pub transmits: Option<u64>,
+    /// All frames that had come in by then have been handled; `None`: that can't be told.
+    pub handled_until: Option<Instant>,
 }
 
 impl Member {
@@ -99,6 +101,7 @@ impl Member {
             returns: Returns::default(),
             outrun_since: None,
             transmits: None,
+            handled_until: None,
         }
     }
 
@@ -143,6 +146,7 @@ impl Member {
             untested_since,
             untested_told,
             surveyed,
+            handled_until,
         } = old;
         self.link = *link;
         self.prepared = *prepared;
@@ -168,6 +172,7 @@ impl Member {
         self.untested_since = *untested_since;
         self.untested_told = *untested_told;
         self.surveyed = *surveyed;
+        self.handled_until = *handled_until;
         if self.config.datapath == config.datapath {
             self.receive = *receive;
             self.attached_at = *attached_at;
@@ -217,8 +222,10 @@ impl Member {
         self.link_ups = [None; 3];
         self.outrun_since = None;
         self.transmits = None;
+        self.handled_until = None;
         for instance in &mut self.instances {
             instance.stop();
+            instance.deferred = false;
             instance.test = None;
             instance.failure = None;
             instance.started = None;

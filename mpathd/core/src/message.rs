@@ -149,6 +149,10 @@ pub enum Message {
         interface: IfName,
         mode: ReceiveMode,
     },
+    /// Frames that have come in can wait although we run: verdicts ask for a receive witness.
+    ReceiveDeferred {
+        interface: IfName,
+    },
     RequestFailed {
         request: Request,
         errno: Errno,
@@ -270,7 +274,8 @@ impl Message {
             | Message::NoTestAddress { .. }
             | Message::TestAddressBack { .. }
             | Message::Removed { .. }
-            | Message::Receiving { .. } => Severity::Info,
+            | Message::Receiving { .. }
+            | Message::ReceiveDeferred { .. } => Severity::Info,
         }
     }
 
@@ -307,6 +312,7 @@ impl Message {
             Message::Removed { .. } => "removed",
             Message::Unfit { .. } => "unfit",
             Message::Receiving { .. } => "receiving",
+            Message::ReceiveDeferred { .. } => "receive-deferred",
             Message::RequestFailed { .. } => "request-failed",
             Message::Drift { .. } | Message::RouteDrift { .. } => "drift",
             Message::Late { .. } => "late",
@@ -462,6 +468,12 @@ impl fmt::Display for Message {
                 };
                 write!(f, "{interface} receives replies through {mode}")
             }
+            Message::ReceiveDeferred { interface } => write!(
+                f,
+                "received frames can wait on {interface} while this host is busy (threaded NAPI, or Linux \
+                 before 6.5); it is probed more often, and silence is believed once other frames have been \
+                 handled"
+            ),
             Message::RequestFailed { request, errno } => {
                 write!(f, "{} failed: errno {}", Wish(request), errno.0)
             }

@@ -20,6 +20,9 @@ use crate::message::{Evidence, Message, Reason};
 use crate::outbox::Outbox;
 use crate::time::Instant;
 
+/// How often in a round a receive witness is looked for: it wakes nobody.
+const LOOKS_PER_ROUND: u32 = 4;
+
 /// Did anybody else hear something that was asked after our fourth loss?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Witness {
@@ -31,7 +34,7 @@ enum Witness {
 
 /// Judges all instances and members of a group, and the group.
 pub fn judge(group: &mut Group, members: &mut [Member], now: Instant, out: &mut Outbox) {
-    group.waits_for_witness_until = None;
+    group.judges_again_at = None;
     for member in members.iter_mut() {
         drop_dead_targets(member, out);
     }
@@ -64,8 +67,16 @@ fn judge_instance(
     now: Instant,
     out: &mut Outbox,
 ) {
-    let Some(case) = suspicion(group, &members[i], family, now) else { return };
-    let interval = members[i].instance(family).interval();
+    let case = suspicion(group, &members[i], family, now);
+    let handled = members[i].handled_until;
+    let instance = &mut members[i].instances[family as usize];
+    let lacks = |case: &Suspicion| instance.lacks_receive_witness(case, handled, now);
+    instance.seeks_receive_witness = case.as_ref().is_some_and(lacks);
+    let Some(case) = case else { return };
+    let interval = instance.interval();
+    if instance.seeks_receive_witness {
+        return group.judge_again(now + interval / LOOKS_PER_ROUND);
+    }
     match witness(members, i, family, case.fourth) {
         Witness::Heard => {
             let failure =
@@ -73,9 +84,7 @@ fn judge_instance(
             members[i].instances[family as usize].fail(failure);
         }
         Witness::NotYet if now < case.ready + interval => {
-            let until = case.ready + interval;
-            group.waits_for_witness_until =
-                Some(group.waits_for_witness_until.map_or(until, |w| w.min(until)));
+            group.judge_again(case.ready + interval);
         }
         Witness::NotYet | Witness::Nobody => fail_together(group, members, family, case, now, out),
     }

@@ -5,6 +5,7 @@ mod lan;
 use std::time::Duration;
 
 use lan::*;
+use mpathd_core::event::Event;
 use mpathd_core::message::{Message, Reason};
 
 const FAILED: &str = "IP interface failure detected on eth0 of group g";
@@ -322,4 +323,48 @@ fn the_second_return_within_a_minute_waits_ten_seconds() {
     lan.run(2 * S);
     assert_eq!(on_eth0(&lan), 1);
     lan.assert_at_rest();
+}
+
+/// A settled group whose frames can wait on both NICs although the daemon runs.
+fn deferred(fdt: Duration) -> Lan {
+    let mut lan = Lan::settled(group(2, 2, fdt));
+    for ifindex in lan.nics.values().map(|n| n.link.ifindex).collect::<Vec<_>>() {
+        lan.post(Duration::ZERO, Event::ReceiveDeferred { ifindex, deferred: true });
+    }
+    lan.run(2 * fdt);
+    lan.messages.clear();
+    lan
+}
+
+#[test]
+fn frames_that_wait_are_no_failure() {
+    let fdt = 90 * MS;
+    for (tells_handled, longest) in [(true, 500), (false, 80)] {
+        for starved in (0..longest).step_by(4) {
+            let mut lan = deferred(fdt);
+            lan.tells_handled = tells_handled;
+            for nic in lan.nics.values_mut() {
+                nic.starves_until = lan.now + starved * MS;
+            }
+            lan.run(2 * S);
+            assert_eq!((lan.told(FAILED), lan.told(UNUSABLE)), (0, 0), "{starved} ms");
+        }
+    }
+}
+
+#[test]
+fn a_verdict_on_frames_that_may_wait_is_quicker_with_a_receive_witness() {
+    let (fdt, interval) = (90 * MS, 10 * MS);
+    for phase in 0..20 {
+        for tells_handled in [true, false] {
+            let mut lan = deferred(fdt);
+            lan.tells_handled = tells_handled;
+            lan.run(interval / 20 * phase);
+            lan.wire(0, Wire::Cut);
+            let took = lan.until(2 * fdt, |l| l.told(FAILED) == 1);
+            let late = interval * if tells_handled { 0 } else { 3 };
+            let range = 4 * interval + late..6 * interval + late;
+            assert!(range.contains(&took) && took <= fdt, "{took:?} not in {range:?}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use mpathd::cli::{check, options, release, reload};
 use mpathd::config::DEFAULT_PATH;
 use mpathd::daemon::{self, Options};
 use mpathd::fast::alloc::Watched;
+use mpathd::host::pins;
 use mpathd::slow::log::{Format, Log, Sink};
 
 #[global_allocator]
@@ -50,9 +51,10 @@ struct Places {
     /// Directory of the control socket and the state file [default: $MPATHD_RUN_DIR or /run/mpathd]
     #[arg(long, value_name = "DIR", default_value_os_t = options::default_run_dir(), hide_default_value = true)]
     run_dir: PathBuf,
-    /// Directory on a BPF file system for pinned maps and links
-    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/mpathd")]
-    bpffs: PathBuf,
+    /// Directory on a BPF file system for pinned maps and links [default: `bpf` in the run directory
+    /// where such a file system is mounted there, else /sys/fs/bpf/mpathd]
+    #[arg(long, value_name = "DIR")]
+    bpffs: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Release { keep_on, dry_run, places }) => {
             let Places { run_dir, bpffs } = places;
+            let bpffs = bpffs.map_or_else(|| pins::places(&run_dir).to_vec(), |place| vec![place]);
             release::run(&release::Options { keep_on, dry_run, run_dir, bpffs })
         }
         None => run(line.daemon),
@@ -100,8 +103,9 @@ fn main() -> ExitCode {
 fn run(arguments: DaemonArguments) -> ExitCode {
     let DaemonArguments { config, fallback, places, log_format, record } = arguments;
     let log = Log::new(Sink::open(log_format));
-    let options =
-        Options { config, fallback, run_dir: places.run_dir, bpffs: places.bpffs, record };
+    let Places { run_dir, bpffs } = places;
+    let bpffs = bpffs.unwrap_or_else(|| pins::place(&run_dir));
+    let options = Options { config, fallback, run_dir, bpffs, record };
     match daemon::run(options, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

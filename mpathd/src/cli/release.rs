@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::host::pins;
 use crate::host::release::{Record, Release, Step};
-use crate::host::remove_pins;
 use crate::slow::{lock, state};
 
 pub struct Options {
@@ -17,8 +17,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Directory of the state file.
     pub run_dir: PathBuf,
-    /// Directory of the pins.
-    pub bpffs: PathBuf,
+    /// Directories that may hold pins.
+    pub bpffs: Vec<PathBuf>,
 }
 
 /// Exit code 0: done, or nothing to do; 1: something could not be done, and is named.
@@ -52,12 +52,13 @@ fn release(options: &Options) -> Result<usize, String> {
         let result = if options.dry_run { Ok(()) } else { carry_out(&mut kernel, step) };
         tell(step.to_string(), result);
     }
-    let pins = remove_pins(&options.bpffs, options.dry_run);
-    match pins {
-        Ok(0) => {}
-        Ok(count) => tell(format!("no pins ({count}), and no receive hooks"), Ok(())),
-        Err(error) => {
-            tell(format!("no pins below {}", options.bpffs.display()), Err(error.to_string()))
+    for place in &options.bpffs {
+        match pins::remove(place, options.dry_run) {
+            Ok(0) => {}
+            Ok(count) => tell(format!("no pins ({count}), and no receive hooks"), Ok(())),
+            Err(error) => {
+                tell(format!("no pins below {}", place.display()), Err(error.to_string()))
+            }
         }
     }
     for sysctl in &known.sysctls {

@@ -14,6 +14,7 @@ use super::clock;
 use super::frames::{Frame, Paths, Sent, identify};
 use super::neighbours::Neighbours;
 use super::random::Random;
+use super::receivers;
 use super::slots::SlotMap;
 use super::socket::{self, BATCH, Buffer};
 use crate::messages::Channel;
@@ -88,6 +89,12 @@ impl Channels {
 
     pub(super) fn get(&self, ifindex: Ifindex) -> Option<&Channel> {
         self.all.iter().find(|c| c.ifindex == ifindex)
+    }
+
+    /// Until when all frames that had come in on the NIC have been handled, if that can be told.
+    pub(super) fn handled_until(&mut self, ifindex: Ifindex, now: Instant) -> Option<Instant> {
+        let channel = self.all.iter_mut().find(|c| c.ifindex == ifindex)?;
+        receivers::handled_until(&mut channel.receivers, now)
     }
 
     /// The NIC has another MAC now.

@@ -4,7 +4,7 @@
 
 use mpathd_core::config::{Config, MAX_TARGETS, Member};
 use mpathd_core::engine::Engine;
-use mpathd_core::ids::{Family, IfName, PathId, Seq};
+use mpathd_core::ids::{Family, IfName, Ifindex, PathId, Seq};
 use mpathd_core::state::Saved;
 
 use super::channels::Channels;
@@ -43,6 +43,7 @@ pub(super) struct Room {
     pub paths: Paths,
     pub neighbours: Neighbours,
     pub pending: Vec<(PathId, Seq)>,
+    pub watched: Vec<Ifindex>,
     pub polled: Vec<libc::pollfd>,
     pub retired: Vec<Channel>,
 }
@@ -91,6 +92,7 @@ impl Room {
             paths: Paths::new(paths),
             neighbours: Neighbours::new(2 * paths),
             pending: Vec::with_capacity(paths * mpathd_common::abi::RING as usize),
+            watched: Vec::with_capacity(seats),
             polled: Vec::with_capacity(2 + 2 * seats),
             retired: Vec::with_capacity(2 * seats),
         }

@@ -9,7 +9,7 @@ use std::thread::{Builder, JoinHandle};
 
 use mpathd_core::engine::Engine;
 use mpathd_core::event::Event;
-use mpathd_core::ids::{IfName, PathId, Seq};
+use mpathd_core::ids::{IfName, Ifindex, PathId, Seq};
 use mpathd_core::request::Action;
 use mpathd_core::time::Instant;
 use mpathd_core::view::View;
@@ -30,6 +30,7 @@ mod neighbours;
 pub mod priority;
 mod random;
 mod receive;
+pub mod receivers;
 pub mod slots;
 mod socket;
 mod turn;
@@ -45,6 +46,8 @@ pub trait Brain {
     fn poll_action(&mut self) -> Option<Action>;
     /// Probes whose reply would still change something.
     fn pending(&self) -> impl Iterator<Item = (PathId, Seq)>;
+    /// NICs for which `Event::HandledUntil` is to be told before the next turn.
+    fn watched(&self) -> impl Iterator<Item = Ifindex>;
     /// Renews the picture, in the same buffers.
     fn fill(&self, view: &mut View, now: Instant);
     /// Whether outcomes of single probes are wanted as notices.
@@ -74,6 +77,10 @@ impl Brain for Engine {
 
     fn pending(&self) -> impl Iterator<Item = (PathId, Seq)> {
         self.pending()
+    }
+
+    fn watched(&self) -> impl Iterator<Item = Ifindex> {
+        self.watched()
     }
 
     fn fill(&self, view: &mut View, now: Instant) {

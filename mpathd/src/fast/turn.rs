@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mpathd_core::event::{Done, Errno, Event, Fate};
-use mpathd_core::ids::{Family, PathId, Seq};
+use mpathd_core::ids::{Family, Ifindex, PathId, Seq};
 use mpathd_core::message::Severity;
 use mpathd_core::request::{Action, Notice, Op, PathKey, Round};
 use mpathd_core::time::Instant;
@@ -48,6 +48,7 @@ pub(super) struct Fast<B> {
     probing: Probing,
     buffer: Buffer,
     pending: Vec<(PathId, Seq)>,
+    watched: Vec<Ifindex>,
     polled: Vec<libc::pollfd>,
     /// Channels on their way to the host thread, which closes them.
     retired: Vec<Channel>,
@@ -85,7 +86,7 @@ impl<B: Brain> Fast<B> {
         let Setup { brain, names, queues, shared, priority } = setup;
         let members = names.len();
         shared.publish(|view| reserve(view, members, heir::paths(members)));
-        let Room { watch, channels, paths, neighbours, pending, polled, retired } =
+        let Room { watch, channels, paths, neighbours, pending, watched, polled, retired } =
             Room::new(members, &names);
         let now = clock::now();
         Ok(Self {
@@ -100,6 +101,7 @@ impl<B: Brain> Fast<B> {
             },
             buffer: Buffer::new(),
             pending,
+            watched,
             polled,
             retired,
             priority,
@@ -174,6 +176,7 @@ impl<B: Brain> Fast<B> {
         self.hear_links(now);
         self.hear_queue(now);
         let complete = self.hear_sockets(now);
+        self.seek_witnesses(now);
         self.read_replies(now);
         if complete || self.postponed >= POSTPONED_AT_MOST {
             self.postponed = 0;
@@ -262,6 +265,17 @@ impl<B: Brain> Fast<B> {
             if let Some(at) = self.probing.slots.read_rx(path, seq, now) {
                 self.desk.counted = true;
                 self.desk.tell(now, Event::Reply { path, seq, at });
+            }
+        }
+    }
+
+    /// Before the replies are read: what has been handled by now is then read too.
+    fn seek_witnesses(&mut self, now: Instant) {
+        self.watched.clear();
+        self.watched.extend(self.desk.brain.watched());
+        for ifindex in self.watched.iter().copied() {
+            if let Some(until) = self.channels.handled_until(ifindex, now) {
+                self.desk.tell(now, Event::HandledUntil { ifindex, until });
             }
         }
     }
@@ -380,6 +394,7 @@ impl<B: Brain> Desk<B> {
     fn tell(&mut self, now: Instant, event: Event) {
         let routine =
             matches!(event, Event::Sent { .. } | Event::Left { .. } | Event::Reply { .. });
+        let routine = routine || matches!(event, Event::HandledUntil { .. });
         self.changed |= !routine;
         if self.shared.recording() {
             self.tell_slow(ToSlow::Fact(now, event));

@@ -20,7 +20,8 @@ use super::counters::Source;
 use super::facts::LinkFact;
 use super::netlink::Refused;
 use super::outbox::{Fast, Slow};
-use super::sockets;
+use super::{pins, sockets};
+use crate::fast::priority::at_ease;
 use crate::fast::slots::SlotMap;
 use crate::messages::{ToFast, ToSlow};
 
@@ -79,13 +80,15 @@ impl Hooks {
         {
             if attached.consume != consume {
                 attached.consume = consume;
-                fast.push(ToFast::Channel(sockets::channel(link, attached.mode, consume)?));
+                let mode = attached.mode;
+                self.open_channel(link, fast)?;
+                return Ok(mode);
             }
             return Ok(attached.mode);
         }
         let (mode, hook) = self.choose(link, datapath, slow);
-        fast.push(ToFast::Channel(sockets::channel(link, mode, consume)?));
         self.attached.insert(ifindex, Attached { mode, consume, _hook: hook });
+        self.open_channel(link, fast).inspect_err(|_| self.detach(ifindex))?;
         Ok(mode)
     }
 
@@ -102,6 +105,21 @@ impl Hooks {
         unwanted
     }
 
+    pub(super) fn is_attached(&self, ifindex: Ifindex) -> bool {
+        self.attached.contains_key(&ifindex)
+    }
+
+    /// Hands over new sockets.
+    ///
+    /// # Errors
+    /// As [`Hooks::attach`].
+    pub(super) fn open_channel(&self, link: &LinkFact, fast: &mut Fast) -> Result<(), Refused> {
+        if let Some(Attached { mode, consume, .. }) = self.attached.get(&link.link.ifindex) {
+            fast.push(ToFast::Channel(sockets::channel(link, *mode, *consume)?));
+        }
+        Ok(())
+    }
+
     /// Also where the device has gone: a pin of what was attached to it blocks its name.
     pub(super) fn detach(&mut self, ifindex: Ifindex) {
         let Some(attached) = self.attached.remove(&ifindex) else { return };
@@ -110,12 +128,19 @@ impl Hooks {
         }
     }
 
+    /// Whether replies go further than the hook: it stays, and the sockets of the next channel know.
+    pub(super) fn consume_as(&mut self, ifindex: Ifindex, consume: bool) {
+        if let Some(attached) = self.attached.get_mut(&ifindex) {
+            attached.consume = consume;
+        }
+    }
+
     /// Only these have hooks from now on, whoever has attached the others: an earlier daemon may have
     /// had other members.
     pub(super) fn keep(&mut self, links: &BTreeSet<Ifindex>) {
         let others: Vec<_> = self.attached.keys().filter(|i| !links.contains(i)).copied().collect();
         others.into_iter().for_each(|ifindex| self.detach(ifindex));
-        if let Some(pins) = bpf::present_pin_directory(&self.bpffs) {
+        if let Some(pins) = pins::present(&self.bpffs) {
             unpin_where(&pins, |info| !links.contains(&info.ifindex));
         }
     }
@@ -125,7 +150,7 @@ impl Hooks {
         if !matches!(self.kernel, Kernel::Untried) {
             return Ok(());
         }
-        let pins = bpf::pin_directory(&self.bpffs)
+        let pins = pins::directory(&self.bpffs)
             .inspect_err(|reason| {
                 slow.log(
                     Severity::Warning,
@@ -136,7 +161,7 @@ impl Hooks {
                 );
             })
             .ok();
-        let loaded = Bpf::load(self.object, pins.as_deref())
+        let loaded = at_ease(|| Bpf::load(self.object, pins.as_deref()))
             .and_then(|bpf| bpf.slots().map(|slots| (bpf, slots)));
         let (kernel, own, adopted) = match loaded {
             Ok((bpf, slots)) => {

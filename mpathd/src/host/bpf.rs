@@ -1,26 +1,22 @@
-//! The BPF object in the kernel: loading, pins, and what the kernel says of a link. Pins lie in a
-//! directory named by layout version and the network namespace's cookie, so that neither another
-//! version nor a daemon of another namespace is ever adopted (N25).
+//! The BPF object in the kernel: loading, and what the kernel says of a link.
 
 use std::error::Error;
 use std::ffi::CString;
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aya::maps::Map;
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use mpathd_common::abi::{LAYOUT, layout_of, maps, programs};
 use mpathd_core::ids::Ifindex;
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::counters::{CounterFds, Counters};
+use crate::fast::priority::at_ease;
 use crate::fast::slots::{MapFds, SlotMap};
 
 pub(super) struct Bpf {
@@ -93,7 +89,7 @@ impl Bpf {
         let program =
             self.object.program_mut(programs::XDP).ok_or_else(|| missing(programs::XDP))?;
         let program: &mut Xdp = program.try_into().map_err(|e: ProgramError| in_words(&e))?;
-        loaded(program.load()).map(|()| program)
+        loaded(at_ease(|| program.load())).map(|()| program)
     }
 
     /// The program for tcx ingress, loaded at first use.
@@ -105,7 +101,7 @@ impl Bpf {
             self.object.program_mut(programs::TCX).ok_or_else(|| missing(programs::TCX))?;
         let program: &mut SchedClassifier =
             program.try_into().map_err(|e: ProgramError| in_words(&e))?;
-        loaded(program.load()).map(|()| program)
+        loaded(at_ease(|| program.load())).map(|()| program)
     }
 }
 
@@ -138,84 +134,6 @@ pub(super) fn in_words(error: &dyn Error) -> String {
         Some((at, _)) => format!("... {}", &text[at..]),
         None => text,
     }
-}
-
-/// Makes the directory for pins below `bpffs`.
-///
-/// # Errors
-/// In words, where there is no BPF file system or it is closed to us (systemd mounts it 0700, O8).
-pub(super) fn pin_directory(bpffs: &Path) -> Result<PathBuf, String> {
-    let cookie = netns_cookie().map_err(|e| format!("no cookie of this network namespace: {e}"))?;
-    let directory = bpffs.join(format!("{LAYOUT}-{cookie}"));
-    let failed = |error: &dyn Error| format!("{}: {error}", directory.display());
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|e| failed(&e))?;
-    let system = statfs(&directory).map_err(|e| failed(&e))?;
-    if system.filesystem_type() != BPF_FS_MAGIC {
-        match fs::remove_dir(&directory) {
-            Ok(()) | Err(_) => {}
-        }
-        return Err(format!("{} is not on a BPF file system", directory.display()));
-    }
-    Ok(directory)
-}
-
-/// The directory for pins, if there is one.
-pub(super) fn present_pin_directory(bpffs: &Path) -> Option<PathBuf> {
-    let directory = bpffs.join(format!("{LAYOUT}-{}", netns_cookie().ok()?));
-    directory.is_dir().then_some(directory)
-}
-
-/// Removes the pins of this network namespace, of whatever layout, and with them the hooks: nothing
-/// else holds them when the daemon is gone. With `dry` they are only counted.
-///
-/// # Errors
-/// Where the directory can't be read or a pin not be removed; none where there is no directory.
-pub fn remove_pins(bpffs: &Path, dry: bool) -> io::Result<usize> {
-    let suffix = format!("-{}", netns_cookie()?);
-    let mut pins = 0;
-    for directory in entries(bpffs)?.iter().filter(|path| ends_with(path, &suffix)) {
-        let files = entries(directory)?;
-        pins += files.len();
-        if !dry {
-            files.iter().try_for_each(fs::remove_file)?;
-            fs::remove_dir(directory)?;
-        }
-    }
-    Ok(pins)
-}
-
-fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    match fs::read_dir(directory) {
-        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
-}
-
-fn ends_with(path: &Path, suffix: &str) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(suffix))
-}
-
-/// Unlike the number of its inode, the cookie of a namespace is never used again (Linux 5.14).
-///
-/// # Errors
-/// ENOPROTOOPT on older kernels.
-pub fn netns_cookie() -> io::Result<u64> {
-    const SO_NETNS_COOKIE: libc::c_int = 71;
-    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
-    let mut cookie = 0u64;
-    let mut size = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `size` bytes into the u64, and both outlive the call.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut size,
-        )
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
 }
 
 /// What the kernel says of a pinned link. aya gives the program's id only, not the device.

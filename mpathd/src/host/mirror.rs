@@ -106,7 +106,11 @@ impl Mirror {
 
     /// Links that bear a configured name.
     pub(super) fn members(&self) -> impl Iterator<Item = &LinkFact> {
-        self.links.values().filter(|l| self.settings.interfaces.contains(&l.link.name))
+        self.links_of(&self.settings.interfaces)
+    }
+
+    pub(super) fn links_of(&self, names: &BTreeSet<IfName>) -> impl Iterator<Item = &LinkFact> {
+        self.links.values().filter(|l| names.contains(&l.link.name))
     }
 
     pub(super) fn name(&self, ifindex: Ifindex) -> Option<IfName> {

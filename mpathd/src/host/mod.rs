@@ -7,6 +7,7 @@ mod announce;
 mod attach;
 mod bpf;
 pub mod counters;
+mod deferral;
 mod drift;
 mod facts;
 mod filter;
@@ -16,6 +17,7 @@ mod netlink;
 mod nexthop;
 mod operations;
 mod outbox;
+pub mod pins;
 pub mod release;
 mod route;
 mod settings;
@@ -36,7 +38,6 @@ use nix::sys::time::TimeSpec;
 
 use crate::fast::{clock, priority};
 use crate::messages::{Queues, ToFast, ToHost, ToSlow};
-pub use bpf::{netns_cookie, remove_pins};
 use monitor::Monitor;
 pub use netlink::Refused;
 use netlink::Requests;
@@ -89,11 +90,12 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         drift: drift::Drift::default(),
         announcer: announce::Announcer::default(),
         hooks: attach::Hooks::new(object, bpffs),
+        deferral: deferral::Deferral::default(),
         fast: Fast::new(queues.fast.clone()),
         slow: Slow::new(queues.slow.clone()),
         queues,
     };
-    std::thread::Builder::new().name("host".to_owned()).spawn(move || {
+    std::thread::Builder::new().name("mpathd-host".to_owned()).spawn(move || {
         let outcome = priority::apply(priority);
         if outcome.is_short() {
             host.slow.log(Severity::Warning, format!("host thread: {outcome}"));
@@ -114,6 +116,7 @@ struct Host {
     drift: drift::Drift,
     announcer: announce::Announcer,
     hooks: attach::Hooks,
+    deferral: deferral::Deferral,
     fast: Fast,
     slow: Slow,
 }
@@ -151,6 +154,7 @@ impl Host {
         for gone in self.monitor.mirror.take_gone() {
             self.announcer.forget(gone.ifindex);
             self.hooks.detach(gone.ifindex);
+            self.deferral.forget(gone.ifindex);
             if let Some(renamed) = gone.renamed {
                 self.sysctls.give_back(gone.name, renamed, &mut self.slow);
             }
@@ -177,6 +181,10 @@ impl Host {
     fn configure(&mut self, settings: Settings, priority: u8) {
         self.sysctls.remember(&settings.sysctls);
         self.settings = settings;
+        for member in self.monitor.mirror.links_of(&self.settings.interfaces) {
+            let consumes = self.settings.consuming.contains(&member.link.name);
+            self.hooks.consume_as(member.link.ifindex, consumes);
+        }
         self.monitor.set_settings(self.settings.clone());
         self.pass_on();
         if self.priority != priority {
@@ -191,6 +199,7 @@ impl Host {
             self.slow
                 .log(Severity::Error, format!("reading the kernel's tables failed: {refused}"));
         }
+        self.compare_deferral();
         self.pass_on();
         if let Err(refused) = nexthop::sweep(&mut self.requests, &self.monitor.mirror) {
             self.slow

@@ -78,6 +78,9 @@ impl Host {
                 let mode = self.hooks.attach(&link, datapath, consume_replies, fast, slow)?;
                 self.warm(&link);
                 self.monitor.mirror.tell(Event::Attached { ifindex, mode });
+                if let Some(event) = self.deferral.look(ifindex, link.link.name) {
+                    self.monitor.mirror.tell(event);
+                }
                 Ok(())
             }
             Request::Announce { ifindex, address, peers } => {
@@ -201,6 +204,21 @@ impl Host {
                 // Said already where it was found.
                 Ok(()) | Err(_) => {}
             }
+        }
+    }
+
+    /// NAPI may become a thread at any time, and a NIC that was down has other ones, without a notice.
+    pub(super) fn compare_deferral(&mut self) {
+        let attached: Vec<_> = self.monitor.mirror.members().cloned().collect();
+        for link in attached.iter().filter(|fact| self.hooks.is_attached(fact.link.ifindex)) {
+            let Some(event) = self.deferral.look(link.link.ifindex, link.link.name) else {
+                continue;
+            };
+            if let Err(refused) = self.hooks.open_channel(link, &mut self.fast) {
+                let name = link.link.name;
+                self.slow.log(Severity::Error, format!("{name}: no sockets: {refused}"));
+            }
+            self.monitor.mirror.tell(event);
         }
     }
 

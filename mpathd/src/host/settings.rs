@@ -16,6 +16,8 @@ use crate::slow::state::State;
 pub struct Settings {
     /// Members of all groups.
     pub interfaces: BTreeSet<IfName>,
+    /// Those whose replies end at the hook.
+    pub consuming: BTreeSet<IfName>,
     /// Data and test addresses: observed wherever on the host they stand.
     pub addresses: BTreeSet<IpAddr>,
     /// Where each of them may be: a data address on any member of its group.
@@ -61,6 +63,8 @@ impl Settings {
                 }
             }
         }
+        let consuming = group.members.iter().filter(|member| member.consume_replies);
+        self.consuming.extend(consuming.map(|member| member.name));
         self.interfaces.extend(group.members.iter().map(|member| member.name));
         self.routes.extend(group.data.iter().map(|net| RouteKey {
             table: TABLE_MAIN,

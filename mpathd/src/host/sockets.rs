@@ -9,6 +9,7 @@ use mpathd_common::wire::MAGIC;
 use mpathd_core::event::ReceiveMode;
 use mpathd_core::ids::Ifindex;
 
+use super::deferral;
 use super::facts::LinkFact;
 use super::filter::{self, Instruction};
 use crate::messages::Channel;
@@ -40,6 +41,7 @@ pub(super) fn channel(link: &LinkFact, mode: ReceiveMode, consume: bool) -> io::
         send,
         receive,
         stamped: link.lower,
+        receivers: deferral::receivers(ifindex, link.link.name),
     })
 }
 

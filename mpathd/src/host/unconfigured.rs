@@ -28,6 +28,7 @@ impl Host {
             self.monitor.mirror.members().map(|member| member.link.ifindex).collect();
         self.announcer.keep(&members);
         self.hooks.keep(&members);
+        self.deferral.keep(&members);
         self.sysctls.restore_all_but(&self.settings.interfaces, &mut self.slow);
         routes.and(addresses).and(nexthops)
     }

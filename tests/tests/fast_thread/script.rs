@@ -137,6 +137,10 @@ impl Brain for Script {
         self.actions.pop_front()
     }
 
+    fn watched(&self) -> impl Iterator<Item = Ifindex> {
+        std::iter::empty()
+    }
+
     fn pending(&self) -> impl Iterator<Item = (PathId, Seq)> {
         self.open.iter().map(|(path, seq, _)| (*path, *seq))
     }

@@ -90,7 +90,7 @@ fn somebody_elses_program_is_left_alone_and_named() {
 
 /// The directory of pins of the lab's host.
 fn pins(host: &NetNs) -> PathBuf {
-    let cookie = host.run(mpathd::host::netns_cookie).expect("a cookie");
+    let cookie = host.run(mpathd::host::pins::netns_cookie).expect("a cookie");
     PathBuf::from(format!("/sys/fs/bpf/mpathd/{}-{cookie}", mpathd_common::abi::LAYOUT))
 }
 

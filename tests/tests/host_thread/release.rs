@@ -76,7 +76,7 @@ fn release(lab: &Lab, keep_on: Option<&str>, dry_run: bool) -> bool {
         keep_on: keep_on.map(str::to_owned),
         dry_run,
         run_dir: PathBuf::from(RUN_DIR),
-        bpffs: PathBuf::from("/sys/fs/bpf/mpathd"),
+        bpffs: vec![PathBuf::from("/sys/fs/bpf/mpathd")],
     };
     lab.host().run(|| run(&options)) == ExitCode::SUCCESS
 }

@@ -29,10 +29,11 @@ impl Lan {
         let Answer { fate, rtt } = told.unwrap_or_else(|| self.answer(key));
         let nic = self.nics.get_mut(&key.name).unwrap();
         nic.frames += u64::from(fate == Fate::Left);
-        let (running, mode) = (nic.link.running, nic.mode);
+        let (running, mode, starves_until) = (nic.link.running, nic.mode, nic.starves_until);
         let now = self.now;
         self.call(|engine| engine.handle(now, Event::Sent { path, seq, at: now, fate }));
         let Some(rtt) = rtt.filter(|_| running) else { return };
+        let rtt = rtt.max(starves_until.since(self.now));
         let at = self.now + rtt;
         match fate {
             Fate::Resolving => self.post(rtt, Event::Resolved { path, seq, at }),

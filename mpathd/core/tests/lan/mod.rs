@@ -53,6 +53,8 @@ pub struct Nic {
     /// How its replies are received.
     pub mode: ReceiveMode,
     pub frames: u64,
+    /// What comes in waits until then, as where NAPI is a thread.
+    pub starves_until: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +111,8 @@ pub struct Lan {
     pub messages: Vec<(Instant, Message)>,
     pub requests: Vec<(Instant, Request)>,
     pub replies: Vec<bool>,
+    /// Whether it can be told that all frames have been handled.
+    pub tells_handled: bool,
     /// How long the kernel takes for a request.
     pub kernel: Duration,
     pub attach: Duration,
@@ -158,6 +162,7 @@ impl Lan {
             messages: Vec::new(),
             requests: Vec::new(),
             replies: Vec::new(),
+            tells_handled: true,
             kernel: MS / 10,
             attach: 10 * MS,
             outcomes: BTreeMap::new(),
@@ -209,7 +214,8 @@ impl Lan {
 
     /// A link comes, or changes.
     pub fn link(&mut self, link: Link) {
-        let new = Nic { link, wire: Wire::Works, mode: ReceiveMode::Xdp, frames: 0 };
+        let (wire, mode, starves_until) = (Wire::Works, ReceiveMode::Xdp, Instant(0));
+        let new = Nic { link, wire, mode, frames: 0, starves_until };
         self.nics.entry(link.name).or_insert(new).link = link;
         self.post(Duration::ZERO, Event::Link(link));
     }
@@ -362,6 +368,14 @@ impl Lan {
     /// The daemon wakes up.
     pub fn turn(&mut self) {
         let now = self.now;
+        let watched: Vec<Ifindex> = self.engine.watched().collect();
+        for nic in self.nics.values().filter(|_| self.tells_handled) {
+            let ifindex = nic.link.ifindex;
+            let until = if nic.starves_until <= now { now } else { Instant(0) };
+            if watched.contains(&ifindex) {
+                self.engine.handle(now, Event::HandledUntil { ifindex, until });
+            }
+        }
         for heard in [Self::next_event, Self::next_reply] {
             while let Some(event) = heard(self, now) {
                 self.call(|engine| engine.handle(now, event));

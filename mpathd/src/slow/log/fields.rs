@@ -108,6 +108,7 @@ impl Subject {
             | Message::Removed { interface, .. }
             | Message::Unfit { interface, .. }
             | Message::Receiving { interface, .. }
+            | Message::ReceiveDeferred { interface }
             | Message::Drift { interface, .. }
             | Message::Moved { to: interface, .. } => (Some(interface), None),
             Message::RequestFailed { .. } | Message::RouteDrift { .. } | Message::Late { .. } => {

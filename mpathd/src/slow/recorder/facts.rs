@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::Names;
 
-/// Kind and content; `None` for probes, which are told in rounds.
+/// Kind and content; `None` for probes, which are told in rounds, and for what
+/// is told in every turn while a verdict waits.
 pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> {
     Some(match event {
         Event::Link(link) => ("link", self::link(link)),
@@ -30,6 +31,9 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
         Event::Attached { ifindex, mode } => {
             ("attached", json!({ "interface": names.of(*ifindex), "mode": mode }))
         }
+        Event::ReceiveDeferred { ifindex, deferred } => {
+            ("receive-deferred", json!({ "interface": names.of(*ifindex), "deferred": deferred }))
+        }
         Event::Transmits { ifindex, frames } => {
             ("transmits", json!({ "interface": names.of(*ifindex), "frames": frames }))
         }
@@ -40,9 +44,11 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
         Event::Command(Command::Online { interface }) => {
             ("command", json!({ "online": interface }))
         }
-        Event::Sent { .. } | Event::Left { .. } | Event::Reply { .. } | Event::Resolved { .. } => {
-            return None;
-        }
+        Event::HandledUntil { .. }
+        | Event::Sent { .. }
+        | Event::Left { .. }
+        | Event::Reply { .. }
+        | Event::Resolved { .. } => return None,
     })
 }
 

@@ -215,6 +215,10 @@ impl Player {
                     nic.frames = transmits.frames;
                 }
             }
+            Fact::ReceiveDeferred(fact) => {
+                let ifindex = self.ifindex(fact.interface);
+                self.post(Event::ReceiveDeferred { ifindex, deferred: fact.deferred });
+            }
             Fact::Command(command) => self.post(Event::Command(match *command {
                 Command::Offline(interface) => event::Command::Offline { interface },
                 Command::Online(interface) => event::Command::Online { interface },

@@ -54,6 +54,7 @@ pub enum Fact {
     Done(Done),
     Answers(Answers),
     Transmits(Transmits),
+    ReceiveDeferred(ReceiveDeferred),
     Command(Command),
     Reload(Reload),
     /// The daemon sleeps for so long.
@@ -193,6 +194,12 @@ pub struct Transmits {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+pub struct ReceiveDeferred {
+    pub interface: IfName,
+    pub deferred: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Command {
     Offline(IfName),
@@ -295,6 +302,7 @@ fn read_fact(
         "done" => read(content, Fact::Done),
         "answers" => read(content, Fact::Answers),
         "transmits" => read(content, Fact::Transmits),
+        "receive-deferred" => read(content, Fact::ReceiveDeferred),
         "command" => read(content, Fact::Command),
         "reload" => read(content, Fact::Reload),
         "lost" => read(content, Fact::Lost),

@@ -1,0 +1,114 @@
+//! Whether frames that have come in can wait although mpathd runs: receive processing of a NIC that
+//! is left to a thread of ordinary priority starves when the host is busy, and no evidence from
+//! above can tell that from silence (design 2.12, N16).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use mpathd_core::event::Event;
+use mpathd_core::ids::{IfName, Ifindex};
+
+use crate::fast::receivers::Receiver;
+
+/// From here on a softirq is no longer put off because ksoftirqd runs already.
+const INLINE_SINCE: (u32, u32) = (6, 5);
+
+/// Process ids of the kernel threads that may hold up the frames of each NIC where some do. Empty
+/// in a PID namespace, which does not show them.
+#[derive(Default)]
+pub(super) struct Deferral(BTreeMap<Ifindex, Vec<u32>>);
+
+impl Deferral {
+    /// What the engine has to hear, if it has changed. The channel is to be opened anew then: its
+    /// receivers are others.
+    pub(super) fn look(&mut self, ifindex: Ifindex, name: IfName) -> Option<Event> {
+        let now = responsible(ifindex, name);
+        if now.as_ref() == self.0.get(&ifindex) {
+            return None;
+        }
+        let deferred = now.is_some();
+        match now {
+            Some(threads) => drop(self.0.insert(ifindex, threads)),
+            None => drop(self.0.remove(&ifindex)),
+        }
+        Some(Event::ReceiveDeferred { ifindex, deferred })
+    }
+
+    /// Of these links only.
+    pub(super) fn keep(&mut self, links: &BTreeSet<Ifindex>) {
+        self.0.retain(|ifindex, _| links.contains(ifindex));
+    }
+
+    pub(super) fn forget(&mut self, ifindex: Ifindex) {
+        self.0.remove(&ifindex);
+    }
+}
+
+/// The threads as the fast thread watches them.
+pub(super) fn receivers(ifindex: Ifindex, name: IfName) -> Vec<Receiver> {
+    let threads = responsible(ifindex, name).unwrap_or_default();
+    let stats = threads.iter().filter_map(|pid| fs::File::open(format!("/proc/{pid}/stat")).ok());
+    stats.map(|file| Receiver::new(file.into())).collect()
+}
+
+/// `None` where frames are handled as they come in.
+fn responsible(ifindex: Ifindex, name: IfName) -> Option<Vec<u32>> {
+    if is_threaded(ifindex, name) {
+        // The names of the threads are cut to 15 bytes, without the NUL.
+        let prefix: String = format!("napi/{name}-").chars().take(15).collect();
+        return Some(kernel_threads(&prefix));
+    }
+    softirqs_wait().then(|| kernel_threads("ksoftirqd/"))
+}
+
+/// NAPI in kernel threads, by the device's `threaded` attribute (Linux 5.12). The file system may
+/// show another network namespace than ours.
+fn is_threaded(ifindex: Ifindex, name: IfName) -> bool {
+    let read = |file: &str| fs::read_to_string(format!("/sys/class/net/{name}/{file}")).ok();
+    let ours = read("ifindex").is_some_and(|text| text.trim().parse() == Ok(ifindex.0));
+    ours && read("threaded").is_some_and(|text| text.trim() != "0")
+}
+
+fn softirqs_wait() -> bool {
+    nix::sys::utsname::uname().is_ok_and(|name| is_older(&name.release().to_string_lossy()))
+}
+
+/// Of a release that can't be read the worse is assumed.
+fn is_older(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-', '+']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < INLINE_SINCE
+}
+
+/// Ascending. A process of the user that took such a name would only make verdicts late.
+fn kernel_threads(prefix: &str) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let named = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(prefix))
+    };
+    let mut threads: Vec<u32> = pids.filter(named).collect();
+    threads.sort_unstable();
+    threads
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_as_numbers() {
+        for older in ["5.15.0-113-generic", "6.1.0-21-amd64", "6.4", "6.4.16", "unknown"] {
+            assert!(is_older(older), "{older}");
+        }
+        for newer in ["6.5", "6.5.0-rc1", "6.12.9+bpo-amd64", "6.18.1", "7.0"] {
+            assert!(!is_older(newer), "{newer}");
+        }
+    }
+
+    #[test]
+    fn threads_are_found_by_the_beginning_of_their_name() {
+        let own = fs::read_to_string("/proc/self/comm").unwrap();
+        assert!(kernel_threads(own.trim()).contains(&std::process::id()));
+        assert_eq!(kernel_threads("no thread has that"), Vec::<u32>::new());
+    }
+}
