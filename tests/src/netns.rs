@@ -89,7 +89,7 @@ impl NetNs {
     }
 
     /// `ip -batch` in this namespace.
-    pub(crate) fn ip(&self, lines: &str) {
+    pub fn ip(&self, lines: &str) {
         self.run(|| batch("ip", lines));
     }
 

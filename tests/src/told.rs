@@ -7,6 +7,13 @@ use serde_json::Value;
 use crate::daemon::Daemon;
 use crate::wait_for;
 
+/// Of what is asked about: a NIC may have a row for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Inet,
+    Inet6,
+}
+
 /// Rows of `ipmpstat -n MODE -P -o FIELDS`, their values unescaped.
 ///
 /// # Panics
@@ -99,4 +106,29 @@ fn unescaped(line: &str, several: bool) -> Vec<String> {
         }
     }
     values
+}
+
+/// TARGETS of `ipmpstat -t` for a NIC in one family, sorted.
+///
+/// # Panics
+/// If it has no test address there.
+pub fn targets(daemon: &Daemon, nic: &str, family: Family) -> Vec<String> {
+    let rows = rows(daemon, "-t", "interface,testaddr,targets");
+    let of_family = |row: &[String]| row[1].contains(':') == (family == Family::Inet6);
+    let row = rows.iter().find(|row| row[0] == nic && of_family(row));
+    let list = &row.unwrap_or_else(|| panic!("no {nic} in {rows:?}"))[2];
+    let mut list: Vec<String> = list.split_whitespace().map(str::to_owned).collect();
+    list.sort();
+    list
+}
+
+/// # Panics
+/// If they are not these within ten seconds.
+pub fn wait_targets(daemon: &Daemon, nic: &str, family: Family, wanted: &[&str]) {
+    wait_for(&format!("targets {wanted:?} of {nic}"), Duration::from_secs(10), || {
+        match targets(daemon, nic, family) {
+            list if list == wanted => Ok(()),
+            list => Err((list, daemon.log_text())),
+        }
+    });
 }

@@ -187,6 +187,7 @@ fn a_slot_without_the_flag_consumes_nothing() {
     });
 }
 
+/// Behaviour 34.
 #[test]
 fn a_second_reply_is_a_duplicate_and_leaves_the_first_stamp() {
     Bench::each(|bench| {
@@ -199,6 +200,7 @@ fn a_second_reply_is_a_duplicate_and_leaves_the_first_stamp() {
     });
 }
 
+/// Behaviour 35.
 #[test]
 fn a_seq_that_is_not_in_the_ring_is_late() {
     Bench::each(|bench| {
@@ -240,7 +242,7 @@ fn an_earlier_generation_is_stale() {
     });
 }
 
-/// Every byte of both addresses counts.
+/// Every byte of both addresses counts (behaviours 33, 37).
 #[test]
 fn a_wrong_address_is_no_reply() {
     for hook in Hook::BOTH {

@@ -90,6 +90,7 @@ fn a_stop_leaves_all_in_place_and_a_start_adopts_it() {
     });
 }
 
+/// Behaviour 163.
 #[test]
 fn a_death_in_the_middle_of_a_move_is_made_good_at_once() {
     isolated(|| {
@@ -129,6 +130,7 @@ fn a_death_in_the_middle_of_a_move_is_made_good_at_once() {
     });
 }
 
+/// Behaviour 12.
 #[test]
 fn a_failed_nic_stays_failed_over_a_restart() {
     isolated(|| {
@@ -159,6 +161,7 @@ fn a_failed_nic_stays_failed_over_a_restart() {
     });
 }
 
+/// Behaviour 9.
 #[test]
 fn there_is_one_daemon_in_a_namespace() {
     isolated(|| {
@@ -201,6 +204,7 @@ fn untouched(host: &NetNs) -> impl PartialEq + std::fmt::Debug {
     (state_of(host), sysctls, links, neighbours(host))
 }
 
+/// Behaviour 1.
 #[test]
 fn without_configuration_it_runs_and_touches_nothing() {
     isolated(|| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mpathd_tests::config::{Member, TARGETS_V4};
 use mpathd_tests::observe::{addrs, holders, routes_v4, routes_v6};
-use mpathd_tests::told::{interface, rows, wait_interface, wait_ok};
+use mpathd_tests::told::{Family, interface, rows, wait_interface, wait_ok, wait_targets};
 use mpathd_tests::watch::{AddressWatch, RouteWatch};
 use mpathd_tests::{Config, Daemon, Lab, clock, isolated, wait_for};
 
@@ -31,23 +31,6 @@ fn running(lab: &Lab, config: &Config) -> Daemon {
     daemon
 }
 
-/// TARGETS of `ipmpstat -t` for a NIC, in one family.
-fn targets(daemon: &Daemon, nic: &str, ipv6: bool) -> Vec<String> {
-    let rows = rows(daemon, "-t", "interface,testaddr,targets");
-    let row = rows.iter().find(|row| row[0] == nic && row[1].contains(':') == ipv6);
-    let list = row.unwrap_or_else(|| panic!("no {nic} in {rows:?}"))[2].clone();
-    let mut list: Vec<String> = list.split(' ').map(str::to_owned).collect();
-    list.sort();
-    list
-}
-
-fn wait_targets(daemon: &Daemon, nic: &str, ipv6: bool, wanted: &[&str]) {
-    wait_for(&format!("targets {wanted:?} of {nic}"), LIMIT, || match targets(daemon, nic, ipv6) {
-        list if list == wanted => Ok(()),
-        list => Err(list),
-    });
-}
-
 fn count(daemon: &Daemon, text: &str) -> usize {
     daemon.log().iter().filter(|line| line.text.contains(text)).count()
 }
@@ -57,12 +40,12 @@ fn one_dead_target_of_three_fails_nothing() {
     isolated(|| {
         let lab = Lab::builder().build();
         let daemon = running(&lab, &ipv4());
-        wait_targets(&daemon, "eth0", false, &TARGETS_V4);
+        wait_targets(&daemon, "eth0", Family::Inet, &TARGETS_V4);
         let (addresses, routes) = (AddressWatch::start(lab.host()), RouteWatch::start(lab.host()));
         let killed = lab.kill_target(2);
         for nic in ["eth0", "eth1"] {
             daemon.wait_log(&format!("Target 192.0.2.2 is silent on {nic}"), killed, LIMIT);
-            wait_targets(&daemon, nic, false, &["192.0.2.1", "192.0.2.3"]);
+            wait_targets(&daemon, nic, Family::Inet, &["192.0.2.1", "192.0.2.3"]);
             wait_interface(&daemon, nic, "active,probe,state", &["yes", "ok", "ok"]);
         }
         assert_eq!(addresses.events(), [], "an address has moved");
@@ -70,11 +53,11 @@ fn one_dead_target_of_three_fails_nothing() {
         let revived = lab.revive_target(2);
         for nic in ["eth0", "eth1"] {
             daemon.wait_log(&format!("Target 192.0.2.2 answers on {nic} again"), revived, LIMIT);
-            wait_targets(&daemon, nic, false, &TARGETS_V4);
+            wait_targets(&daemon, nic, Family::Inet, &TARGETS_V4);
         }
         // A dead target must not hide a dead path.
         lab.kill_target(2);
-        wait_targets(&daemon, "eth0", false, &["192.0.2.1", "192.0.2.3"]);
+        wait_targets(&daemon, "eth0", Family::Inet, &["192.0.2.1", "192.0.2.3"]);
         lab.cut(0);
         wait_interface(&daemon, "eth0", "state", &["failed"]);
     });
@@ -183,7 +166,7 @@ fn next_hops_of_the_routing_table_are_targets_where_none_are_configured() {
         config.targets.clear();
         let daemon = running(&lab, &config);
         for nic in ["eth0", "eth1"] {
-            wait_targets(&daemon, nic, false, &["192.0.2.1", "192.0.2.2"]);
+            wait_targets(&daemon, nic, Family::Inet, &["192.0.2.1", "192.0.2.2"]);
         }
         for row in rows(&daemon, "-t", "interface,mode") {
             assert_eq!(row[1], "routes", "{row:?}");
@@ -192,10 +175,10 @@ fn next_hops_of_the_routing_table_are_targets_where_none_are_configured() {
         daemon.wait_log("IP interface failure detected on eth0 of group ipmp0", cut, LIMIT);
         // A next hop that goes is no target any more, one that comes is.
         lab.host().expect("ip", &["route", "del", "203.0.113.0/24"]);
-        wait_targets(&daemon, "eth1", false, &["192.0.2.1"]);
+        wait_targets(&daemon, "eth1", Family::Inet, &["192.0.2.1"]);
         let route = ["route", "add", "203.0.113.0/24", "via", "192.0.2.3", "dev", "eth1"];
         lab.host().expect("ip", &[&route[..], &["onlink"]].concat());
-        wait_targets(&daemon, "eth1", false, &["192.0.2.1", "192.0.2.3"]);
+        wait_targets(&daemon, "eth1", Family::Inet, &["192.0.2.1", "192.0.2.3"]);
     });
 }
 
@@ -214,7 +197,7 @@ fn ipv6_is_probed_from_link_local_to_a_link_local_next_hop() {
         }
         let daemon = running(&lab, &config);
         for nic in ["eth0", "eth1"] {
-            wait_targets(&daemon, nic, true, &[ROUTER]);
+            wait_targets(&daemon, nic, Family::Inet6, &[ROUTER]);
         }
         for row in rows(&daemon, "-t", "interface,mode,testaddr") {
             assert_eq!(row[1], "routes", "{row:?}");

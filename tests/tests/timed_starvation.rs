@@ -35,6 +35,7 @@ fn sixteen_hogs_cause_no_failover_and_hide_no_cut() {
     });
 }
 
+/// Behaviour 40.
 #[test]
 fn a_daemon_that_was_stopped_calls_nothing_failed() {
     isolated(|| {

@@ -3,13 +3,15 @@
 use anyhow::Result;
 
 use crate::process::{cargo, find, output, run};
-use crate::{ebpf, tidy, toolchain};
+use crate::{behaviours, ebpf, tidy, toolchain};
 
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
 
 pub(crate) fn run_all() -> Result<()> {
     step("tidy");
     tidy::run()?;
+    step("behaviours");
+    behaviours::check()?;
     step("cargo fmt --check");
     run(cargo().args(["fmt", "--all", "--check"]))?;
     step("cargo clippy");

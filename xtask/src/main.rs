@@ -2,6 +2,7 @@
 //! `toolchain` and `ebpf` are the steps that the verbs share. Depends on anyhow and clap only, so that it
 //! is built in seconds on a fresh machine, before anything else is there.
 
+mod behaviours;
 mod bench;
 mod build;
 mod demo;
@@ -50,6 +51,8 @@ enum Verb {
     Vm(vm::Arguments),
     /// Everything that CI checks without running the product
     Lint,
+    /// Make tests/BEHAVIOURS.md anew
+    Behaviours,
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Bench { arguments } => bench::run(&arguments),
         Verb::Vm(arguments) => vm::run_all(&arguments),
         Verb::Lint => lint::run_all(),
+        Verb::Behaviours => behaviours::write(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -34,6 +34,13 @@ impl Engine {
                 slot.noticed();
                 slot.not_before = now + self.groups[usize::from(self.members[m].group.0)].fdt / 6;
             }
+            Resource::Search(m, family) => {
+                slot.noticed();
+                if done.result.is_ok() {
+                    let pause = self.searched(m, family);
+                    self.slots[index].not_before = now + pause;
+                }
+            }
             Resource::Test(..) | Resource::Data(..) | Resource::Route(_) => {}
         }
         match done.result {
@@ -82,6 +89,7 @@ impl Engine {
             Resource::Prepare(_)
             | Resource::Attach(_)
             | Resource::Transmits(_)
+            | Resource::Search(..)
             | Resource::Unconfigured => return,
         };
         if self.members[self.groups[g].members.clone()].iter().all(Member::link_up) {

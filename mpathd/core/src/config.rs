@@ -13,6 +13,11 @@ pub const MAX_MEMBERS: usize = 32;
 pub const MAX_SEATS: usize = 256;
 /// Active targets of an instance (behaviour file 0.3, MAX_PROBE_TARGETS).
 pub const MAX_TARGETS: usize = 5;
+/// Targets that are probed in any case where there are that many (behaviour file 0.3,
+/// MIN_PROBE_TARGETS).
+pub const MIN_TARGETS: usize = 3;
+/// Targets an instance chooses from: those beyond five take the place of dead and slow ones.
+pub const MAX_CANDIDATES: usize = 16;
 /// Unanswered probes that make a failure (founding text: "five consecutive probes").
 pub const LOSSES_TO_FAIL: u8 = 5;
 /// Metric of our routes, better than what ifupdown (0 aside), networkd and DHCP clients use (N12).

@@ -25,8 +25,8 @@ use crate::state::Saved;
 use crate::time::Instant;
 use crate::verdict;
 
-/// Slots per member in the table of resources: prepare, test addresses, attach, transmits.
-const SLOTS_PER_MEMBER: usize = 5;
+/// Slots per member in the table of resources: prepare, test addresses, attach, transmits, searches.
+const SLOTS_PER_MEMBER: usize = 7;
 /// Number of requests that nobody waits for.
 pub(crate) const NO_ANSWER: OpId = OpId(u32::MAX);
 /// A message of one kind is told once in this time.
@@ -128,8 +128,9 @@ impl Engine {
     fn build_slots(&mut self) {
         for m in 0..self.members.len() {
             let [inet, inet6] = Family::ALL.map(|f| Resource::Test(m, f));
-            let of_member =
-                [Resource::Prepare(m), inet, inet6, Resource::Attach(m), Resource::Transmits(m)];
+            let [search, search6] = Family::ALL.map(|f| Resource::Search(m, f));
+            let (attach, transmits) = (Resource::Attach(m), Resource::Transmits(m));
+            let of_member = [Resource::Prepare(m), inet, inet6, attach, transmits, search, search6];
             self.slots.extend(of_member.map(Slot::new));
         }
         for group in &self.groups {
@@ -149,6 +150,7 @@ impl Engine {
             Resource::Test(m, family) => m * SLOTS_PER_MEMBER + 1 + family as usize,
             Resource::Attach(m) => m * SLOTS_PER_MEMBER + 3,
             Resource::Transmits(m) => m * SLOTS_PER_MEMBER + 4,
+            Resource::Search(m, family) => m * SLOTS_PER_MEMBER + 5 + family as usize,
             Resource::Data(k, position) => self.data_slots[k] + position,
             Resource::Route(r) => self.slots.len() - 1 - self.routes.len() + r,
             Resource::Unconfigured => self.slots.len() - 1,
@@ -166,7 +168,8 @@ impl Engine {
             Event::AddressGone { ifindex, address } => self.address_gone(now, ifindex, address),
             Event::Route(route) => self.route(now, route.key, Some(route)),
             Event::RouteGone(key) => self.route(now, key, None),
-            Event::Gateways(gateways) => self.gateways(gateways),
+            Event::Gateways(gateways) => self.gateways(now, gateways),
+            Event::Found { ifindex, address, by } => self.found(now, ifindex, address, by),
             Event::Surveyed => self.survey(),
             Event::Plumbed { ifindex, family, plumbed } => self.plumbed(ifindex, family, plumbed),
             Event::Attached { ifindex, mode } => self.attached(now, ifindex, mode),
@@ -209,14 +212,20 @@ impl Engine {
         for g in 0..self.groups.len() {
             let members = &mut self.members[self.groups[g].members.clone()];
             let group = &mut self.groups[g];
+            let had_failed = group.failure_told;
             verdict::judge(group, members, now, &mut self.out);
+            let fails_now = group.failure_told && !had_failed;
             group.tell_fdt(members, &mut self.out);
             let failed = members.iter().any(|m| m.since == now);
             if group.activate(members, now, &mut self.out) || failed {
                 self.out.persist();
             }
+            if fails_now {
+                self.flush_hosts(g, now);
+            }
             self.place(g, now);
         }
+        self.review_targets(now);
         self.tend_instances(now);
         self.rounds(now);
         self.reconcile(now);

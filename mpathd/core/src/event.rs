@@ -28,8 +28,15 @@ pub enum Event {
     /// A route stands at a key of ours, or has changed.
     Route(ObservedRoute),
     RouteGone(RouteKey),
-    /// The next hops that stand in any routing table: all of them, each time one comes or goes.
+    /// The next hops by members that stand in any routing table, own addresses left out: all of
+    /// them, each time one comes or goes. A host route that names no gateway names its host.
     Gateways(Gateways),
+    /// A host that may be a target was found, in answer to `Request::Search`.
+    Found {
+        ifindex: Ifindex,
+        address: IpAddr,
+        by: FoundBy,
+    },
     /// The first full dump has been told; what was not told is not there.
     Surveyed,
     /// Whether an interface takes addresses of a family at all; said when it has changed.
@@ -252,6 +259,20 @@ impl Gateways {
         self.len += 1;
         true
     }
+}
+
+/// How a host was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum FoundBy {
+    /// It has answered an echo request to all hosts: 224.0.0.1 or ff02::1.
+    Echo,
+    /// The kernel's neighbour table has its MAC.
+    Neighbours,
 }
 
 /// How the replies of a NIC are received; shown by `ipmpstat`.

@@ -53,7 +53,7 @@ impl Engine {
             self.out.message(Message::ReturnDamped { interface, wait });
         }
         for family in Family::ALL {
-            self.retarget(m, family);
+            self.retarget(now, m, family);
         }
         // A device of this name may carry addresses of ours that belong elsewhere.
         self.tidied = false;
@@ -129,7 +129,7 @@ impl Engine {
         let member = self.member_at(seen.ifindex);
         if let Some(m) = member {
             self.plumbed(seen.ifindex, Family::of(address), true);
-            self.test_address_seen(m, seen);
+            self.test_address_seen(now, m, seen);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
         let at_home = member.filter(|m| self.group_of_address(k) == self.group_of(*m));
@@ -140,7 +140,7 @@ impl Engine {
         }
     }
 
-    fn test_address_seen(&mut self, m: usize, seen: Address) {
+    fn test_address_seen(&mut self, now: Instant, m: usize, seen: Address) {
         let address = seen.address.address;
         let family = Family::of(address);
         let ours = match self.members[m].test_config(family) {
@@ -156,7 +156,7 @@ impl Engine {
         self.slots[slot].noticed();
         if !seen.tentative {
             self.members[m].instances[family as usize].test = Some(address);
-            self.retarget(m, family);
+            self.retarget(now, m, family);
         }
     }
 
@@ -190,7 +190,7 @@ impl Engine {
             self.members[m].instances[family as usize].stop();
             let wanted = !self.members[m].offline && self.static_test(m, family).is_some();
             self.address_lost(now, Resource::Test(m, family), wanted);
-            self.retarget(m, family);
+            self.retarget(now, m, family);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
         let position = self.position(m);
@@ -226,14 +226,14 @@ impl Engine {
         }
     }
 
-    pub(crate) fn gateways(&mut self, gateways: Gateways) {
+    pub(crate) fn gateways(&mut self, now: Instant, gateways: Gateways) {
         if self.gateways == gateways {
             return;
         }
         self.gateways = gateways;
         for m in 0..self.members.len() {
             for family in Family::ALL {
-                self.retarget(m, family);
+                self.retarget(now, m, family);
             }
         }
     }

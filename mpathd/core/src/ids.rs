@@ -267,6 +267,7 @@ mod tests {
         assert!(IfName::new("a12345678901234").is_some());
     }
 
+    /// Behaviour 29.
     #[test]
     fn sequence_numbers_wrap() {
         assert_eq!(Seq(65535).next(), Seq(0));

@@ -49,7 +49,7 @@ impl Engine {
         self.requests(old);
         for m in 0..self.members.len() {
             for family in Family::ALL {
-                self.retarget(m, family);
+                self.retarget(now, m, family);
             }
             // Who comes from another group has other neighbours here.
             self.check_twin(now, m);
@@ -186,6 +186,7 @@ impl Engine {
                 same.then_some(Resource::Attach(before))
             }
             Resource::Transmits(m) => member(m).map(Resource::Transmits),
+            Resource::Search(m, family) => member(m).map(|b| Resource::Search(b, family)),
             Resource::Data(k, position) => {
                 let address = self.addresses[k].net.address;
                 let b = old.addresses.iter().position(|a| a.net.address == address)?;

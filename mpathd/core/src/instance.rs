@@ -3,8 +3,10 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
+use crate::bench::Bench;
 use crate::config::{LOSSES_TO_FAIL, MAX_TARGETS};
 use crate::event::Fate;
+use crate::hosts::Hosts;
 use crate::ids::{Family, Ifindex, PathId, Seq};
 use crate::message::{Evidence, Reason};
 use crate::path::{Outcome, Path, RING, Run};
@@ -32,6 +34,14 @@ pub struct Instance {
     first_path: PathId,
     fdt: Duration,
     pub mode: TargetMode,
+    /// Found where no router is known; and requests for them since the last one was found.
+    pub hosts: Hosts,
+    pub searches: u32,
+    /// Targets set aside.
+    pub bench: Bench,
+    /// Targets are looked after again then; some were not taken into use the last time.
+    pub review_at: Instant,
+    pub held_back: bool,
     /// The test address, once it stands and may be used.
     pub test: Option<IpAddr>,
     pub failure: Option<Failure>,
@@ -114,6 +124,11 @@ impl Instance {
             first_path,
             fdt,
             mode: TargetMode::Disabled,
+            hosts: Hosts::default(),
+            searches: 0,
+            bench: Bench::default(),
+            review_at: Instant(0),
+            held_back: false,
             test: None,
             failure: None,
             rounds: [NO_ROUND; RING],
@@ -148,7 +163,7 @@ impl Instance {
         self.paths.iter().filter(|p| p.key.is_some())
     }
 
-    fn counted(&self) -> impl Iterator<Item = &Path> {
+    pub fn counted(&self) -> impl Iterator<Item = &Path> {
         self.paths.iter().filter(|p| p.counts())
     }
 
@@ -277,7 +292,10 @@ impl Instance {
 
     /// Returns the outcome, if the probe was still waited for.
     pub fn reply(&mut self, path: PathId, seq: Seq, at: Instant) -> Option<Outcome> {
-        let (round, outcome) = self.path_mut(path)?.reply(seq, at)?;
+        let interval = self.interval();
+        let path = self.path_mut(path)?;
+        let (round, outcome) = path.reply(seq, at)?;
+        path.note_pace(interval);
         self.replied = true;
         self.unstick();
         if let Some(record) = self.record(round) {

@@ -5,7 +5,7 @@ use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use crate::event::{Errno, ReceiveMode, Unfit};
+use crate::event::{Errno, FoundBy, ReceiveMode, Unfit};
 use crate::ids::{Family, GroupName, IfName, IpNet};
 use crate::request::Request;
 
@@ -80,6 +80,30 @@ pub enum Message {
     TargetAlive {
         target: IpAddr,
         interface: IfName,
+    },
+    /// It keeps the failure detection time from being met, and others do not.
+    TargetSlow {
+        target: IpAddr,
+        interface: IfName,
+    },
+    TargetReplaced {
+        target: IpAddr,
+        by: IpAddr,
+        interface: IfName,
+    },
+    /// No router is known.
+    Searching {
+        interface: IfName,
+        family: Family,
+    },
+    NobodyAnswers {
+        interface: IfName,
+        family: Family,
+    },
+    HostFound {
+        target: IpAddr,
+        interface: IfName,
+        by: FoundBy,
     },
     ReturnDamped {
         interface: IfName,
@@ -263,12 +287,17 @@ impl Message {
             | Message::Moved { .. }
             | Message::Standby { .. }
             | Message::Offline { .. }
+            | Message::NobodyAnswers { .. }
             | Message::UniqueMac { .. }
             | Message::NewMac { .. }
             | Message::Consistent { .. }
             | Message::ReturnDamped { .. } => Severity::Notice,
             Message::FirstReply { .. }
             | Message::TargetAlive { .. }
+            | Message::TargetSlow { .. }
+            | Message::TargetReplaced { .. }
+            | Message::Searching { .. }
+            | Message::HostFound { .. }
             | Message::CannotMeetFdt { .. }
             | Message::ImprovedFdt { .. }
             | Message::NoTestAddress { .. }
@@ -298,6 +327,11 @@ impl Message {
             Message::FirstReply { .. } => "first-reply",
             Message::TargetDead { .. } => "target-dead",
             Message::TargetAlive { .. } => "target-alive",
+            Message::TargetSlow { .. } => "target-slow",
+            Message::TargetReplaced { .. } => "target-replaced",
+            Message::Searching { .. } => "searching",
+            Message::NobodyAnswers { .. } => "nobody-answers",
+            Message::HostFound { .. } => "host-found",
             Message::ReturnDamped { .. } => "return-damped",
             Message::CannotMeetFdt { .. } => "fdt-raised",
             Message::ImprovedFdt { .. } => "fdt-lowered",
@@ -379,6 +413,32 @@ impl fmt::Display for Message {
             ),
             Message::TargetAlive { target, interface } => {
                 write!(f, "Target {target} answers on {interface} again")
+            }
+            Message::TargetSlow { target, interface } => write!(
+                f,
+                "Target {target} is too slow on {interface} for the failure detection time; \
+                 it is not probed there for a minute"
+            ),
+            Message::TargetReplaced { target, by, interface } => {
+                write!(f, "Target {by} takes the place of {target} on {interface}")
+            }
+            Message::Searching { interface, family } => write!(
+                f,
+                "No {family} router is known on the test subnet of {interface}; \
+                 looking for hosts that answer an echo request to {}",
+                all_hosts(*family)
+            ),
+            Message::NobodyAnswers { interface, family } => write!(
+                f,
+                "No host answers an echo request to {} on {interface}, as many hosts are set to; \
+                 {family} neighbors that the kernel knows are tried instead",
+                all_hosts(*family)
+            ),
+            Message::HostFound { target, interface, by: FoundBy::Echo } => {
+                write!(f, "Host {target} answers on {interface} and becomes a target")
+            }
+            Message::HostFound { target, interface, by: FoundBy::Neighbours } => {
+                write!(f, "Neighbor {target} on {interface} becomes a target")
             }
             Message::ReturnDamped { interface, wait } => write!(
                 f,
@@ -492,6 +552,14 @@ impl fmt::Display for Message {
     }
 }
 
+/// The address that all hosts of a LAN hear (RFC 1112 4, RFC 4291 2.7.1).
+fn all_hosts(family: Family) -> &'static str {
+    match family {
+        Family::Inet => "224.0.0.1",
+        Family::Inet6 => "ff02::1",
+    }
+}
+
 /// A request in the words of an administrator.
 pub struct Wish<'a>(pub &'a Request);
 
@@ -516,6 +584,7 @@ impl fmt::Display for Wish<'_> {
             Request::Attach { name, .. } => write!(f, "attaching the receive hook to {name}"),
             Request::Announce { address, .. } => write!(f, "announcing {address}"),
             Request::RemoveUnconfigured => f.write_str("removing what is no longer configured"),
+            Request::Search { name, .. } => write!(f, "looking for hosts on {name}"),
             Request::CountTransmits { name, .. } => {
                 write!(f, "reading the transmit counter of {name}")
             }

@@ -84,6 +84,8 @@ pub struct Path {
     answers_in_a_row: u8,
     /// Probes before it were sent at a quicker pace: their loss is no evidence at the present one.
     evidence_since: Instant,
+    /// Replies in a row that left it too slow for its interval.
+    slow_in_a_row: u8,
     next: Seq,
     ring: [Entry; RING],
 }
@@ -103,6 +105,7 @@ impl Path {
             answering_since: None,
             answers_in_a_row: 0,
             evidence_since: Instant(0),
+            slow_in_a_row: 0,
             next: Seq(1),
             ring: [UNUSED; RING],
         }
@@ -192,6 +195,17 @@ impl Path {
             self.dead = false;
         }
         Some((round, Outcome { seq, sent, received: Some(at) }))
+    }
+
+    /// After a reply: is the target quick enough for probes at this interval?
+    pub fn note_pace(&mut self, interval: Duration) {
+        let slow = self.limit(interval) > interval;
+        self.slow_in_a_row = if slow { self.slow_in_a_row.saturating_add(1) } else { 0 };
+    }
+
+    /// One reply that was late does not make a slow target.
+    pub fn is_slow(&self) -> bool {
+        self.slow_in_a_row >= LOSSES_TO_FAIL
     }
 
     /// The target told its MAC instead of answering a probe.

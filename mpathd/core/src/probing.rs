@@ -1,16 +1,14 @@
-//! Replies, the targets of each instance, and the paths to them.
+//! Replies, what they prove, and probes that are given up.
 
 use core::net::IpAddr;
 
 use crate::engine::Engine;
-use crate::ids::{Family, IfName, Ifindex, PathId, Seq};
+use crate::ids::{IfName, Ifindex, PathId, Seq};
 use crate::instance::Instance;
 use crate::message::Message;
 use crate::path::{Outcome, Path};
-use crate::request::{Action, Notice, PathKey, ProbeOutcome};
-use crate::targets;
+use crate::request::{Action, Notice, ProbeOutcome};
 use crate::time::Instant;
-use crate::view::TargetMode;
 
 impl Engine {
     pub(crate) fn with_path(&mut self, path: PathId, act: impl FnOnce(&mut Instance)) {
@@ -53,7 +51,10 @@ impl Engine {
 
     /// The target has answered this host: from now on its silence counts, on every member.
     fn prove(&mut self, target: IpAddr) {
-        if !self.proven.contains(&target) && self.proven.len() < self.proven.capacity() {
+        if !self.proven.contains(&target) {
+            if self.proven.len() == self.proven.capacity() {
+                self.forget_proven();
+            }
             self.proven.push(target);
             self.out.persist();
         }
@@ -62,6 +63,14 @@ impl Engine {
         for path in paths.filter(|p| p.target() == Some(target)) {
             path.proven = true;
         }
+    }
+
+    /// Makes room: of hosts that come and go the first that is no target now.
+    fn forget_proven(&mut self) {
+        let Self { members, proven, .. } = self;
+        let paths = || members.iter().flat_map(|m| &m.instances).flat_map(|i| &i.paths);
+        let unused = proven.iter().position(|t| paths().all(|p| p.target() != Some(*t)));
+        proven.remove(unused.unwrap_or(0));
     }
 
     /// Gives up what has waited long enough.
@@ -85,62 +94,6 @@ impl Engine {
         let before = self.members[m].transmits.replace(frames);
         for instance in &mut self.members[m].instances {
             instance.counted_transmits(now, before.is_some_and(|before| frames > before));
-        }
-    }
-
-    /// Brings the paths of an instance in line with its targets; paths that stay keep their history.
-    pub(crate) fn retarget(&mut self, m: usize, family: Family) {
-        let i = family as usize;
-        let (g, member) = (self.group_of(m), &self.members[m]);
-        let group = &self.config.groups[g];
-        let key = member.test_config(family).zip(member.instances[i].test).zip(member.ifindex());
-        let Some(((config, test), ifindex)) = key else {
-            self.members[m].instances[i].mode = TargetMode::Disabled;
-            (0..self.members[m].instances[i].paths.len()).for_each(|n| self.close_path(m, i, n));
-            return;
-        };
-        let links = &self.members[self.groups[g].members.clone()];
-        let chosen = targets::choose(group, config, family, &self.gateways, |at| {
-            links.iter().any(|l| l.ifindex() == Some(at))
-        });
-        // Routing software withdraws routes when the network is down: routers stay meanwhile.
-        let keep_all = self.groups[g].failure_told;
-        self.members[m].instances[i].mode = chosen.mode;
-        for n in 0..self.members[m].instances[i].paths.len() {
-            let Some(key) = self.members[m].instances[i].paths[n].key else { continue };
-            let stays = chosen.all.contains(&Some(key.target)) || keep_all;
-            if !stays || key.test != test || key.ifindex != ifindex {
-                self.close_path(m, i, n);
-            }
-        }
-        for target in chosen.all.into_iter().flatten() {
-            let instance = &self.members[m].instances[i];
-            let known = instance.paths.iter().any(|p| p.target() == Some(target));
-            let free = instance.paths.iter().position(|p| p.key.is_none());
-            let (false, Some(n)) = (known, free) else { continue };
-            let name = self.members[m].name();
-            let id = self.members[m].id;
-            let key = PathKey { member: id, name, ifindex, test, target };
-            let proven = self.proven.contains(&target);
-            let path = self.members[m].instances[i].path_id(n);
-            self.members[m].instances[i].paths[n].open(Some(key), proven);
-            self.out.push(Action::Path { path, key: Some(key) });
-        }
-    }
-
-    /// The path of an instance that is no more.
-    pub(crate) fn tell_closed(&mut self, instance: &Instance, n: usize) {
-        if instance.paths[n].key.is_some() {
-            self.out.push(Action::Path { path: instance.path_id(n), key: None });
-        }
-    }
-
-    pub(crate) fn close_path(&mut self, m: usize, i: usize, n: usize) {
-        let instance = &mut self.members[m].instances[i];
-        if instance.paths[n].key.is_some() {
-            instance.paths[n].open(None, false);
-            let path = instance.path_id(n);
-            self.out.push(Action::Path { path, key: None });
         }
     }
 }

@@ -75,6 +75,7 @@ impl Engine {
             Resource::Route(r) => self.wish_route(r, now),
             Resource::Attach(m) => self.wish_attached(m, now),
             Resource::Transmits(m) => self.wish_transmits(m),
+            Resource::Search(m, family) => self.wish_search(m, family),
             Resource::Unconfigured => {
                 let wanted = self.tidies && !self.tidied && self.is_settled(now);
                 wanted.then_some(Request::RemoveUnconfigured)
@@ -287,7 +288,7 @@ impl Engine {
             let attaching = self.slots[self.slot_of(Resource::Attach(o))].in_flight();
             let pause = group.fdt.min(ATTACH_NEXT);
             let proves_itself = other.attached_at.is_some_and(|at| now.since(at) < pause)
-                && other.instances.iter().any(|i| i.running() && !i.replied);
+                && other.instances.iter().any(|i| (i.running() || i.seeks_hosts()) && !i.replied);
             o == m || !(attaching || proves_itself)
         });
         let lighter = group.members.clone().any(|o| {

@@ -123,6 +123,14 @@ pub enum Request {
     /// Remove addresses and routes that carry our mark and are in no configuration any more, when all
     /// that is configured stands (O2).
     RemoveUnconfigured,
+    /// Ask all hosts of the LAN for an echo, from the test address; each that answers is told by
+    /// `Event::Found`. With `neighbours` also those that the kernel's neighbour table has.
+    Search {
+        ifindex: Ifindex,
+        name: IfName,
+        test: IpAddr,
+        neighbours: bool,
+    },
     /// Read the device's transmit counter; answered by `Event::Transmits`.
     CountTransmits {
         ifindex: Ifindex,

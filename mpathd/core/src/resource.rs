@@ -100,6 +100,8 @@ pub enum Resource {
     Route(usize),
     Attach(usize),
     Transmits(usize),
+    /// Hosts to be probed where no router is known.
+    Search(usize, Family),
     /// What an earlier configuration has left.
     Unconfigured,
 }

@@ -37,11 +37,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_sample_waits_three_times_as_long() {
+    fn behaviours_43_44_average_and_deviation() {
         let mut rtt = Rtt::default();
         assert_eq!(rtt.timeout(), None);
         rtt.sample(Duration::from_millis(10));
+        assert_eq!(rtt, Rtt { srtt: 10_000_000, rttvar: 5_000_000 });
         assert_eq!(rtt.timeout(), Some(Duration::from_millis(30)));
+        rtt.sample(Duration::from_millis(18));
+        assert_eq!(rtt, Rtt { srtt: 11_000_000, rttvar: 5_750_000 });
+        assert_eq!(rtt.timeout(), Some(Duration::from_millis(34)));
     }
 
     #[test]

@@ -1,67 +1,93 @@
-//! Which targets an instance has: the configured ones, else the next hops on its test subnet
-//! (behaviour file 4).
+//! Who may be a target of an instance, in the order in which they are taken (behaviour file 4): the
+//! configured ones; else the next hops on its test subnet; else hosts that were found.
 
 use core::net::IpAddr;
 
-use crate::config::{self, MAX_TARGETS, TestAddress};
+use crate::config::{self, MAX_CANDIDATES, TestAddress};
 use crate::event::Gateways;
+use crate::hosts::Hosts;
 use crate::ids::{Family, Ifindex};
 use crate::view::TargetMode;
 
-/// At most [`MAX_TARGETS`], and how they were found.
-pub struct Targets {
+/// How they were found, and all of them; five at most are probed at a time.
+pub struct Candidates {
     pub mode: TargetMode,
-    pub all: [Option<IpAddr>; MAX_TARGETS],
+    all: [Option<IpAddr>; MAX_CANDIDATES],
 }
 
-/// `group_links`: interfaces of the group, for a link-local next hop means nothing elsewhere.
-pub fn choose(
-    group: &config::Group,
-    test: TestAddress,
-    family: Family,
-    gateways: &Gateways,
-    group_links: impl Fn(Ifindex) -> bool,
-) -> Targets {
-    let own = |a: IpAddr| is_own(group, a);
-    let pinned = group.targets.iter().copied().filter(|t| Family::of(*t) == family);
-    let mut all = [None; MAX_TARGETS];
-    let mode = if pinned.clone().next().is_some() {
-        let reachable = pinned.filter(|t| !own(*t) && is_on_link(group, test, *t));
-        all.iter_mut().zip(reachable).for_each(|(place, t)| *place = Some(t));
-        TargetMode::Pinned
-    } else {
-        let hops = gateways.iter().filter(|g| {
-            let link_local = is_link_local(g.address);
-            Family::of(g.address) == family
-                && !own(g.address)
-                && if link_local {
-                    group_links(g.ifindex)
-                } else {
-                    is_on_link(group, test, g.address)
-                }
-        });
-        for hop in hops {
-            if !all.contains(&Some(hop.address))
-                && let Some(place) = all.iter_mut().find(|p| p.is_none())
-            {
-                *place = Some(hop.address);
-            }
+impl Candidates {
+    fn new(mode: TargetMode, from: impl Iterator<Item = IpAddr>) -> Self {
+        let mut candidates = Self { mode, all: [None; MAX_CANDIDATES] };
+        from.for_each(|target| candidates.offer(target));
+        candidates
+    }
+
+    /// One that is there is left out, and one too many.
+    pub fn offer(&mut self, target: IpAddr) {
+        if !self.contains(target)
+            && let Some(place) = self.all.iter_mut().find(|place| place.is_none())
+        {
+            *place = Some(target);
         }
-        TargetMode::Routes
-    };
-    Targets { mode, all }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.all.iter().copied().flatten()
+    }
+
+    pub fn contains(&self, target: IpAddr) -> bool {
+        self.iter().any(|t| t == target)
+    }
 }
 
-/// The test address' own prefix; a link-local one reaches the data subnets of its family too.
-fn is_on_link(group: &config::Group, test: TestAddress, target: IpAddr) -> bool {
-    match test {
-        TestAddress::Static(net) => net.contains(target),
-        TestAddress::LinkLocal => {
-            is_link_local(target) || group.data.iter().any(|net| net.contains(target))
+/// What decides who may be a target of an instance.
+pub struct Choice<'a> {
+    pub group: &'a config::Group,
+    pub test: TestAddress,
+    pub family: Family,
+}
+
+impl Choice<'_> {
+    /// `own_links`: the interfaces of the group, for a next hop behind another one is on another LAN.
+    pub fn choose(
+        &self,
+        gateways: &Gateways,
+        own_links: impl Fn(Ifindex) -> bool,
+        hosts: &Hosts,
+    ) -> Candidates {
+        let pinned = self.group.targets.iter().copied().filter(|t| Family::of(*t) == self.family);
+        if pinned.clone().next().is_some() {
+            let fit = pinned.filter(|t| self.admits(*t));
+            return Candidates::new(TargetMode::Pinned, fit);
+        }
+        let configured = self.group.routes.iter().map(|route| route.via);
+        let of_tables = gateways.iter().filter(|g| own_links(g.ifindex)).map(|g| g.address);
+        let routers = configured.chain(of_tables).filter(|r| is_link_local(*r) || self.admits(*r));
+        let routers = routers.filter(|r| Family::of(*r) == self.family);
+        let routers = Candidates::new(TargetMode::Routes, routers);
+        if routers.iter().next().is_some() {
+            return routers;
+        }
+        Candidates::new(hosts.mode(), hosts.iter().filter(|host| self.admits(*host)))
+    }
+
+    /// On the test subnet, and nobody's address here.
+    pub fn admits(&self, target: IpAddr) -> bool {
+        Family::of(target) == self.family && self.is_on_link(target) && !is_own(self.group, target)
+    }
+
+    /// The test address' own prefix; a link-local one reaches the data subnets of its family too.
+    fn is_on_link(&self, target: IpAddr) -> bool {
+        match self.test {
+            TestAddress::Static(net) => net.contains(target),
+            TestAddress::LinkLocal => {
+                is_link_local(target) || self.group.data.iter().any(|net| net.contains(target))
+            }
         }
     }
 }
 
+/// The host thread leaves out what else is an address of this host.
 fn is_own(group: &config::Group, address: IpAddr) -> bool {
     let tests = group.members.iter().flat_map(|m| m.test).flatten();
     group.data.iter().any(|net| net.address == address)
@@ -79,11 +105,12 @@ pub fn is_link_local(address: IpAddr) -> bool {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::config::{Group, Member};
-    use crate::event::Gateway;
+    use crate::config::{Group, Member, Route};
+    use crate::event::{FoundBy, Gateway};
     use alloc::vec;
     use alloc::vec::Vec;
     use core::time::Duration;
+    use std::string::{String, ToString};
 
     fn group(targets: &[&str]) -> Group {
         let member = |test: &str| Member {
@@ -105,41 +132,97 @@ mod tests {
         }
     }
 
+    fn inet() -> TestAddress {
+        TestAddress::Static("192.0.2.11/24".parse().unwrap())
+    }
+
     fn chosen(
         group: &Group,
         test: TestAddress,
         gateways: &[(&str, u32)],
-    ) -> Vec<std::string::String> {
+        found: &[&str],
+    ) -> (TargetMode, Vec<String>) {
         let mut all = Gateways::default();
         for (address, ifindex) in gateways {
             all.push(Gateway { address: address.parse().unwrap(), ifindex: Ifindex(*ifindex) });
+        }
+        let mut hosts = Hosts::default();
+        for host in found {
+            hosts.add(host.parse().unwrap(), FoundBy::Echo, |_| false);
         }
         let family = match test {
             TestAddress::Static(net) => net.family(),
             TestAddress::LinkLocal => Family::Inet6,
         };
-        let targets = choose(group, test, family, &all, |i| i.0 < 3);
-        targets.all.iter().flatten().map(std::string::ToString::to_string).collect()
+        let targets = Choice { group, test, family }.choose(&all, |i| i.0 < 3, &hosts);
+        (targets.mode, targets.iter().map(|t| t.to_string()).collect())
+    }
+
+    fn list(mode: TargetMode, targets: &[&str]) -> (TargetMode, Vec<String>) {
+        (mode, targets.iter().map(ToString::to_string).collect())
+    }
+
+    /// Behaviours 112, 117.
+    #[test]
+    fn next_hops_on_the_test_subnet_by_an_interface_of_the_group() {
+        let gateways = [
+            ("192.0.2.1", 1),
+            ("198.51.100.1", 1),
+            ("192.0.2.12", 1),
+            ("192.0.2.50", 1),
+            ("192.0.2.1", 2),
+            ("192.0.2.9", 9),
+        ];
+        let chosen = chosen(&group(&[]), inet(), &gateways, &["192.0.2.77"]);
+        assert_eq!(chosen, list(TargetMode::Routes, &["192.0.2.1"]));
     }
 
     #[test]
-    fn behaviour_112_and_117_next_hops_on_the_test_subnet() {
-        let test = TestAddress::Static("192.0.2.11/24".parse().unwrap());
-        let gateways = [("192.0.2.1", 1), ("198.51.100.1", 9), ("192.0.2.12", 1), ("192.0.2.1", 2)];
-        assert_eq!(chosen(&group(&[]), test, &gateways), ["192.0.2.1"]);
+    fn gateways_of_the_configuration_are_routers_before_their_routes_stand() {
+        let mut group = group(&[]);
+        let route = |via: &str| Route {
+            to: "0.0.0.0/0".parse().unwrap(),
+            via: via.parse().unwrap(),
+            metric: 5,
+            table: 254,
+            src: None,
+        };
+        group.routes = vec![route("192.0.2.1"), route("2001:db8::1"), route("fe80::1")];
+        let tables = [("192.0.2.2", 1), ("192.0.2.1", 1)];
+        let both = list(TargetMode::Routes, &["192.0.2.1", "192.0.2.2"]);
+        assert_eq!(chosen(&group, inet(), &tables, &[]), both);
+        let six = list(TargetMode::Routes, &["2001:db8::1", "fe80::1"]);
+        assert_eq!(chosen(&group, TestAddress::LinkLocal, &[], &[]), six);
     }
 
     #[test]
     fn configured_targets_beat_all() {
-        let test = TestAddress::Static("192.0.2.11/24".parse().unwrap());
-        let group = group(&["192.0.2.7", "2001:db8::7", "192.0.2.8"]);
-        assert_eq!(chosen(&group, test, &[("192.0.2.1", 1)]), ["192.0.2.7", "192.0.2.8"]);
-        assert_eq!(chosen(&group, TestAddress::LinkLocal, &[]), ["2001:db8::7"]);
+        let group = group(&["192.0.2.7", "2001:db8::7", "192.0.2.8", "192.0.2.11"]);
+        let pinned = list(TargetMode::Pinned, &["192.0.2.7", "192.0.2.8"]);
+        assert_eq!(chosen(&group, inet(), &[("192.0.2.1", 1)], &["192.0.2.9"]), pinned);
+        let pinned = list(TargetMode::Pinned, &["2001:db8::7"]);
+        assert_eq!(chosen(&group, TestAddress::LinkLocal, &[], &[]), pinned);
     }
 
+    /// Behaviour 21.
     #[test]
     fn link_local_next_hops_count_on_their_own_link_only() {
         let gateways = [("fe80::1", 1), ("fe80::2", 9)];
-        assert_eq!(chosen(&group(&[]), TestAddress::LinkLocal, &gateways), ["fe80::1"]);
+        let test = TestAddress::LinkLocal;
+        assert_eq!(
+            chosen(&group(&[]), test, &gateways, &[]),
+            list(TargetMode::Routes, &["fe80::1"])
+        );
+    }
+
+    /// Behaviours 22, 113, 117.
+    #[test]
+    fn hosts_where_there_is_no_router_on_the_subnet_only() {
+        let found = ["192.0.2.9", "192.0.2.12", "192.0.3.9", "192.0.2.7"];
+        let hosts = list(TargetMode::Multicast, &["192.0.2.9", "192.0.2.7"]);
+        assert_eq!(chosen(&group(&[]), inet(), &[], &found), hosts);
+        let narrow = TestAddress::Static("192.0.2.11/29".parse().unwrap());
+        let one = list(TargetMode::Multicast, &["192.0.2.9"]);
+        assert_eq!(chosen(&group(&[]), narrow, &[], &found), one);
     }
 }

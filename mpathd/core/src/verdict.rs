@@ -163,9 +163,10 @@ fn repair_instances(group: &Group, member: &mut Member, now: Instant, out: &mut 
     }
     let quiet = member.up_since.is_some_and(|at| now.since(at) >= group.quiet_period);
     for instance in &mut member.instances {
-        // Nobody is left to answer: then the link alone decides.
-        let orphaned = quiet && !instance.has_targets();
         let Some(failure) = instance.failure else { continue };
+        // Nobody is there to answer: then the link alone decides, unless targets have been silent.
+        let silenced = failure.evidence.counted > 0 && instance.test.is_some();
+        let orphaned = quiet && !instance.has_targets() && !silenced;
         if orphaned || instance.has_earned_repair(now) {
             instance.failure = None;
             if !whole && failure.told {

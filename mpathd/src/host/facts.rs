@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use mpathd_core::event::{Gateway, Link, RouteKey};
+use mpathd_core::event::{Link, RouteKey};
 use mpathd_core::ids::{Ifindex, IpNet};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
@@ -131,12 +131,6 @@ pub(super) struct Hop {
     pub(super) via: Option<IpAddr>,
     /// Neither dead nor linkdown.
     pub(super) alive: bool,
-}
-
-impl Hop {
-    pub(super) fn gateway(&self) -> Option<Gateway> {
-        Some(Gateway { address: self.via?, ifindex: self.ifindex })
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

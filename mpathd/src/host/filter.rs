@@ -2,6 +2,8 @@
 //! sends, and not frames with a VLAN id, which are another device's (the kernel has taken the tag out
 //! of the frame by then).
 
+use mpathd_core::ids::Family;
+
 pub(super) type Instruction = libc::sock_filter;
 
 const LD_H_ABS: u16 = 0x28;
@@ -49,10 +51,7 @@ struct Check {
 /// ARP replies and neighbour advertisements; with `replies` also echo replies whose payload begins
 /// with `magic`.
 pub(super) fn answers(replies: bool, magic: u32) -> Vec<Instruction> {
-    let mut program = Vec::new();
-    // Of the first two the whole frame is refused where the value is found or missed.
-    program.extend([load(LD_W_ABS, PACKET_TYPE), jump(PACKET_OUTGOING, 0, 1), give(0)]);
-    program.extend([load(LD_W_ABS, VLAN_TAG), load(AND, VLAN_ID), jump(0, 1, 0), give(0)]);
+    let mut program = received();
     accept(&mut program, &[half(ETHERTYPE, ETHERTYPE_ARP), half(ARP_OPERATION, ARP_REPLY)]);
     accept(
         &mut program,
@@ -63,28 +62,54 @@ pub(super) fn answers(replies: bool, magic: u32) -> Vec<Instruction> {
         ],
     );
     if replies {
-        accept(
-            &mut program,
-            &[
-                half(ETHERTYPE, ETHERTYPE_IPV6),
-                byte(NEXT_HEADER, ICMPV6),
-                byte(ICMPV6_TYPE, ICMPV6_ECHO_REPLY),
-                word(ICMPV6_TYPE + ICMP_HEADER, magic),
-            ],
-        );
-        let header = load(LDX_B_MSH, NETWORK);
-        accept(
-            &mut program,
-            &[
-                half(ETHERTYPE, ETHERTYPE_IPV4),
-                byte(PROTOCOL, ICMP),
-                Check { load: vec![header, load(LD_B_IND, NETWORK)], is: ICMP_ECHO_REPLY },
-                Check { load: vec![load(LD_W_IND, NETWORK + ICMP_HEADER)], is: magic },
-            ],
-        );
+        accept(&mut program, &echo_reply(Family::Inet6, &[magic]));
+        accept(&mut program, &echo_reply(Family::Inet, &[magic]));
     }
     program.push(give(0));
     program
+}
+
+/// Echo replies of one family whose payload begins with `magic` and `slot`.
+pub(super) fn echo_replies(family: Family, magic: u32, slot: u32) -> Vec<Instruction> {
+    let mut program = received();
+    accept(&mut program, &echo_reply(family, &[magic, slot]));
+    program.push(give(0));
+    program
+}
+
+/// Of the first two the whole frame is refused where the value is found or missed.
+fn received() -> Vec<Instruction> {
+    let mut program = vec![load(LD_W_ABS, PACKET_TYPE), jump(PACKET_OUTGOING, 0, 1), give(0)];
+    program.extend([load(LD_W_ABS, VLAN_TAG), load(AND, VLAN_ID), jump(0, 1, 0), give(0)]);
+    program
+}
+
+/// `payload`: its first words.
+fn echo_reply(family: Family, payload: &[u32]) -> Vec<Check> {
+    let words = payload.iter().zip((ICMP_HEADER..).step_by(4));
+    match family {
+        Family::Inet6 => {
+            let mut checks = vec![
+                half(ETHERTYPE, ETHERTYPE_IPV6),
+                byte(NEXT_HEADER, ICMPV6),
+                byte(ICMPV6_TYPE, ICMPV6_ECHO_REPLY),
+            ];
+            checks.extend(words.map(|(is, at)| word(ICMPV6_TYPE + at, *is)));
+            checks
+        }
+        Family::Inet => {
+            let header = load(LDX_B_MSH, NETWORK);
+            let mut checks = vec![
+                half(ETHERTYPE, ETHERTYPE_IPV4),
+                byte(PROTOCOL, ICMP),
+                Check { load: vec![header, load(LD_B_IND, NETWORK)], is: ICMP_ECHO_REPLY },
+            ];
+            checks.extend(
+                words.map(|(is, at)| Check { load: vec![load(LD_W_IND, NETWORK + at)], is: *is }),
+            );
+            checks
+        }
+    }
 }
 
 /// Accepts the frame if all checks hold, else goes on behind.

@@ -12,6 +12,9 @@ use mpathd_core::request::Role;
 use super::facts::{AddressFact, Fact, Hop, LinkFact, NexthopFact, NexthopKind, RouteFact};
 use super::{PROTOCOL, Settings};
 
+/// Protocol of routes that the kernel makes for addresses.
+const RTPROT_KERNEL: u8 = 2;
+
 #[derive(Default)]
 pub(super) struct Mirror {
     settings: Settings,
@@ -53,6 +56,9 @@ impl Mirror {
         self.routes
             .retain(|key, fact| fact.protocol == PROTOCOL || self.settings.routes.contains(key));
         self.retell();
+        if self.told.gateways == Gateways::default() {
+            self.events.push(Event::Gateways(Gateways::default()));
+        }
     }
 
     /// The differences since the last call.
@@ -87,15 +93,11 @@ impl Mirror {
                 false
             }
             Fact::RouteGone(route) => self.drop_route(&route),
-            Fact::Nexthop(nexthop) => {
-                self.nexthops.insert(nexthop.id, nexthop);
-                self.retell_routes();
-                false
-            }
+            Fact::Nexthop(nexthop) => self.set_nexthop(nexthop),
             Fact::NexthopGone(id) => {
                 self.nexthops.remove(&id);
                 self.retell_routes();
-                false
+                true
             }
         }
     }
@@ -142,6 +144,11 @@ impl Mirror {
         self.nexthops.values()
     }
 
+    /// Some interface of this host has the address.
+    pub(super) fn is_own(&self, ip: IpAddr) -> bool {
+        self.addresses.values().any(|fact| fact.address.address == ip)
+    }
+
     // Links
 
     /// Whether routes may have changed with it: they come and go with its flags, unsaid.
@@ -156,6 +163,7 @@ impl Mirror {
         }
         if old.is_none_or(|o| o.link.name != fact.link.name) {
             self.retell_addresses_of(ifindex);
+            self.tell_gateways();
         }
         old.is_some_and(|o| o.flags != fact.flags)
     }
@@ -199,6 +207,7 @@ impl Mirror {
         let ip = fact.address.address;
         self.addresses.insert((fact.ifindex, ip, fact.address.len), fact);
         self.retell_address(fact.ifindex, ip);
+        self.retell_gateway(ip);
     }
 
     fn drop_address(&mut self, ifindex: Ifindex, address: IpNet) {
@@ -207,6 +216,7 @@ impl Mirror {
             self.vouched.remove(&(ifindex, address.address));
         }
         self.retell_address(ifindex, address.address);
+        self.retell_gateway(address.address);
     }
 
     pub(super) fn sweep_addresses(&mut self, dump: Vec<AddressFact>) {
@@ -325,8 +335,9 @@ impl Mirror {
     /// Whether it needs a dump: another route may stand at the same key, and what a gateway's last
     /// route was only the tables know.
     fn drop_route(&mut self, fact: &RouteFact) -> bool {
+        let pin = fact.key.to.len == fact.key.to.family().host_bits();
         let gateway = fact.unicast
-            && (fact.nexthop.is_some() || fact.hops.iter().any(|hop| hop.via.is_some()));
+            && (pin || fact.nexthop.is_some() || fact.hops.iter().any(|hop| hop.via.is_some()));
         if self.routes.get(&fact.key).is_none_or(|known| known.protocol != fact.protocol) {
             return gateway;
         }
@@ -409,25 +420,42 @@ impl Mirror {
         }
     }
 
+    /// Whether routes are to be looked at: what uses a changed object is not told.
+    fn set_nexthop(&mut self, nexthop: NexthopFact) -> bool {
+        let old = self.nexthops.insert(nexthop.id, nexthop);
+        self.retell_routes();
+        old.is_some()
+    }
+
+    /// A host route by which its host is reached at once pins a target (behaviour 119), unless the
+    /// kernel has made it for an address.
     fn add_gateways(&mut self, fact: &RouteFact) {
-        if fact.unicast {
-            let hops = self.hops(fact);
-            self.gateways
-                .extend(hops.iter().filter_map(Hop::gateway).map(|g| (g.address, g.ifindex)));
+        if !fact.unicast {
+            return;
+        }
+        let to = fact.key.to;
+        let pin = to.len == to.family().host_bits() && fact.protocol != RTPROT_KERNEL;
+        let hops = self.hops(fact);
+        let next = |hop: &Hop| Some((hop.via.or(pin.then_some(to.address))?, hop.ifindex));
+        self.gateways.extend(hops.iter().filter_map(next));
+    }
+
+    fn retell_gateway(&mut self, ip: IpAddr) {
+        let mut known = self.gateways.range((ip, Ifindex(0))..=(ip, Ifindex(u32::MAX)));
+        if known.next().is_some() {
+            self.tell_gateways();
         }
     }
 
-    /// Those on members come first, for there is room for few.
+    /// Those by members, for no others can be targets; and not what is an address of this host.
     fn tell_gateways(&mut self) {
-        let member = |ifindex: Ifindex| {
+        let member = |ifindex| {
             self.name(ifindex).is_some_and(|name| self.settings.interfaces.contains(&name))
         };
         let mut gateways = Gateways::default();
-        for wanted in [true, false] {
-            for &(address, ifindex) in &self.gateways {
-                if member(ifindex) == wanted {
-                    gateways.push(Gateway { address, ifindex });
-                }
+        for &(address, ifindex) in &self.gateways {
+            if member(ifindex) && !self.is_own(address) {
+                gateways.push(Gateway { address, ifindex });
             }
         }
         if self.told.gateways != gateways {

@@ -20,6 +20,7 @@ mod outbox;
 pub mod pins;
 pub mod release;
 mod route;
+mod search;
 mod settings;
 mod sockets;
 mod sysctl;
@@ -90,6 +91,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         drift: drift::Drift::default(),
         announcer: announce::Announcer::default(),
         hooks: attach::Hooks::new(object, bpffs),
+        searcher: search::Searcher::new()?,
         deferral: deferral::Deferral::default(),
         fast: Fast::new(queues.fast.clone()),
         slow: Slow::new(queues.slow.clone()),
@@ -116,6 +118,7 @@ struct Host {
     drift: drift::Drift,
     announcer: announce::Announcer,
     hooks: attach::Hooks,
+    searcher: search::Searcher,
     deferral: deferral::Deferral,
     fast: Fast,
     slow: Slow,
@@ -144,6 +147,8 @@ impl Host {
     fn observe(&mut self) {
         self.monitor.drain();
         self.pass_on();
+        let Self { searcher, monitor, fast, .. } = self;
+        searcher.receive(&monitor.mirror, |found| fast.push(ToFast::Event(found)));
         self.restore_marks();
     }
 
@@ -154,6 +159,7 @@ impl Host {
         for gone in self.monitor.mirror.take_gone() {
             self.announcer.forget(gone.ifindex);
             self.hooks.detach(gone.ifindex);
+            self.searcher.forget(gone.ifindex);
             self.deferral.forget(gone.ifindex);
             if let Some(renamed) = gone.renamed {
                 self.sysctls.give_back(gone.name, renamed, &mut self.slow);
@@ -206,6 +212,7 @@ impl Host {
                 .log(Severity::Warning, format!("removing unused next hops failed: {refused}"));
         }
         self.compare_sysctls();
+        self.searcher.close_idle(clock::now());
     }
 
     fn wait(&mut self) {
@@ -214,10 +221,9 @@ impl Host {
             until = until.min(clock::now() + RETRY);
         }
         let pause = TimeSpec::from_duration(until.since(clock::now()));
-        let mut fds = [
-            PollFd::new(self.queues.host.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN),
-        ];
+        let sources = [self.queues.host.as_fd(), self.monitor.as_fd()];
+        let sources = sources.into_iter().chain(self.searcher.fds());
+        let mut fds: Vec<_> = sources.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match ppoll(&mut fds, Some(pause), None) {
             // A signal is for the slow thread; whatever woke us, all sources are looked at.
             Ok(_) | Err(_) => {}

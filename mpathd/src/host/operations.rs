@@ -2,7 +2,7 @@
 //! notices are taken in before a request, so that nothing of somebody else's is overwritten, and
 //! after it, so that the engine has seen its effect when the answer comes.
 
-use mpathd_core::event::{Done, Errno, Event};
+use mpathd_core::event::{Done, Errno, Event, FoundBy};
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
 use mpathd_core::message::{Severity, Wish};
 use mpathd_core::request::{Op, Request, Role, WantedRoute};
@@ -11,7 +11,7 @@ use netlink_packet_route::link::{LinkFlags, LinkMessage};
 
 use super::facts::LinkFact;
 use super::netlink::Refused;
-use super::{Host, address, monitor, route, sysctl};
+use super::{Host, address, monitor, route, search, sysctl};
 use crate::config::Sysctls;
 use crate::fast::clock;
 use crate::messages::ToFast;
@@ -88,6 +88,17 @@ impl Host {
                 Ok(())
             }
             Request::RemoveUnconfigured => self.remove_unconfigured(),
+            Request::Search { ifindex, test, neighbours, .. } => {
+                let link = mirror.link(ifindex).ok_or(Refused::errno(libc::ENODEV))?;
+                if neighbours {
+                    let family = Family::of(test);
+                    for address in search::neighbours(requests, mirror, ifindex, family)? {
+                        let by = FoundBy::Neighbours;
+                        self.fast.push(ToFast::Event(Event::Found { ifindex, address, by }));
+                    }
+                }
+                Ok(self.searcher.ask(link, test, clock::now())?)
+            }
             Request::CountTransmits { ifindex, .. } => {
                 // What waits, waits in the queue of the device below.
                 let link = monitor::link(requests, ifindex)?;

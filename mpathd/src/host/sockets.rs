@@ -7,11 +7,12 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use mpathd_common::wire::MAGIC;
 use mpathd_core::event::ReceiveMode;
-use mpathd_core::ids::Ifindex;
+use mpathd_core::ids::{Family, Ifindex};
 
 use super::deferral;
 use super::facts::LinkFact;
 use super::filter::{self, Instruction};
+use super::search::ALL_HOSTS_SLOT;
 use crate::messages::Channel;
 
 /// The highest band that needs no privilege: pfifo_fast and fq send it first (N1).
@@ -54,6 +55,22 @@ pub(super) fn announcing(link: &LinkFact) -> io::Result<OwnedFd> {
     set(&socket, libc::SOL_SOCKET, libc::SO_PRIORITY, PRIORITY)?;
     bypass(&socket, link.lower)?;
     bind(&socket, link.link.ifindex, 0)?;
+    Ok(socket)
+}
+
+/// A socket for requests to all hosts and their answers.
+///
+/// # Errors
+/// As [`channel`].
+pub(super) fn searching(link: &LinkFact, family: Family) -> io::Result<OwnedFd> {
+    let socket = packet_socket()?;
+    bypass(&socket, link.lower)?;
+    attach(&socket, &filter::echo_replies(family, MAGIC, ALL_HOSTS_SLOT))?;
+    let ethertype = match family {
+        Family::Inet => libc::ETH_P_IP,
+        Family::Inet6 => libc::ETH_P_IPV6,
+    };
+    bind(&socket, link.link.ifindex, u16::try_from(ethertype).unwrap_or_default())?;
     Ok(socket)
 }
 

@@ -29,6 +29,24 @@ fn expire(path: &mut Path, now: Instant) -> usize {
 extern crate std;
 use alloc::vec::Vec;
 
+/// Behaviour 41.
+#[test]
+fn a_probe_is_lost_after_the_rtt_that_is_known() {
+    let (mut path, _) = sent(&[Fate::Left]);
+    assert_eq!(path.limit(T), Duration::from_millis(3));
+    assert_eq!((expire(&mut path, Instant(2_999_999)), expire(&mut path, at(3))), (0, 1));
+}
+
+/// Behaviour 42.
+#[test]
+fn a_probe_is_lost_after_an_interval_where_no_rtt_is_known() {
+    let mut path = Path::new();
+    let seq = path.next_probe(0, at(0));
+    path.sent(seq, at(0), Fate::Left);
+    assert_eq!((expire(&mut path, Instant(9_999_999)), expire(&mut path, at(10))), (0, 1));
+}
+
+/// Behaviour 38.
 #[test]
 fn only_what_left_can_be_lost() {
     let (mut path, _) = sent(&[Fate::Left, Fate::Refused, Fate::Waiting, Fate::Left]);
@@ -36,6 +54,7 @@ fn only_what_left_can_be_lost() {
     assert_eq!(path.run(T).losses, 2);
 }
 
+/// Behaviours 34, 36.
 #[test]
 fn a_late_reply_turns_lost_into_answered() {
     let (mut path, seqs) = sent(&[Fate::Left; 5]);

@@ -1,10 +1,11 @@
 //! The kernel's side: carries out what the engine asks for, and tells it.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use mpathd_core::event::{Address, Done, Errno, Event, Fate, ObservedRoute, ReceiveMode};
-use mpathd_core::ids::{PathId, Seq};
+use mpathd_core::event::{Address, Done, Errno, Event, Fate, FoundBy, ObservedRoute, ReceiveMode};
+use mpathd_core::ids::{IfName, PathId, Seq};
 use mpathd_core::request::{Action, Notice, Op, PathKey, Request, Role};
 
 use super::{Answer, Lan, Outcome, Wire};
@@ -118,6 +119,17 @@ impl Lan {
                 let mode = self.nics[&name].mode;
                 self.post(took, Event::Attached { ifindex, mode });
             }
+            Request::Search { ifindex, name, test, neighbours } => {
+                for (after, host) in self.found_by_search(name, test) {
+                    let by = FoundBy::Echo;
+                    self.post(took + after, Event::Found { ifindex, address: host, by });
+                }
+                let known = self.neighbours.iter().copied().filter(|_| neighbours);
+                for address in known.collect::<Vec<_>>() {
+                    let by = FoundBy::Neighbours;
+                    self.post(took, Event::Found { ifindex, address, by });
+                }
+            }
             Request::CountTransmits { ifindex, name } => {
                 let nic = self.nics.get_mut(&name).unwrap();
                 nic.frames += u64::from(nic.wire == Wire::Congested);
@@ -127,6 +139,17 @@ impl Lan {
             Request::RemoveUnconfigured => self.remove_unconfigured(took),
             Request::Prepare { .. } | Request::Announce { .. } => {}
         }
+    }
+}
+
+impl Lan {
+    /// Hosts that hear and answer an echo request to all, and after which time.
+    fn found_by_search(&self, name: IfName, test: IpAddr) -> Vec<(Duration, IpAddr)> {
+        let nic = &self.nics[&name];
+        let hears = nic.link.running && nic.wire == Wire::Works;
+        let alive = |host: &IpAddr| self.targets.get(host).filter(|target| target.alive);
+        let hosts = self.responders.iter().filter(|host| hears && host.is_ipv4() == test.is_ipv4());
+        hosts.filter_map(|host| Some((alive(host)?.rtt, *host))).collect()
     }
 }
 

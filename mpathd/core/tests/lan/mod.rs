@@ -10,14 +10,14 @@ use std::time::Duration;
 use mpathd_core::config::{Config, Group};
 use mpathd_core::engine::Engine;
 use mpathd_core::event::{
-    Address, Command, Event, Fate, Link, ObservedRoute, ReceiveMode, RouteKey,
+    Address, Command, Event, Fate, Gateway, Gateways, Link, ObservedRoute, ReceiveMode, RouteKey,
 };
-use mpathd_core::ids::{IfName, Ifindex, IpNet, PathId};
+use mpathd_core::ids::{Family, IfName, Ifindex, IpNet, PathId};
 use mpathd_core::message::Message;
 use mpathd_core::request::{Action, OpId, PathKey, Request};
 use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
-use mpathd_core::view::View;
+use mpathd_core::view::{TargetMode, TargetState, View};
 
 mod groups;
 mod kernel;
@@ -98,6 +98,10 @@ pub struct Lan {
     pub engine: Engine,
     pub nics: BTreeMap<IfName, Nic>,
     pub targets: BTreeMap<IpAddr, Target>,
+    /// Targets that also answer an echo request to all hosts, the quickest first.
+    pub responders: Vec<IpAddr>,
+    /// What the kernel's neighbour table has.
+    pub neighbours: Vec<IpAddr>,
     pub answers: BTreeMap<(IfName, IpAddr), Answer>,
     paths: BTreeMap<PathId, PathKey>,
     /// Addresses in the kernel.
@@ -152,6 +156,8 @@ impl Lan {
             config,
             nics: BTreeMap::new(),
             targets: BTreeMap::new(),
+            responders: Vec::new(),
+            neighbours: Vec::new(),
             answers: BTreeMap::new(),
             paths: BTreeMap::new(),
             addresses: BTreeSet::new(),
@@ -270,6 +276,21 @@ impl Lan {
 
     pub fn target(&mut self, address: &str) -> &mut Target {
         self.targets.get_mut(&address.parse().unwrap()).unwrap()
+    }
+
+    /// More targets that answer in 200 us.
+    pub fn add_targets(&mut self, targets: &[&str]) {
+        let works = Target { alive: true, rtt: 200 * MS / 1000, lose_one_in: 0 };
+        self.targets.extend(ip(targets).into_iter().map(|t| (t, works)));
+    }
+
+    /// The next hops of the routing tables from now on, all by eth0.
+    pub fn gateways(&mut self, next_hops: &[&str]) {
+        let mut all = Gateways::default();
+        for address in ip(next_hops) {
+            all.push(Gateway { address, ifindex: Ifindex(2) });
+        }
+        self.post(Duration::ZERO, Event::Gateways(all));
     }
 
     pub fn command(&mut self, command: Command) -> bool {
@@ -443,6 +464,16 @@ impl Lan {
                 nic.is_some_and(|n| self.addresses.contains(&(n.link.ifindex, address)))
             })
             .collect()
+    }
+
+    /// How the targets of a NIC were found, and those that count, in the order of their paths.
+    pub fn targets_of(&self, i: usize, family: Family) -> (TargetMode, Vec<String>) {
+        let view = self.view();
+        let here = |interface, f| interface == name(i) && f == family;
+        let instance = view.instances.iter().find(|row| here(row.interface, row.family)).unwrap();
+        let rows = view.targets.iter().filter(|row| here(row.interface, row.family));
+        let active = rows.filter(|row| row.state == TargetState::Active);
+        (instance.mode, active.map(|row| row.target.to_string()).collect())
     }
 
     pub fn view(&self) -> View {

@@ -101,6 +101,11 @@ impl Subject {
             | Message::FirstReply { interface, .. }
             | Message::TargetDead { interface, .. }
             | Message::TargetAlive { interface, .. }
+            | Message::TargetSlow { interface, .. }
+            | Message::TargetReplaced { interface, .. }
+            | Message::Searching { interface, .. }
+            | Message::NobodyAnswers { interface, .. }
+            | Message::HostFound { interface, .. }
             | Message::ReturnDamped { interface, .. }
             | Message::NoTestAddress { interface }
             | Message::TestAddressBack { interface }
@@ -124,6 +129,8 @@ fn details(fields: &mut Fields, message: &Message) {
         Message::FamilyFailed { family, .. }
         | Message::FamilyRepaired { family, .. }
         | Message::NotPlumbed { family, .. }
+        | Message::Searching { family, .. }
+        | Message::NobodyAnswers { family, .. }
         | Message::FamilySilent { family, .. } => put(fields, "MPATHD_FAMILY", Some(family)),
         Message::DuplicateMac { .. } => {
             put(fields, "MPATHD_REASON", Some(Reason::DuplicateMac));
@@ -140,7 +147,13 @@ fn details(fields: &mut Fields, message: &Message) {
         }
         Message::FirstReply { target, .. }
         | Message::TargetDead { target, .. }
-        | Message::TargetAlive { target, .. } => put(fields, "MPATHD_TARGET", Some(target)),
+        | Message::TargetAlive { target, .. }
+        | Message::TargetSlow { target, .. }
+        | Message::HostFound { target, .. } => put(fields, "MPATHD_TARGET", Some(target)),
+        Message::TargetReplaced { target, by, .. } => {
+            put(fields, "MPATHD_FROM", Some(target));
+            put(fields, "MPATHD_TO", Some(by));
+        }
         Message::CannotMeetFdt { family, requested, now, target, .. } => {
             put(fields, "MPATHD_FAMILY", Some(family));
             put(fields, "MPATHD_TARGET", Some(target));

@@ -23,6 +23,9 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
             });
             ("gateways", json!({ "all": all.collect::<Vec<_>>() }))
         }
+        Event::Found { ifindex, address, by } => {
+            ("found", json!({ "interface": names.of(*ifindex), "address": address, "by": by }))
+        }
         Event::Surveyed => ("surveyed", json!({})),
         Event::Plumbed { ifindex, family, plumbed } => (
             "plumbed",

@@ -202,6 +202,11 @@ impl Player {
                 }
                 self.post(Event::Gateways(all));
             }
+            Fact::Found(found) => {
+                let ifindex = self.ifindex(found.interface);
+                let (address, by) = (found.address, found.by);
+                self.post(Event::Found { ifindex, address, by });
+            }
             // A later one belongs to a reload, and the LAN has told of itself.
             Fact::Surveyed if self.surveyed => {}
             Fact::Surveyed => {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mpathd_core::event::{Fate, ReceiveMode, Unfit};
+use mpathd_core::event::{Fate, FoundBy, ReceiveMode, Unfit};
 use mpathd_core::ids::{Family, IfName, IpNet};
 use mpathd_core::state::Saved;
 use serde::Deserialize;
@@ -46,6 +46,7 @@ pub enum Fact {
     Route(Route),
     RouteGone(RouteKey),
     Gateways(Gateways),
+    Found(Found),
     Surveyed,
     Plumbed(Plumbed),
     /// A device has another name. Written, not recorded: the daemon hears of it as `link-gone` and `link`.
@@ -137,6 +138,13 @@ pub struct Gateways {
 pub struct Gateway {
     pub address: IpAddr,
     pub interface: IfName,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Found {
+    pub interface: IfName,
+    pub address: IpAddr,
+    pub by: FoundBy,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -295,6 +303,7 @@ fn read_fact(
         "route" => read(content, Fact::Route),
         "route-gone" => read(content, Fact::RouteGone),
         "gateways" => read(content, Fact::Gateways),
+        "found" => read(content, Fact::Found),
         "surveyed" => Ok(Fact::Surveyed),
         "plumbed" => read(content, Fact::Plumbed),
         "rename" => read(content, Fact::Rename),
