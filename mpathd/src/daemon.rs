@@ -1,10 +1,11 @@
 //! Puts the daemon together: configuration, checks of the host, the three threads, in the order of
 //! design 5 (N13): nothing after the addresses is fatal.
 
+mod source;
 mod threads;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use aya::include_bytes_aligned;
@@ -12,8 +13,10 @@ use mpathd_core::message::Severity;
 
 use crate::cli::check::host as facts;
 use crate::config::{self, Settings};
+use crate::slow::trial::Place;
 use crate::slow::{Recording, lock, log::Log, state};
 use crate::{fast, host, slow};
+use source::Source;
 use threads::{Threads, seed};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mpathd.bpf.o"));
@@ -66,7 +69,8 @@ pub fn has_object() -> bool {
 pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     fast::alloc::init_from_env();
     slow::signals::hold()?;
-    let (settings, text) = read_configuration(&options, &mut log)?;
+    let place = Place::from_env(&options.run_dir);
+    let source = Source::read(&options, &place, &mut log)?;
     let lock = lock::acquire()?;
     std::fs::create_dir_all(&options.run_dir)
         .map_err(|source| StartError::RunDir { path: options.run_dir.clone(), source })?;
@@ -75,7 +79,9 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     if let Some(damage) = &loaded.damage {
         log.line(Severity::Warning, damage);
     }
-    refuse_unfit_host(&settings, &loaded.state)?;
+    refuse_unfit_host(&source.settings, &loaded.state)?;
+    source.settle(&place, &mut log);
+    let Source { settings, text, note } = source;
     log.line(Severity::Info, fast::memory::lock().to_string());
     if !has_object() {
         let text = "this binary was built without the kernel program: probing through sockets";
@@ -101,33 +107,14 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
         state: loaded.state,
         config: threads.settings.engine.clone(),
         record,
+        place,
+        note,
         reload: &mut threads,
     });
     if ended.is_ok() {
         threads.join()?;
     }
     Ok(ended?)
-}
-
-fn read_configuration(options: &Options, log: &mut Log) -> Result<(Settings, String), StartError> {
-    match config::load(&options.config) {
-        Ok(settings) => Ok((settings, text_of(&options.config))),
-        Err(errors) => {
-            let Some(fallback) = &options.fallback else { return Err(errors.into()) };
-            for error in errors.iter() {
-                log.line(Severity::Error, error.to_string());
-            }
-            let settings = config::load(fallback)?;
-            let told = format!("running on the fallback configuration {}", fallback.display());
-            log.line(Severity::Error, &told);
-            Ok((settings, text_of(fallback)))
-        }
-    }
-}
-
-/// For the recorder; it was read a moment ago.
-fn text_of(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap_or_default()
 }
 
 /// An address of the configuration that stands on this host and is not ours, and sysctls under

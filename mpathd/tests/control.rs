@@ -19,7 +19,9 @@ use mpathd::messages::{Queues, ToFast, ToSlow};
 use mpathd::shared::Shared;
 use mpathd::slow::client::{self, Client, ClientError, Reloaded};
 use mpathd::slow::log::{Log, Sink};
-use mpathd::slow::{self, BindError, NotReloaded, Plan, Reload, RunError, Setup, lock, state};
+use mpathd::slow::{
+    self, BindError, NotReloaded, Plan, Reload, RunError, Setup, lock, state, trial,
+};
 use mpathd_core::config::Config;
 use mpathd_core::event::{Command, Event};
 use mpathd_core::ids::{GroupName, IfName, Seq};
@@ -58,6 +60,7 @@ impl Daemon {
         let (queues, shared) = (Queues::new().unwrap(), Arc::new(Shared::new().unwrap()));
         let name = format!("mpathd-control-{test}-{}", std::process::id());
         let (for_slow, view, run_dir) = (queues.clone(), Arc::clone(&shared), dir.to_owned());
+        let place = run_dir.clone();
         let listener = slow::listen(dir).unwrap();
         let slow = thread::spawn(move || {
             slow::run(Setup {
@@ -70,6 +73,8 @@ impl Daemon {
                 state: state::State::default(),
                 config: Config::default(),
                 record: None,
+                place: trial::Place::from_env(&place),
+                note: None,
                 reload: &mut script,
             })
         });
@@ -138,7 +143,16 @@ impl Reload for Script {
     fn prepare(&mut self, _: &state::State) -> Result<Plan, NotReloaded> {
         let changes = self.outcomes.lock().unwrap().pop_front().expect("an unforeseen reload")?;
         let settings = config::parse(b"", Path::new("mpathd.toml")).unwrap();
-        Ok(Plan { changes, settings })
+        Ok(Plan { changes, settings, text: "tried".to_owned() })
+    }
+
+    fn restore(&mut self, text: &str) -> Result<Plan, NotReloaded> {
+        assert_eq!(text, "confirmed");
+        self.prepare(&state::State::default())
+    }
+
+    fn in_force(&self) -> String {
+        "confirmed".to_owned()
     }
 
     fn heir(&mut self, _: &Plan, state: &state::State) -> std::io::Result<Box<Heir>> {
@@ -319,6 +333,55 @@ fn a_reload_that_does_not_settle_says_what_is_missing() {
     let reloaded = daemon.client().reload().unwrap();
     assert!(start.elapsed() >= Duration::from_secs(5), "it is given 5 s");
     assert_eq!(reloaded.missing.as_deref(), Some("the engine has not started"));
+}
+
+/// One behind the other; nobody waits for the end of a trial, and a reload is none.
+#[test]
+fn a_trial_ends_by_a_word_or_by_itself() {
+    let change = |text: &str| Ok(vec![text.to_owned()]);
+    let there_and_back = [change("+ a"), change("- a")];
+    let script = Script::new([&there_and_back[..], &there_and_back, &[change("+ a")]].concat());
+    let daemon = Daemon::start_with("trial", script.clone());
+    let mut client = daemon.client();
+    let stand = |revision| {
+        let shared = &daemon.shared;
+        wait("the heir", || script.heirs.load(Ordering::Relaxed) == revision as usize);
+        assert!(shared.publish(|view| {
+            (view.at, view.revision, view.settled, view.tidied) =
+                (Instant(2), revision, true, true);
+        }));
+    };
+    let record = daemon.dir.join("trial.json");
+    let refused = |answer: Result<Reloaded, ClientError>| answer.unwrap_err().to_string();
+    assert_eq!(refused(client.confirm()), "no configuration is on trial");
+    assert_eq!(refused(client.revert()), "no configuration is on trial");
+
+    let begin = |seconds, revision| {
+        let mut client = daemon.client();
+        let trial = thread::spawn(move || client.trial(Duration::from_secs(seconds)));
+        stand(revision);
+        assert_eq!(trial.join().unwrap().unwrap().changes, ["+ a"]);
+        assert!(record.exists());
+    };
+    begin(600, 1);
+    let note = daemon.client().snapshot().unwrap().note;
+    assert_eq!(note.as_deref(), Some("a configuration is on trial for 600 s"));
+    assert!(refused(client.reload()).starts_with("a configuration is on trial"));
+    let mut other = daemon.client();
+    let back = thread::spawn(move || other.revert());
+    stand(2);
+    assert_eq!(back.join().unwrap().unwrap().changes, ["- a"]);
+    assert!(record.exists(), "the files still say what was tried");
+
+    begin(1, 3);
+    stand(4);
+    wait("its end", || {
+        let note = daemon.client().snapshot().unwrap().note;
+        note.is_some_and(|note| note.contains("tried and not confirmed"))
+    });
+    begin(600, 5);
+    assert_eq!(client.confirm().unwrap().changes, [""; 0]);
+    assert!(!record.exists() && daemon.client().snapshot().unwrap().note.is_none());
 }
 
 #[test]

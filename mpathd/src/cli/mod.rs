@@ -9,4 +9,5 @@ pub mod ipmpstat;
 pub mod names;
 pub mod options;
 pub mod release;
-pub mod reload;
+pub mod status;
+pub mod trial;

@@ -29,6 +29,14 @@ pub use duration::{FDT_MAX, FDT_MIN, QUIET_MAX};
 pub use error::{ConfigError, Errors, Place, Problem};
 pub use origin::{Origin, Origins, key_path};
 
+/// A time as it is written in the file, for the command line.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    duration::parse(text, &(std::time::Duration::ZERO..=FDT_MAX)).map_err(|e| e.to_string())
+}
+
 /// Where the daemon and `mpathd check` look unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/mpathd/mpathd.toml";
 

@@ -111,7 +111,18 @@ impl slow::Reload for Threads {
             refuse_unfit_host(&settings, state)
                 .map_err(|error| NotReloaded::Refused(error.to_string()))?;
         }
-        Ok(Plan { changes, settings })
+        let text = plan::text(&settings, &self.config);
+        Ok(Plan { changes, settings, text })
+    }
+
+    fn restore(&mut self, text: &str) -> Result<Plan, NotReloaded> {
+        let settings = config::parse(text.as_bytes(), &self.config)?;
+        let changes = config::diff::changes(&self.settings, &settings);
+        Ok(Plan { changes, settings, text: text.to_owned() })
+    }
+
+    fn in_force(&self) -> String {
+        plan::text(&self.settings, &self.config)
     }
 
     fn heir(&mut self, plan: &Plan, state: &state::State) -> io::Result<Box<Heir>> {
@@ -120,7 +131,7 @@ impl slow::Reload for Threads {
         let config = plan.settings.engine.clone();
         self.seats = self.seats.max(members(&config).count());
         let settings = host::Settings::new(&config, plan.settings.sysctls).with_record(state);
-        let text = plan::text(&plan.settings, &self.config);
+        let text = plan.text.clone();
         let note = Note { config, text, seed, revision: self.revision };
         let priority = fast_priority(&plan.settings);
         let before = &self.settings.engine;

@@ -28,6 +28,10 @@ pub struct Snapshot {
     /// the kernel program was loaded first.
     #[serde(default)]
     pub skips: BTreeMap<String, u64>,
+    /// What an administrator is to know of the configuration: that it is on trial, or not what the
+    /// files say.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 impl Snapshot {
@@ -163,7 +167,7 @@ impl Counts {
         }
         match &self.last {
             Some(Reading { counts, skips, .. }) => {
-                Snapshot { view, counts: counts.clone(), skips: skips.clone() }
+                Snapshot { view, counts: counts.clone(), skips: skips.clone(), note: None }
             }
             None => Snapshot { view, ..Snapshot::default() },
         }

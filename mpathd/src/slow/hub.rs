@@ -14,7 +14,7 @@ use tokio::sync::{Notify, broadcast, oneshot};
 use super::control::ProbeRecord;
 use super::counts::{Counts, Snapshot};
 use super::now;
-use super::reload::{self, Asked};
+use super::reload::{self, Asked, Wish};
 use crate::messages::{Queues, ToFast};
 use crate::shared::Shared;
 
@@ -33,9 +33,11 @@ pub(super) struct Hub {
     asking: RefCell<VecDeque<oneshot::Sender<Answer>>>,
     probes: broadcast::Sender<ProbeRecord>,
     counts: RefCell<Counts>,
-    /// Wishes for a reload, oldest first.
-    reloads: RefCell<VecDeque<Asked>>,
-    reload_asked: Notify,
+    /// What is wanted of the configuration, oldest first.
+    wishes: RefCell<VecDeque<Asked>>,
+    wished: Notify,
+    /// What an administrator is to know of the configuration.
+    note: RefCell<Option<String>>,
 }
 
 /// Why there is no answer.
@@ -51,13 +53,19 @@ impl Hub {
             asking: RefCell::default(),
             probes,
             counts: RefCell::default(),
-            reloads: RefCell::default(),
-            reload_asked: Notify::new(),
+            wishes: RefCell::default(),
+            wished: Notify::new(),
+            note: RefCell::default(),
         }
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        self.counts().complete(self.shared.view(), now())
+        let snapshot = self.counts().complete(self.shared.view(), now());
+        Snapshot { note: self.note.borrow().clone(), ..snapshot }
+    }
+
+    pub(super) fn note(&self, note: Option<String>) {
+        *self.note.borrow_mut() = note;
     }
 
     /// Not to be held while waiting.
@@ -84,25 +92,25 @@ impl Hub {
         }
     }
 
-    /// Reloads, and waits for the outcome.
-    pub(super) async fn reload(&self) -> Result<reload::Answer, NoAnswer> {
+    /// Waits for the outcome of a wish.
+    pub(super) async fn wish(&self, wish: Wish) -> Result<reload::Answer, NoAnswer> {
         let (sender, receiver) = oneshot::channel();
-        self.ask_for_reload(Asked(Some(sender)));
+        self.ask(Asked { wish, answer: Some(sender) });
         receiver.await.map_err(|_| NoAnswer)
     }
 
-    pub(super) fn ask_for_reload(&self, asked: Asked) {
-        self.reloads.borrow_mut().push_back(asked);
-        self.reload_asked.notify_one();
+    pub(super) fn ask(&self, asked: Asked) {
+        self.wishes.borrow_mut().push_back(asked);
+        self.wished.notify_one();
     }
 
-    /// The next wish for a reload.
-    pub(super) async fn asked_for_reload(&self) -> Asked {
+    /// The next wish.
+    pub(super) async fn asked(&self) -> Asked {
         loop {
-            if let Some(asked) = self.reloads.borrow_mut().pop_front() {
+            if let Some(asked) = self.wishes.borrow_mut().pop_front() {
                 return asked;
             }
-            self.reload_asked.notified().await;
+            self.wished.notified().await;
         }
     }
 

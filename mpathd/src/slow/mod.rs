@@ -16,6 +16,7 @@ pub(crate) mod signals;
 pub mod state;
 mod statistics;
 mod systemd;
+pub mod trial;
 mod turn;
 
 use std::future::pending;
@@ -63,6 +64,10 @@ pub struct Setup<'a> {
     pub state: state::State,
     pub config: Config,
     pub record: Option<Recording>,
+    /// Where the records of trials are.
+    pub place: trial::Place,
+    /// What an administrator is to know of the configuration, from the start.
+    pub note: Option<String>,
     pub reload: &'a mut dyn Reload,
 }
 
@@ -111,13 +116,14 @@ pub(crate) fn now() -> Instant {
 async fn serve(setup: Setup<'_>) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Runtime)?;
     signals::release().map_err(RunError::Runtime)?;
-    let Setup { queues, shared, lock, listener, run_dir, log, state, config, record, reload } =
-        setup;
+    let Setup { queues, shared, lock, listener, run_dir, log, state, config, .. } = setup;
+    let Setup { record, place, note, reload, .. } = setup;
     let hub = Rc::new(Hub::new(Arc::clone(&shared), queues.clone()));
+    hub.note(note);
     let notices = watch(queues.slow.as_fd()).map_err(RunError::Runtime)?;
     let pictures = watch(shared.as_fd()).map_err(RunError::Runtime)?;
     let keeper = state::Keeper::new(&run_dir, state, &config);
-    let mut turn = Turn::new(queues, shared, Rc::clone(&hub), log, keeper, record, reload)?;
+    let mut turn = Turn::new(queues, shared, Rc::clone(&hub), log, keeper, record, place, reload)?;
     let listener = listener.open().map_err(RunError::Runtime)?;
     let lock = lock.open().map_err(RunError::Runtime)?;
     spawn_local(control::serve(listener, Rc::clone(&hub), Access::new()));
@@ -132,10 +138,12 @@ async fn serve(setup: Setup<'_>) -> Result<(), RunError> {
             () = woken(&pictures) => turn.picture(),
             wish = signals.next() => match wish {
                 Wish::Stop => turn.begin_stop(),
-                Wish::Reload => hub.ask_for_reload(Asked(None)),
+                Wish::Reload => {
+                    hub.ask(Asked { wish: reload::Wish::Reload, answer: None });
+                }
                 Wish::Statistics => turn.statistics(),
             },
-            asked = hub.asked_for_reload(), if turn.may_reload() => turn.begin_reload(asked),
+            asked = hub.asked(), if turn.may_reload() => turn.begin(asked),
             _ = tick.tick() => turn.tick(),
             () = until(turn.deadline()) => if let Err(error) = turn.overdue() {
                 break Err(error);

@@ -2,6 +2,7 @@
 //! whoever starts the daemon. The course of it is in `turn::reloading`.
 
 use std::io;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -19,6 +20,15 @@ pub trait Reload {
     /// Where the files are bad or the host is not fit for them.
     fn prepare(&mut self, state: &State) -> Result<Plan, NotReloaded>;
 
+    /// The same for a text of its own, which was in force before: the host is not asked.
+    ///
+    /// # Errors
+    /// Where the text is bad, which it was not then.
+    fn restore(&mut self, text: &str) -> Result<Plan, NotReloaded>;
+
+    /// What is in force, as the text of a file.
+    fn in_force(&self) -> String;
+
     /// Makes the engine that takes over, and all that the fast thread needs for it.
     ///
     /// # Errors
@@ -35,6 +45,8 @@ pub struct Plan {
     /// In words; empty: nothing is to be done.
     pub changes: Vec<String>,
     pub settings: Settings,
+    /// The same as the text of one file.
+    pub text: String,
 }
 
 /// Why the old configuration is kept.
@@ -61,13 +73,27 @@ pub struct Reloaded {
 
 pub(super) type Answer = Result<Reloaded, NotReloaded>;
 
-/// A wish for a reload; `None`: a signal, which waits for no answer.
-pub(super) struct Asked(pub(super) Option<oneshot::Sender<Answer>>);
+/// What an administrator wants of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Apply the files.
+    Reload,
+    /// Apply the files, for so long unless that is confirmed.
+    Try(Duration),
+    Confirm,
+    Revert,
+}
+
+/// A wish, and who waits for its outcome; `None`: a signal.
+pub(super) struct Asked {
+    pub(super) wish: Wish,
+    pub(super) answer: Option<oneshot::Sender<Answer>>,
+}
 
 impl Asked {
     pub(super) fn answer(self, answer: Answer) {
         // An error: who asked has gone.
-        match self.0.map(|asking| asking.send(answer)) {
+        match self.answer.map(|asking| asking.send(answer)) {
             None | Some(Ok(()) | Err(_)) => {}
         }
     }

@@ -1,6 +1,7 @@
 //! What the slow thread does with each thing it hears.
 
 mod reloading;
+mod trial;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,10 +18,12 @@ use super::recorder::{Recorder, Recording};
 use super::reload::Reload;
 use super::state::Keeper;
 use super::systemd::Systemd;
+use super::trial::Place;
 use super::{RunError, STOP_WITHIN, now, statistics};
 use crate::messages::{Queues, ToFast, ToHost, ToSlow};
 use crate::shared::Shared;
 use reloading::Reloading;
+use trial::Trial;
 
 /// Items taken from the queue before clients have their turn.
 const BATCH: usize = 256;
@@ -44,6 +47,9 @@ pub(super) struct Turn<'a> {
     view: Option<View>,
     reload: &'a mut dyn Reload,
     reloading: Option<Reloading>,
+    trial: Option<Trial>,
+    /// Of the records of trials.
+    place: Place,
     stopping: Option<Stopping>,
     stopped: Vec<&'static str>,
     /// Of stopping or reloading.
@@ -75,6 +81,7 @@ impl<'a> Turn<'a> {
         log: Log,
         keeper: Keeper,
         record: Option<Recording>,
+        place: Place,
         reload: &'a mut dyn Reload,
     ) -> Result<Self, RunError> {
         let start = now();
@@ -98,6 +105,8 @@ impl<'a> Turn<'a> {
             view: None,
             reload,
             reloading: None,
+            trial: None,
+            place,
             stopping: None,
             stopped: Vec::new(),
             deadline: None,
@@ -105,7 +114,8 @@ impl<'a> Turn<'a> {
     }
 
     pub(super) fn deadline(&self) -> Option<tokio::time::Instant> {
-        self.deadline
+        let trial = self.trial.as_ref().filter(|_| self.may_reload()).map(|trial| trial.until);
+        self.deadline.into_iter().chain(trial).min()
     }
 
     /// Empties the queue.
@@ -284,7 +294,11 @@ impl<'a> Turn<'a> {
         if self.stopping.is_some() {
             return Err(RunError::Hangs);
         }
-        self.finish_reload();
+        if self.reloading.is_some() {
+            self.finish_reload();
+        } else {
+            self.end_trial();
+        }
         Ok(())
     }
 

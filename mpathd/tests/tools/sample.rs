@@ -187,7 +187,12 @@ fn snapshot() -> Snapshot {
         outcomes: [("forged".to_owned(), 2), ("reply".to_owned(), 98)].into(),
         rtt_histogram: vec![0, 98],
     };
-    Snapshot { view: view(), counts: vec![counts], skips: [("not_ours".to_owned(), 7)].into() }
+    Snapshot {
+        view: view(),
+        counts: vec![counts],
+        skips: [("not_ours".to_owned(), 7)].into(),
+        note: None,
+    }
 }
 
 pub(crate) fn record(seq: u16, received_ns: Option<u64>) -> ProbeRecord {

@@ -120,6 +120,8 @@ pub(super) mod described {
         counts: Vec<TargetCounts>,
         /// Frames that were no reply to a probe, by reason.
         skips: BTreeMap<String, u64>,
+        /// What is to be known of the configuration: on trial, or not what the files say.
+        note: Option<String>,
     }
 
     #[derive(CustomType)]

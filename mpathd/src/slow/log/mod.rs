@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::counts::Alarm;
 
+pub(crate) use sink::rfc3339;
 pub use sink::{Format, Sink};
 
 /// "Cannot meet ..." and "Improved ..." come at most once in this time per group (contract, Log).

@@ -10,7 +10,7 @@ use mpathd_core::view::View;
 use super::Turn;
 use crate::fast::Heir;
 use crate::messages::ToFast;
-use crate::slow::reload::{Asked, NotReloaded, Plan, Reloaded};
+use crate::slow::reload::{Asked, NotReloaded, Plan, Reloaded, Wish};
 use crate::slow::{now, systemd};
 
 /// It is answered then at the latest, with what is missing.
@@ -31,18 +31,32 @@ impl Turn<'_> {
         self.reloading.is_none() && self.stopping.is_none()
     }
 
-    pub(in crate::slow) fn begin_reload(&mut self, asked: Asked) {
-        match self.reload.prepare(self.keeper.state()) {
-            Err(why) => self.refuse(asked, why),
-            Ok(plan) if plan.changes.is_empty() => {
-                self.log.line(Severity::Notice, "reload: nothing changed");
-                asked.answer(Ok(Reloaded { changes: plan.changes, missing: None }));
-            }
-            Ok(plan) => self.put_in_force(plan, asked),
+    pub(in crate::slow) fn begin(&mut self, asked: Asked) {
+        match asked.wish {
+            Wish::Reload => self.begin_reload(asked),
+            Wish::Try(lasts) => self.begin_trial(asked, lasts),
+            Wish::Confirm => self.confirm(asked),
+            Wish::Revert => self.revert(asked),
         }
     }
 
-    fn refuse(&mut self, asked: Asked, why: NotReloaded) {
+    fn begin_reload(&mut self, asked: Asked) {
+        let plan = self.may_reload_files().and_then(|()| self.reload.prepare(self.keeper.state()));
+        match plan {
+            Err(why) => self.refuse(asked, why),
+            Ok(plan) => {
+                self.confirmed(&plan.text);
+                if plan.changes.is_empty() {
+                    self.log.line(Severity::Notice, "reload: nothing changed");
+                    asked.answer(Ok(Reloaded { changes: plan.changes, missing: None }));
+                } else {
+                    self.put_in_force(plan, asked);
+                }
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, asked: Asked, why: NotReloaded) {
         let lines = match &why {
             NotReloaded::Configuration(lines) => lines.as_slice(),
             NotReloaded::Refused(text) => std::slice::from_ref(text),
@@ -54,7 +68,7 @@ impl Turn<'_> {
         asked.answer(Err(why));
     }
 
-    fn put_in_force(&mut self, plan: Plan, asked: Asked) {
+    pub(super) fn put_in_force(&mut self, plan: Plan, asked: Asked) {
         let heir = match self.reload.heir(&plan, self.keeper.state()) {
             Ok(heir) => heir,
             Err(error) => return self.refuse(asked, NotReloaded::Refused(error.to_string())),
