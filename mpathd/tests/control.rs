@@ -138,7 +138,8 @@ impl Reload for Script {
     fn prepare(&mut self, _: &state::State) -> Result<Plan, NotReloaded> {
         let changes = self.outcomes.lock().unwrap().pop_front().expect("an unforeseen reload")?;
         let settings = config::parse(b"", Path::new("mpathd.toml")).unwrap();
-        Ok(Plan { changes, settings })
+        let (refused, taken, text) = (Vec::new(), Vec::new(), String::new());
+        Ok(Plan { changes, settings, refused, taken, text })
     }
 
     fn heir(&mut self, _: &Plan, state: &state::State) -> std::io::Result<Box<Heir>> {

@@ -79,6 +79,9 @@ enum Command {
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
+        /// Even if the SSH session that this is typed in is cut off by it
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         places: Places,
     },
@@ -91,10 +94,10 @@ fn main() -> ExitCode {
         Some(Command::Reload { run_dir }) => {
             reload::run(&run_dir, &mut io::stdout().lock(), &mut io::stderr().lock())
         }
-        Some(Command::Release { keep_on, dry_run, places }) => {
+        Some(Command::Release { keep_on, dry_run, yes, places }) => {
             let Places { run_dir, bpffs } = places;
             let bpffs = bpffs.map_or_else(|| pins::places(&run_dir).to_vec(), |place| vec![place]);
-            release::run(&release::Options { keep_on, dry_run, run_dir, bpffs })
+            release::run(&release::Options { keep_on, dry_run, yes, run_dir, bpffs })
         }
         None => run(line.daemon),
     }

@@ -10,3 +10,4 @@ pub mod names;
 pub mod options;
 pub mod release;
 pub mod reload;
+mod session;

@@ -144,6 +144,10 @@ impl<'a> Turn<'a> {
                 let severity = if outcome.is_short() { Severity::Warning } else { Severity::Info };
                 self.log.line(severity, format!("{thread} thread: {outcome}"));
             }
+            ToSlow::Taken(taken) => {
+                self.keeper.taken(*taken);
+                self.save();
+            }
             ToSlow::Counters(source) => self.hub.counts().set(*source),
             ToSlow::Log { severity, text } => self.log.line(severity, text),
             ToSlow::Alive { late } => {

@@ -19,6 +19,8 @@ const SETTLE_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 /// A reload under way.
 pub(super) struct Reloading {
     changes: Vec<String>,
+    /// Groups that this host does not let start, a line each.
+    refused: Vec<String>,
     asked: Asked,
     begun: Instant,
     /// Of the configuration that is to be in force.
@@ -36,7 +38,8 @@ impl Turn<'_> {
             Err(why) => self.refuse(asked, why),
             Ok(plan) if plan.changes.is_empty() => {
                 self.log.line(Severity::Notice, "reload: nothing changed");
-                asked.answer(Ok(Reloaded { changes: plan.changes, missing: None }));
+                let missing = (!plan.refused.is_empty()).then(|| plan.refused.join("; "));
+                asked.answer(Ok(Reloaded { changes: plan.changes, missing }));
             }
             Ok(plan) => self.put_in_force(plan, asked),
         }
@@ -55,6 +58,12 @@ impl Turn<'_> {
     }
 
     fn put_in_force(&mut self, plan: Plan, asked: Asked) {
+        for line in &plan.refused {
+            self.log.line(Severity::Error, format!("reload: {line}"));
+        }
+        // Before anything is taken over: how it was must not be lost with us.
+        plan.taken.iter().for_each(|taken| self.keeper.taken(taken.clone()));
+        self.save();
         let heir = match self.reload.heir(&plan, self.keeper.state()) {
             Ok(heir) => heir,
             Err(error) => return self.refuse(asked, NotReloaded::Refused(error.to_string())),
@@ -67,9 +76,9 @@ impl Turn<'_> {
         for change in &plan.changes {
             self.log.line(Severity::Notice, format!("reload: {change}"));
         }
-        self.reload.handed_over(plan.settings);
-        let changes = plan.changes;
-        self.reloading = Some(Reloading { changes, asked, begun: now(), revision });
+        self.reload.handed_over(plan.settings.clone());
+        let Plan { changes, refused, .. } = plan;
+        self.reloading = Some(Reloading { changes, refused, asked, begun: now(), revision });
         self.deadline = Some(tokio::time::Instant::now() + SETTLE_WITHIN);
     }
 
@@ -93,9 +102,8 @@ impl Turn<'_> {
 
     /// Answers with what has been reached.
     pub(super) fn finish_reload(&mut self) {
-        let Some(Reloading { changes, asked, begun, revision }) = self.reloading.take() else {
-            return;
-        };
+        let Some(reloading) = self.reloading.take() else { return };
+        let Reloading { changes, refused, asked, begun, revision } = reloading;
         self.deadline = None;
         let missing = match &self.view {
             Some(view) if view.revision != revision => {
@@ -108,6 +116,7 @@ impl Turn<'_> {
             Some(_) => None,
             None => Some("the engine has not started".to_owned()),
         };
+        let missing = refused.into_iter().chain(missing).reduce(|a, b| a + "; " + &b);
         match &missing {
             None => {
                 let took = now().since(begun).as_millis();
