@@ -59,6 +59,7 @@ impl Mirror {
         self.routes
             .retain(|key, fact| fact.protocol == PROTOCOL || self.settings.routes.contains(key));
         self.retell();
+        self.tell_all_foreign();
         if self.told.gateways == Gateways::default() {
             self.events.push(Event::Gateways(Gateways::default()));
         }
