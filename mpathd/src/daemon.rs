@@ -15,7 +15,7 @@ use crate::cli::check::host as facts;
 use crate::config::{self, Settings};
 use crate::slow::trial::Place;
 use crate::slow::{Recording, lock, log::Log, state};
-use crate::{fast, host, slow};
+use crate::{fast, slow, stock};
 use source::Source;
 use threads::{Threads, seed};
 
@@ -75,20 +75,27 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     std::fs::create_dir_all(&options.run_dir)
         .map_err(|source| StartError::RunDir { path: options.run_dir.clone(), source })?;
     let listener = slow::listen(&options.run_dir)?;
-    let loaded = state::load(&options.run_dir);
+    let mut loaded = state::load(&options.run_dir);
     if let Some(damage) = &loaded.damage {
         log.line(Severity::Warning, damage);
     }
-    refuse_unfit_host(&source.settings, &loaded.state)?;
+    refuse_unfit_host(&source.settings)?;
     source.settle(&place, &mut log);
     let Source { settings, text, note } = source;
+    let stock = stock::take(settings, &loaded.state).map_err(StartError::Host)?;
+    stock.refused.iter().for_each(|(_, line)| log.line(Severity::Error, line));
+    if !stock.taken.is_empty() {
+        stock.taken.into_iter().for_each(|taken| loaded.state.remember(taken));
+        // Before anything is taken: how it was must not be lost with us.
+        state::save(&options.run_dir, &loaded.state)?;
+    }
     log.line(Severity::Info, fast::memory::lock().to_string());
     if !has_object() {
         let text = "this binary was built without the kernel program: probing through sockets";
         log.line(Severity::Warning, text);
     }
 
-    let mut threads = Threads::new(options.config, options.bpffs, settings)?;
+    let mut threads = Threads::new(options.config, options.bpffs, stock.settings)?;
     let seed = seed()?;
     let record = options.record.map(|file| {
         let state = loaded.state.core.clone();
@@ -117,28 +124,12 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     Ok(ended?)
 }
 
-/// An address of the configuration that stands on this host and is not ours, and sysctls under
-/// which no address of ours would be answered (design 5).
-fn refuse_unfit_host(settings: &Settings, state: &state::State) -> Result<(), StartError> {
+/// Sysctls under which no address of ours would be answered (design 5).
+fn refuse_unfit_host(settings: &Settings) -> Result<(), StartError> {
     if settings.engine.groups.is_empty() {
         return Ok(());
     }
-    // It has a runtime of its own, which no thread with another one may have.
-    let host = std::thread::scope(|scope| scope.spawn(facts::read).join())
-        .map_err(|_| StartError::Host("this host's addresses cannot be read".to_owned()))?;
-    let wanted = host::Settings::new(&settings.engine, settings.sysctls).addresses;
-    let recorded = |address| state.addresses.iter().any(|a| a.address.address == address);
-    for there in host.addresses.iter().filter(|a| wanted.contains(&a.net.address)) {
-        let address = there.net.address;
-        if !there.ours && !recorded(address) {
-            let device = host.name_of(there.ifindex);
-            return Err(StartError::Host(format!(
-                "{address} is on {device} already and was not put there by mpathd: remove it with \
-                 `ip address del {} dev {device}`, or take it out of the configuration",
-                there.net
-            )));
-        }
-    }
+    let host = facts::arp();
     if host.arp_ignore >= 2 || host.arp_filter == 1 {
         return Err(StartError::Host(format!(
             "net.ipv4.conf.all.arp_ignore is {} and net.ipv4.conf.all.arp_filter is {}: this host \

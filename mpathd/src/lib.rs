@@ -10,3 +10,4 @@ pub mod messages;
 pub mod queue;
 pub mod shared;
 pub mod slow;
+mod stock;

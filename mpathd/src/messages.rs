@@ -100,6 +100,8 @@ pub enum ToSlow {
         thread: &'static str,
         outcome: priority::Outcome,
     },
+    /// Somebody else's, about to be taken over: for `release` to give back.
+    Taken(Box<crate::host::taken::Taken>),
     /// From the host thread, before the first reply can be counted.
     Counters(Box<crate::host::counters::Source>),
     /// A text of the kernel to a failed request, or anything else worth a line. From the fast

@@ -143,7 +143,8 @@ impl Reload for Script {
     fn prepare(&mut self, _: &state::State) -> Result<Plan, NotReloaded> {
         let changes = self.outcomes.lock().unwrap().pop_front().expect("an unforeseen reload")?;
         let settings = config::parse(b"", Path::new("mpathd.toml")).unwrap();
-        Ok(Plan { changes, settings, text: "tried".to_owned() })
+        let (refused, taken, text) = (Vec::new(), Vec::new(), "tried".to_owned());
+        Ok(Plan { changes, settings, refused, taken, text })
     }
 
     fn restore(&mut self, text: &str) -> Result<Plan, NotReloaded> {

@@ -29,6 +29,11 @@ pub struct AddressInfo {
     pub nodad: bool,
     #[serde(default)]
     pub noprefixroute: bool,
+    #[serde(default)]
+    pub secondary: bool,
+    #[serde(default)]
+    pub dynamic: bool,
+    pub metric: Option<u32>,
     /// Seconds; 2^32 - 1 is for ever.
     pub preferred_life_time: u32,
     pub valid_life_time: u32,
@@ -92,6 +97,8 @@ pub struct Route {
     #[serde(default)]
     pub nexthops: Vec<NextHop>,
     pub nhid: Option<u32>,
+    /// Seconds, of an IPv6 route with a lifetime.
+    pub expires: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -199,27 +199,6 @@ fn refuses(lab: &Lab, config: &Config, texts: &[&str]) {
 }
 
 #[test]
-fn an_address_that_stands_on_the_host_already_is_refused() {
-    isolated(|| {
-        let lab = Lab::builder().build();
-        let config = Config::dual_stack(2);
-        for (address, nic) in [
-            ("192.0.2.51/24", "eth1"),
-            ("192.0.2.50/32", "lo"),
-            ("192.0.2.11/24", "eth0"),
-            ("2001:db8::50/64", "eth1"),
-        ] {
-            lab.host().expect("ip", &["address", "add", address, "dev", nic]);
-            let bare = address.split('/').next().expect("one part at least");
-            refuses(&lab, &config, &[bare, nic]);
-            lab.host().expect("ip", &["address", "del", address, "dev", nic]);
-        }
-        // Nothing is in the way any more.
-        running(&lab, &config);
-    });
-}
-
-#[test]
 fn a_host_that_would_not_answer_arp_is_refused() {
     isolated(|| {
         let lab = Lab::builder().build();

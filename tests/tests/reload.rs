@@ -348,19 +348,22 @@ fn a_bad_file_changes_nothing() {
 }
 
 #[test]
-fn an_address_of_somebody_else_is_refused_before_anything_is_stopped() {
+fn an_address_that_somebody_renews_is_refused_before_anything_is_stopped() {
     isolated(|| {
         let lab = Lab::builder().build();
         let daemon = running(&lab, CONFIG);
         let old = ids(&daemon);
-        lab.host().expect("ip", &["address", "add", "192.0.2.52/24", "dev", "eth1"]);
+        let dynamic = "address add 192.0.2.52/24 dev eth1 valid_lft 600 preferred_lft 600";
+        lab.host().ip(&format!("{dynamic}\n"));
         daemon.configure(&edited(&[ONE_MORE]));
         let (code, out, err) = reload(&daemon);
         assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
-        assert!(err.starts_with("mpathd: 192.0.2.52 is on eth1 already and was not put there"));
+        let why = "mpathd: group ipmp0 can't start: 192.0.2.52/24 on eth1 has a lifetime";
+        assert!(err.starts_with(why), "{err}");
         assert_eq!((group(&daemon).as_str(), ids(&daemon)), ("ipmp0:ok:0.60s", old));
 
-        lab.host().expect("ip", &["address", "del", "192.0.2.52/24", "dev", "eth1"]);
+        // A static one is taken over where it stands.
+        lab.host().ip("address del 192.0.2.52/24 dev eth1\naddress add 192.0.2.52/24 dev eth1\n");
         assert_eq!(reload(&daemon), (Some(0), "group ipmp0: + 192.0.2.52/24\n".into(), "".into()));
     });
 }

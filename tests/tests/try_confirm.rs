@@ -72,7 +72,7 @@ fn what_is_not_confirmed_goes_back() {
             let none = (Some(1), String::new(), nothing.clone());
             assert_eq!(said(&daemon.mpathd(&[word])), none);
         }
-        begin(&lab, &daemon, "10m");
+        begin(&lab, &daemon, "600s");
         let (code, _, err) = said(&daemon.mpathd(&["reload"]));
         assert_eq!((code, err.contains("is on trial")), (Some(1), true), "{err}");
         let (code, out, _) = said(&daemon.mpathd(&["revert"]));
@@ -87,7 +87,7 @@ fn what_is_not_confirmed_goes_back() {
 
         // The files still say what was tried, but nobody has confirmed it.
         for end in [Signal::SIGTERM, Signal::SIGKILL] {
-            begin(&lab, &daemon, "10m");
+            begin(&lab, &daemon, "600s");
             let begun = clock::now();
             daemon.signal(end);
             daemon.wait_ended(LIMIT);
@@ -122,7 +122,7 @@ fn the_first_group_goes_without_a_trace() {
         let lab = Lab::builder().build();
         let daemon = Daemon::start(lab.host(), "");
         daemon.configure(GROUP);
-        let (code, out, err) = said(&daemon.mpathd(&["try", "--timeout", "10m"]));
+        let (code, out, err) = said(&daemon.mpathd(&["try", "--timeout", "600s"]));
         assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
         assert_eq!(standing(&lab), ["192.0.2.50"]);
         assert_eq!(said(&daemon.mpathd(&["revert"])).0, Some(0));

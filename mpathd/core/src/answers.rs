@@ -34,6 +34,9 @@ impl Engine {
                 slot.noticed();
                 slot.not_before = now + self.groups[usize::from(self.members[m].group.0)].fdt / 6;
             }
+            Resource::TakeData(_) | Resource::TakeTest(..) | Resource::TakeRoute(_) => {
+                slot.taken |= done.result.is_ok();
+            }
             Resource::Search(m, family) => {
                 slot.noticed();
                 if done.result.is_ok() {
@@ -85,6 +88,20 @@ impl Engine {
                     return;
                 };
                 (g, Message::RouteDrift { to: self.routes[r].key.to })
+            }
+            Resource::TakeData(k) => {
+                let address = self.addresses[k].net.address;
+                (self.group_of_address(k), Message::SetAgain { address })
+            }
+            Resource::TakeTest(m, family) => {
+                let Some(net) = self.static_test(m, family) else { return };
+                (self.group_of(m), Message::SetAgain { address: net.address })
+            }
+            Resource::TakeRoute(r) => {
+                let Some(g) = self.groups.iter().position(|g| g.routes.contains(&r)) else {
+                    return;
+                };
+                (g, Message::RouteSetAgain { to: self.routes[r].key.to })
             }
             Resource::Prepare(_)
             | Resource::Attach(_)

@@ -41,6 +41,8 @@ pub struct Engine {
     pub(crate) slots: Vec<Slot>,
     /// First slot of each data address.
     data_slots: Vec<usize>,
+    /// First slot of what is taken over: data addresses, test addresses, routes.
+    take_slots: usize,
     pub(crate) gateways: Gateways,
     /// Targets that have answered this host.
     pub(crate) proven: Vec<IpAddr>,
@@ -76,6 +78,7 @@ impl Engine {
             routes: Vec::new(),
             slots: Vec::new(),
             data_slots: Vec::new(),
+            take_slots: 0,
             gateways: Gateways::default(),
             proven: Vec::new(),
             saved,
@@ -142,6 +145,12 @@ impl Engine {
         }
         self.slots.extend((0..self.routes.len()).map(|r| Slot::new(Resource::Route(r))));
         self.slots.push(Slot::new(Resource::Unconfigured));
+        self.take_slots = self.slots.len();
+        self.slots.extend((0..self.addresses.len()).map(|k| Slot::new(Resource::TakeData(k))));
+        for m in 0..self.members.len() {
+            self.slots.extend(Family::ALL.map(|f| Slot::new(Resource::TakeTest(m, f))));
+        }
+        self.slots.extend((0..self.routes.len()).map(|r| Slot::new(Resource::TakeRoute(r))));
     }
 
     pub(crate) fn slot_of(&self, what: Resource) -> usize {
@@ -152,8 +161,15 @@ impl Engine {
             Resource::Transmits(m) => m * SLOTS_PER_MEMBER + 4,
             Resource::Search(m, family) => m * SLOTS_PER_MEMBER + 5 + family as usize,
             Resource::Data(k, position) => self.data_slots[k] + position,
-            Resource::Route(r) => self.slots.len() - 1 - self.routes.len() + r,
-            Resource::Unconfigured => self.slots.len() - 1,
+            Resource::Route(r) => self.take_slots - 1 - self.routes.len() + r,
+            Resource::Unconfigured => self.take_slots - 1,
+            Resource::TakeData(k) => self.take_slots + k,
+            Resource::TakeTest(m, family) => {
+                self.take_slots + self.addresses.len() + m * 2 + family as usize
+            }
+            Resource::TakeRoute(r) => {
+                self.take_slots + self.addresses.len() + self.members.len() * 2 + r
+            }
         }
     }
 
@@ -166,6 +182,8 @@ impl Engine {
             Event::LinkGone(ifindex) => self.link_gone(now, ifindex),
             Event::Address(address) => self.address(now, address),
             Event::AddressGone { ifindex, address } => self.address_gone(now, ifindex, address),
+            Event::Foreign { address, on } => self.foreign(now, address, on),
+            Event::Rivals { key, stand } => self.rivals(now, key, stand),
             Event::Route(route) => self.route(now, route.key, Some(route)),
             Event::RouteGone(key) => self.route(now, key, None),
             Event::Gateways(gateways) => self.gateways(now, gateways),
@@ -340,10 +358,12 @@ impl Engine {
             held: a.moves.held_until(now).is_some(),
         }));
         let n = members.len();
+        // What stands somewhere at the start stays there until the others have proved themselves (O5).
+        let joining = |m: &Member| m.usable() && !m.has_joined(now, group.quiet_period);
         let places = Places {
             ranks: [&ranks[0][..n], &ranks[1][..n]],
             sticky: &sticky[..n],
-            rebalance: group.failback,
+            rebalance: group.failback && !members.iter().any(joining),
         };
         place(&mut self.items, &places);
         let known = self.addresses[group.addresses.clone()].iter_mut().filter(|a| a.known);
@@ -381,7 +401,7 @@ fn routes_of(group: &crate::config::Group) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     let mut add = |key: RouteKey, via, src| {
         if !routes.iter().any(|r| r.key == key) {
-            routes.push(Route { key, via, src, observed: None });
+            routes.push(Route { key, via, src, observed: None, rivals: false });
         }
     };
     let subnets = group.data.iter().map(IpNet::network).filter(|n| n.len < n.family().host_bits());

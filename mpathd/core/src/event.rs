@@ -25,9 +25,21 @@ pub enum Event {
         ifindex: Ifindex,
         address: IpAddr,
     },
+    /// Interfaces on which an address of the configuration stands without our mark, and from which it
+    /// may be taken: all of them, each time one comes or goes.
+    Foreign {
+        address: IpAddr,
+        on: Hops,
+    },
     /// A route stands at a key of ours, or has changed.
     Route(ObservedRoute),
     RouteGone(RouteKey),
+    /// Whether routes of somebody else stand, at other metrics, that go where the route of ours at
+    /// this key goes and by the same gateway.
+    Rivals {
+        key: RouteKey,
+        stand: bool,
+    },
     /// The next hops by members that stand in any routing table, own addresses left out: all of
     /// them, each time one comes or goes. A host route that names no gateway names its host.
     Gateways(Gateways),

@@ -133,10 +133,9 @@ impl Engine {
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
         let at_home = member.filter(|m| self.group_of_address(k) == self.group_of(*m));
-        match at_home.filter(|_| seen.ours) {
-            Some(m) => self.data_address_seen(now, k, m),
-            // Ours where it no longer belongs is removed when it stands where it does.
-            None => self.addresses[k].foreign |= !seen.ours,
+        // Ours where it no longer belongs is removed when it stands where it does.
+        if let Some(m) = at_home.filter(|_| seen.ours) {
+            self.data_address_seen(now, k, m);
         }
     }
 
@@ -144,7 +143,7 @@ impl Engine {
         let address = seen.address.address;
         let family = Family::of(address);
         let ours = match self.members[m].test_config(family) {
-            Some(TestAddress::Static(net)) => net.address == address,
+            Some(TestAddress::Static(net)) => seen.ours && net.address == address,
             Some(TestAddress::LinkLocal) => is_link_local(address),
             None => false,
         };
@@ -177,11 +176,7 @@ impl Engine {
 
     pub(crate) fn address_gone(&mut self, now: Instant, ifindex: Ifindex, address: IpAddr) {
         let family = Family::of(address);
-        let Some(m) = self.member_at(ifindex) else {
-            let elsewhere = self.addresses.iter_mut().filter(|a| a.net.address == address);
-            elsewhere.for_each(|a| a.foreign = false);
-            return;
-        };
+        let Some(m) = self.member_at(ifindex) else { return };
         if self.members[m].instance(family).test == Some(address)
             || self.static_test(m, family).is_some_and(|t| t.address == address)
         {
@@ -201,8 +196,6 @@ impl Engine {
             if !wanted {
                 self.announce(now, k);
             }
-        } else {
-            self.addresses[k].foreign = false;
         }
     }
 
@@ -255,7 +248,8 @@ impl Engine {
                         self.saved.bindings.iter().find(|b| b.address == address.net.address)?;
                     members.clone().position(|m| self.members[m].name() == bound.interface)
                 };
-                self.addresses[k].holder = seen.or_else(saved);
+                let taken = || self.stands_foreign(g, address);
+                self.addresses[k].holder = seen.or_else(taken).or_else(saved);
                 self.addresses[k].known = true;
             }
         }

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use crate::config::{Config, MAX_TARGETS, TestAddress};
 use crate::engine::Engine;
+use crate::event::Hops;
 use crate::ids::{Family, IfName, MemberId};
 use crate::resource::{DataAddress, Resource};
 use crate::time::Instant;
@@ -43,7 +44,7 @@ impl Engine {
         }
         for route in &mut self.routes {
             if let Some(before) = old.routes.iter().find(|before| before.key == route.key) {
-                route.observed = before.observed;
+                (route.observed, route.rivals) = (before.observed, before.rivals);
             }
         }
         self.requests(old);
@@ -134,6 +135,7 @@ impl Engine {
         }
         let i = family as usize;
         self.members[m].test_seen[i] = false;
+        self.members[m].test_foreign[i] = Hops::default();
         self.members[m].instances[i].test = None;
         self.members[m].instances[i].stop();
         if wanted.is_none() {
@@ -198,6 +200,20 @@ impl Engine {
             Resource::Route(r) => {
                 let key = self.routes[r].key;
                 old.routes.iter().position(|before| before.key == key).map(Resource::Route)
+            }
+            Resource::TakeTest(m, family) => {
+                let before = member(m)?;
+                let same = self.static_test(m, family) == old.static_test(before, family);
+                same.then_some(Resource::TakeTest(before, family))
+            }
+            Resource::TakeData(k) => {
+                let address = self.addresses[k].net.address;
+                let same = |before: &DataAddress| before.net.address == address;
+                old.addresses.iter().position(same).map(Resource::TakeData)
+            }
+            Resource::TakeRoute(r) => {
+                let key = self.routes[r].key;
+                old.routes.iter().position(|before| before.key == key).map(Resource::TakeRoute)
             }
             Resource::Unconfigured => None,
         }

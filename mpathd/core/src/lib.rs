@@ -37,5 +37,6 @@ mod rotation;
 mod rtt;
 mod search;
 mod snapshot;
+mod takeover;
 mod targets;
 mod verdict;

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::config::{MAX_TARGETS, Member as Config, TestAddress};
 use crate::damping::Returns;
-use crate::event::{Link, ReceiveMode};
+use crate::event::{Hops, Link, ReceiveMode};
 use crate::ids::{Family, GroupId, IfName, Ifindex, MemberId, PathId};
 use crate::instance::{Failure, Instance};
 use crate::message::Reason;
@@ -27,6 +27,8 @@ pub struct Member {
     pub prepared: Option<Instant>,
     /// Its test addresses stand in the kernel, per family.
     pub test_seen: [bool; 2],
+    /// Where they stand without our mark, per family.
+    pub test_foreign: [Hops; 2],
     pub receive: Option<ReceiveMode>,
     pub attached_at: Option<Instant>,
     /// FAILED, and why.
@@ -79,6 +81,7 @@ impl Member {
             instances: Family::ALL.map(instance),
             prepared: None,
             test_seen: [false; 2],
+            test_foreign: [Hops::default(); 2],
             receive: None,
             attached_at: None,
             failed: None,
@@ -147,6 +150,7 @@ impl Member {
             untested_told,
             surveyed,
             handled_until,
+            test_foreign,
         } = old;
         self.link = *link;
         self.prepared = *prepared;
@@ -173,6 +177,7 @@ impl Member {
         self.untested_told = *untested_told;
         self.surveyed = *surveyed;
         self.handled_until = *handled_until;
+        self.test_foreign = *test_foreign;
         if self.config.datapath == config.datapath {
             self.receive = *receive;
             self.attached_at = *attached_at;

@@ -189,6 +189,13 @@ pub enum Message {
     RouteDrift {
         to: IpNet,
     },
+    /// What was taken over once was set by somebody else again, and was taken away.
+    SetAgain {
+        address: IpAddr,
+    },
+    RouteSetAgain {
+        to: IpNet,
+    },
     /// Our own thread was late by this much: verdicts are late, not false.
     Late {
         by: Duration,
@@ -279,6 +286,8 @@ impl Message {
             | Message::TargetDead { .. }
             | Message::Drift { .. }
             | Message::RouteDrift { .. }
+            | Message::SetAgain { .. }
+            | Message::RouteSetAgain { .. }
             | Message::Late { .. } => Severity::Warning,
             Message::InterfaceRepaired { .. }
             | Message::FamilyRepaired { .. }
@@ -348,7 +357,10 @@ impl Message {
             Message::Receiving { .. } => "receiving",
             Message::ReceiveDeferred { .. } => "receive-deferred",
             Message::RequestFailed { .. } => "request-failed",
-            Message::Drift { .. } | Message::RouteDrift { .. } => "drift",
+            Message::Drift { .. }
+            | Message::RouteDrift { .. }
+            | Message::SetAgain { .. }
+            | Message::RouteSetAgain { .. } => "drift",
             Message::Late { .. } => "late",
         }
     }
@@ -543,6 +555,12 @@ impl fmt::Display for Message {
             Message::RouteDrift { to } => {
                 write!(f, "the route to {to} was changed by somebody else; it was put back")
             }
+            Message::SetAgain { address } => {
+                write!(f, "{address} was set by somebody else once more; it was taken away")
+            }
+            Message::RouteSetAgain { to } => {
+                write!(f, "a route to {to} was set by somebody else once more; it was taken away")
+            }
             Message::Late { by, missed } => write!(
                 f,
                 "missed sending {missed} rounds of probes: this host ran mpathd {:.1} ms late",
@@ -579,6 +597,12 @@ impl fmt::Display for Wish<'_> {
             Request::UnsetRoute(key) => write!(
                 f,
                 "removing the route to {} (table {}, metric {})",
+                key.to, key.table, key.metric
+            ),
+            Request::TakeAddress(address) => write!(f, "taking over {address}"),
+            Request::TakeRoutes(key) => write!(
+                f,
+                "taking over the route to {} (table {}, metric {})",
                 key.to, key.table, key.metric
             ),
             Request::Attach { name, .. } => write!(f, "attaching the receive hook to {name}"),

@@ -80,6 +80,9 @@ impl Engine {
                 let wanted = self.tidies && !self.tidied && self.is_settled(now);
                 wanted.then_some(Request::RemoveUnconfigured)
             }
+            Resource::TakeData(k) => self.wish_data_taken(k, now),
+            Resource::TakeTest(m, family) => self.wish_test_taken(m, family, now),
+            Resource::TakeRoute(r) => self.wish_routes_taken(r, now),
         }
     }
 
@@ -125,7 +128,7 @@ impl Engine {
         let stands = address.on.contains(position);
         if address.holder == Some(position) {
             let plumbed = member.plumbed[address.net.family() as usize];
-            let ready = member.prepared.is_some() && plumbed && self.surveyed && !address.foreign;
+            let ready = member.prepared.is_some() && plumbed && self.surveyed;
             let announce = Some(self.peers(g, address.net.family()));
             let set = Request::SetAddress {
                 ifindex,
@@ -142,16 +145,18 @@ impl Engine {
 
     /// Make before break: an address leaves a member only while it is seen on the one that is to
     /// have it, and its routes no longer need the old place.
-    fn stands_elsewhere(&self, g: usize, address: &DataAddress, now: Instant) -> bool {
+    pub(crate) fn stands_elsewhere(&self, g: usize, address: &DataAddress, now: Instant) -> bool {
         let moved = address.holder.is_some_and(|h| address.on.contains(h));
-        let family = address.net.family();
-        moved
-            && self.groups[g].routes.clone().filter(|r| self.routes[*r].family() == family).all(
-                |r| {
-                    let slot = &self.slots[self.slot_of(Resource::Route(r))];
-                    self.route_is_settled(r, now) || slot.not_before > now
-                },
-            )
+        moved && self.routes_stand(g, address.net.family(), now)
+    }
+
+    /// Those of a family, as far as the kernel takes them.
+    pub(crate) fn routes_stand(&self, g: usize, family: Family, now: Instant) -> bool {
+        let of_family = |r: &usize| self.routes[*r].family() == family;
+        self.groups[g].routes.clone().filter(of_family).all(|r| {
+            let slot = &self.slots[self.slot_of(Resource::Route(r))];
+            self.route_is_settled(r, now) || slot.not_before > now
+        })
     }
 
     fn wish_route(&self, r: usize, now: Instant) -> Option<Request> {
@@ -327,6 +332,7 @@ impl Engine {
                 let refused = self.slots[self.slot_of(Resource::Route(r))].not_before > now;
                 refused || self.route_is_settled(r, now)
             })
+            && Family::ALL.iter().all(|family| self.has_no_rivals(g, *family, now))
     }
 
     /// Gateways and configured targets of a family: they are told of moves in person (N20).

@@ -106,6 +106,10 @@ pub enum Request {
     /// Add the route or replace ours; a route of somebody else at the same key is EEXIST.
     SetRoute(WantedRoute),
     UnsetRoute(RouteKey),
+    /// Remember and remove an address where it stands without our mark.
+    TakeAddress(IpAddr),
+    /// Remember and remove routes of somebody else that go where this one of ours goes.
+    TakeRoutes(RouteKey),
     /// Attach the receive hook and open the sockets of a NIC; answered by `Event::Attached` too.
     Attach {
         ifindex: Ifindex,

@@ -7,7 +7,7 @@ use core::time::Duration;
 use crate::capacity::Set;
 use crate::config::MAX_MEMBERS;
 use crate::damping::Moves;
-use crate::event::{ObservedRoute, RouteKey};
+use crate::event::{Hops, ObservedRoute, RouteKey};
 use crate::ids::{Family, IfName, IpNet};
 use crate::request::OpId;
 use crate::time::Instant;
@@ -20,8 +20,8 @@ pub struct DataAddress {
     pub holder: Option<usize>,
     /// Members it was seen on, in our form.
     pub on: Set,
-    /// Stands somewhere without our mark.
-    pub foreign: bool,
+    /// Where it stands without our mark.
+    pub foreign: Hops,
     pub moves: Moves,
     /// All that the host has of it has been told.
     pub known: bool,
@@ -37,7 +37,7 @@ impl DataAddress {
             net,
             holder: None,
             on: Set::default(),
-            foreign: false,
+            foreign: Hops::default(),
             moves: Moves::default(),
             known: false,
             left: None,
@@ -67,7 +67,9 @@ impl DataAddress {
     pub fn settled(&self) -> bool {
         match self.holder {
             _ if !self.known => false,
-            Some(m) => self.on.contains(m) && self.on.len() == 1,
+            Some(m) => {
+                self.on.contains(m) && self.on.len() == 1 && self.foreign.as_slice().is_empty()
+            }
             None => self.on.is_empty(),
         }
     }
@@ -82,6 +84,8 @@ pub struct Route {
     /// Configured source.
     pub src: Option<IpAddr>,
     pub observed: Option<ObservedRoute>,
+    /// Routes of somebody else go the same way at other metrics.
+    pub rivals: bool,
 }
 
 impl Route {
@@ -104,6 +108,12 @@ pub enum Resource {
     Search(usize, Family),
     /// What an earlier configuration has left.
     Unconfigured,
+    /// A data address where it is not ours.
+    TakeData(usize),
+    /// A test address likewise.
+    TakeTest(usize, Family),
+    /// Routes of somebody else that go where one of ours goes.
+    TakeRoute(usize),
 }
 
 /// At most one request per resource is under way; after failures the pause doubles.
@@ -122,6 +132,8 @@ pub struct Slot {
     drifts: [Option<Instant>; 3],
     /// A repair that has not been told yet: told when it has succeeded.
     drift_untold: bool,
+    /// What it is to take over was taken once: who sets it again undoes that.
+    pub taken: bool,
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -143,6 +155,7 @@ impl Slot {
             not_before: Instant(0),
             drifts: [None; 3],
             drift_untold: false,
+            taken: false,
         }
     }
 

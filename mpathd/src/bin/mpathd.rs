@@ -106,6 +106,9 @@ enum Command {
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
+        /// Even if the SSH session that this is typed in is cut off by it
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         places: Places,
     },
@@ -130,10 +133,10 @@ fn main() -> ExitCode {
         Some(Command::Status { group, json, daemon: Running { run_dir } }) => {
             with_output(|o, e| status::run::<Client>(&run_dir, group.as_deref(), json, o, e))
         }
-        Some(Command::Release { keep_on, dry_run, places }) => {
+        Some(Command::Release { keep_on, dry_run, yes, places }) => {
             let Places { run_dir, bpffs } = places;
             let bpffs = bpffs.map_or_else(|| pins::places(&run_dir).to_vec(), |place| vec![place]);
-            release::run(&release::Options { keep_on, dry_run, run_dir, bpffs })
+            release::run(&release::Options { keep_on, dry_run, yes, run_dir, bpffs })
         }
         None => run(line.daemon),
     }

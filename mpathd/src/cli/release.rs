@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::session;
 use crate::host::pins;
 use crate::host::release::{Record, Release, Step};
 use crate::slow::{lock, state};
@@ -15,6 +16,8 @@ pub struct Options {
     pub keep_on: Option<String>,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// Even if it cuts off the session that it is typed in.
+    pub yes: bool,
     /// Directory of the state file.
     pub run_dir: PathBuf,
     /// Directories that may hold pins.
@@ -40,6 +43,12 @@ fn release(options: &Options) -> Result<usize, String> {
     let known = read_state(options)?;
     let mut kernel = Release::begin()?;
     let plan = kernel.plan(&record(&known), options.keep_on.as_deref())?;
+    let session = session::own_address().filter(|own| kernel.vanishes(&plan, *own));
+    if let Some(own) = session.filter(|_| !options.yes && !options.dry_run) {
+        return Err(format!(
+            "this SSH session goes to {own}, which would be gone: keep it with --keep-on IF, or say --yes"
+        ));
+    }
     let mut failures = 0;
     let mut tell = |what: String, result: Result<(), String>| match result {
         Ok(()) => println!("{}{what}", if options.dry_run { "would: " } else { "" }),
@@ -101,5 +110,6 @@ fn record(state: &state::State) -> Record {
     Record {
         addresses: state.addresses.iter().map(|own| (own.interface, own.address)).collect(),
         data: state.core.bindings.iter().map(|binding| binding.address).collect(),
+        taken: state.taken.clone(),
     }
 }

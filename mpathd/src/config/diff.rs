@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use mpathd_core::config::{Group, Member, ROUTE_METRIC, Route, TABLE_MAIN};
 use mpathd_core::ids::{GroupName, IpNet};
 
-use super::words::{datapath, duration, test_address};
+use super::words::{self, datapath, duration, test_address};
 use super::{Realtime, Settings, Sysctls};
 
 /// One line per difference; none if both mean the same, wherever it is written.
@@ -23,7 +23,11 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     }
     for group in after {
         match in_group(before, group.name) {
-            Some(index) => diff.group(&before[index], group),
+            Some(index) => {
+                diff.group(&before[index], group);
+                let what = format_args!("group {}: take_over", group.name);
+                diff.value(what, take_over(old, group.name), take_over(new, group.name));
+            }
             None => {
                 diff.line(format_args!("group {} added", group.name));
                 diff.contents(&empty(group), group);
@@ -43,6 +47,10 @@ fn empty(group: &Group) -> Group {
         members: Vec::new(),
         ..group.clone()
     }
+}
+
+fn take_over(settings: &Settings, group: GroupName) -> &'static str {
+    words::take_over(settings.take_dynamic.contains(&group))
 }
 
 #[derive(Default)]

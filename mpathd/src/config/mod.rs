@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mpathd_core::config::Config;
+use mpathd_core::ids::GroupName;
 
 pub use duration::{FDT_MAX, FDT_MIN, QUIET_MAX};
 pub use error::{ConfigError, Errors, Place, Problem};
@@ -48,6 +49,8 @@ pub struct Settings {
     pub track_interfaces_only_with_groups: bool,
     pub realtime: Realtime,
     pub sysctls: Sysctls,
+    /// Groups with `take_over = "dynamic"`: addresses with a lifetime are taken over too.
+    pub take_dynamic: BTreeSet<GroupName>,
     /// Where each value was written.
     pub origins: Origins,
 }
@@ -67,6 +70,14 @@ pub enum Sysctls {
     Set,
     /// A wrong value is reported, not changed.
     Check,
+}
+
+/// `take_over`: which addresses that the host has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakeOver {
+    Static,
+    /// Those of DHCP and SLAAC, too.
+    Dynamic,
 }
 
 /// Reads and checks a file and its drop-ins, see [`files`]; where none is there nothing is said, which

@@ -9,7 +9,7 @@ use mpathd_core::config::{Datapath, TestAddress};
 use mpathd_core::ids::{GroupName, IfName, IpNet};
 
 use super::error::{ConfigError, Place, Problem};
-use super::{Realtime, Sysctls};
+use super::{Realtime, Sysctls, TakeOver};
 
 /// Where something stands, and how.
 #[derive(Clone, Debug)]
@@ -131,6 +131,7 @@ impl Group {
             name: _,
             failure_detection_time,
             failback,
+            take_over,
             data,
             targets,
             routes,
@@ -139,6 +140,7 @@ impl Group {
         } = later;
         replace(&mut self.failure_detection_time, failure_detection_time);
         replace(&mut self.failback, failback);
+        replace(&mut self.take_over, take_over);
         self.data.replace_by(data);
         self.targets.replace_by(targets);
         self.routes.replace_by(routes);
@@ -181,6 +183,7 @@ pub(super) struct Group {
     pub name: Located<GroupName>,
     pub failure_detection_time: Option<Located<Duration>>,
     pub failback: Option<Located<bool>>,
+    pub take_over: Option<Located<TakeOver>>,
     pub data: List<Located<IpNet>>,
     pub targets: List<Located<IpAddr>>,
     pub routes: List<Route>,

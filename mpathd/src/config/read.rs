@@ -12,7 +12,7 @@ use super::origin::key_path;
 use super::raw::{self, At, List, Located};
 use super::reader::{Choices, Entry, Reader, entries};
 use super::source::Source;
-use super::{FDT_MAX, FDT_MIN, QUIET_MAX, Sysctls, address};
+use super::{FDT_MAX, FDT_MIN, QUIET_MAX, Sysctls, TakeOver, address};
 
 const FILE: &[&str] = &[
     "failure_detection_time",
@@ -25,8 +25,15 @@ const FILE: &[&str] = &[
     "sysctls",
     "groups",
 ];
-const GROUP: &[&str] =
-    &["failure_detection_time", "failback", "data_addresses", "targets", "routes", "interfaces"];
+const GROUP: &[&str] = &[
+    "failure_detection_time",
+    "failback",
+    "take_over",
+    "data_addresses",
+    "targets",
+    "routes",
+    "interfaces",
+];
 const INTERFACE: &[&str] = &["test_addresses", "standby", "datapath", "consume_replies"];
 const ROUTE: &[&str] = &["to", "via", "metric", "table", "src"];
 
@@ -43,6 +50,11 @@ const DATAPATHS: Choices<Datapath> = Choices {
 const SYSCTLS: Choices<Sysctls> = Choices {
     names: &[("set", Sysctls::Set), ("check", Sysctls::Check)],
     allowed: "\"set\", \"check\"",
+};
+
+const TAKE_OVER: Choices<TakeOver> = Choices {
+    names: &[("static", TakeOver::Static), ("dynamic", TakeOver::Dynamic)],
+    allowed: "\"static\", \"dynamic\"",
 };
 
 const DATA: &str = "a list of addresses with prefix lengths, such as [\"192.0.2.50/24\"]";
@@ -126,13 +138,14 @@ impl Reader<'_> {
         let before = self.errors.len();
         let name = self.name(entry, group_name, Problem::GroupName);
         let table = self.table(entry, "a table [groups.NAME]")?;
-        let (mut fdt, mut failback) = (None, None);
+        let (mut fdt, mut failback, mut take_over) = (None, None, None);
         let (mut data, mut targets) = (List::default(), List::default());
         let (mut routes, mut interfaces) = (List::default(), Vec::new());
         for entry in entries(table, &entry.path) {
             match entry.name {
                 "failure_detection_time" => fdt = self.duration(&entry, &(FDT_MIN..=FDT_MAX)),
                 "failback" => failback = self.boolean(&entry),
+                "take_over" => take_over = self.choice(&entry, &TAKE_OVER),
                 "data_addresses" => data = self.texts(&entry, DATA, address::data).into(),
                 "targets" => {
                     let target = |t: &str| address::neighbour(t, "a target");
@@ -158,6 +171,7 @@ impl Reader<'_> {
             name: name?,
             failure_detection_time: fdt,
             failback,
+            take_over,
             data,
             targets,
             routes,

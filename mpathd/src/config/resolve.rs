@@ -1,15 +1,16 @@
 //! From what was written to what holds: defaults filled in, origins noted.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mpathd_core::config::{
     Config, Datapath, Group, Member, ROUTE_METRIC, Route, TABLE_MAIN, TestAddress,
 };
-use mpathd_core::ids::Family;
+use mpathd_core::ids::{Family, GroupName};
 
 use super::origin::Origins;
 use super::raw::{self, List, Located};
-use super::{Realtime, Settings, Sysctls};
+use super::{Realtime, Settings, Sysctls, TakeOver};
 
 /// The defaults of the contract.
 const FAILURE_DETECTION_TIME: Duration = Duration::from_secs(10);
@@ -37,12 +38,15 @@ pub(super) fn resolve(file: raw::File) -> Settings {
     let track = take(file.track_interfaces_only_with_groups, origins).unwrap_or(true);
     let realtime = take(file.realtime_priority, origins).unwrap_or(Realtime::Auto);
     let sysctls = take(file.sysctls, origins).unwrap_or(Sysctls::Set);
-    let groups = file.groups.into_iter().map(|g| group(g, &common, origins)).collect();
+    let mut take_dynamic = BTreeSet::new();
+    let groups =
+        file.groups.into_iter().map(|g| group(g, &common, &mut take_dynamic, origins)).collect();
     Settings {
         engine: Config { groups },
         track_interfaces_only_with_groups: track,
         realtime,
         sysctls,
+        take_dynamic,
         origins: std::mem::take(origins),
     }
 }
@@ -60,7 +64,15 @@ fn all<T>(values: List<Located<T>>, origins: &mut Origins) -> Vec<T> {
     values.into_iter().map(|value| one(value, origins)).collect()
 }
 
-fn group(group: raw::Group, common: &Common, origins: &mut Origins) -> Group {
+fn group(
+    group: raw::Group,
+    common: &Common,
+    take_dynamic: &mut BTreeSet<GroupName>,
+    origins: &mut Origins,
+) -> Group {
+    if take(group.take_over, origins) == Some(TakeOver::Dynamic) {
+        take_dynamic.insert(group.name.value);
+    }
     Group {
         name: one(group.name, origins),
         fdt: take(group.failure_detection_time, origins).unwrap_or(common.fdt),

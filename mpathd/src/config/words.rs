@@ -29,3 +29,7 @@ pub fn datapath(datapath: Datapath) -> &'static str {
         Datapath::Socket => "socket",
     }
 }
+
+pub fn take_over(dynamic: bool) -> &'static str {
+    if dynamic { "dynamic" } else { "static" }
+}

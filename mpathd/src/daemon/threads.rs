@@ -19,6 +19,7 @@ use crate::host;
 use crate::messages::Queues;
 use crate::shared::Shared;
 use crate::slow::{self, NotReloaded, Plan, state};
+use crate::stock;
 
 /// SCHED_FIFO of the fast thread where some FDT is under 1 s; the host thread runs one below. IRQ
 /// threads run at 50 (design 3).
@@ -73,7 +74,7 @@ impl Threads {
         };
         let host = host::Setup {
             queues: self.queues.clone(),
-            settings: host::Settings::new(config, self.settings.sysctls).with_record(state),
+            settings: stock::host_settings(&self.settings, state),
             priority: priority.saturating_sub(1),
             bpffs: self.bpffs.clone(),
             object: OBJECT,
@@ -105,20 +106,26 @@ impl slow::Reload for Threads {
                 "{path} is not there; if no group is wanted any more, make an empty file"
             )));
         }
-        let settings = config::load(&self.config)?;
-        let changes = config::diff::changes(&self.settings, &settings);
-        if !changes.is_empty() {
-            refuse_unfit_host(&settings, state)
-                .map_err(|error| NotReloaded::Refused(error.to_string()))?;
+        let files = config::load(&self.config)?;
+        let text = plan::text(&files, &self.config);
+        refuse_unfit_host(&files).map_err(|error| NotReloaded::Refused(error.to_string()))?;
+        let stock = stock::take(files, state).map_err(NotReloaded::Refused)?;
+        let stock::Stock { settings, refused, taken } = stock;
+        // One that runs is not to be stopped by what the host has set meanwhile.
+        let runs = |name| self.settings.engine.groups.iter().any(|group| group.name == name);
+        if let Some((_, line)) = refused.iter().find(|(name, _)| runs(*name)) {
+            return Err(NotReloaded::Refused(line.clone()));
         }
-        let text = plan::text(&settings, &self.config);
-        Ok(Plan { changes, settings, text })
+        let refused = refused.into_iter().map(|(_, line)| line).collect();
+        let changes = config::diff::changes(&self.settings, &settings);
+        Ok(Plan { changes, settings, refused, taken, text })
     }
 
     fn restore(&mut self, text: &str) -> Result<Plan, NotReloaded> {
         let settings = config::parse(text.as_bytes(), &self.config)?;
         let changes = config::diff::changes(&self.settings, &settings);
-        Ok(Plan { changes, settings, text: text.to_owned() })
+        let (refused, taken) = (Vec::new(), Vec::new());
+        Ok(Plan { changes, settings, refused, taken, text: text.to_owned() })
     }
 
     fn in_force(&self) -> String {
@@ -130,8 +137,8 @@ impl slow::Reload for Threads {
         self.revision += 1;
         let config = plan.settings.engine.clone();
         self.seats = self.seats.max(members(&config).count());
-        let settings = host::Settings::new(&config, plan.settings.sysctls).with_record(state);
-        let text = plan.text.clone();
+        let settings = stock::host_settings(&plan.settings, state);
+        let text = plan::text(&plan.settings, &self.config);
         let note = Note { config, text, seed, revision: self.revision };
         let priority = fast_priority(&plan.settings);
         let before = &self.settings.engine;

@@ -66,7 +66,11 @@ impl Heir {
         let members = note.config.groups.iter().flat_map(|group| &group.members);
         let members: Vec<_> = members.map(|m: &Member| (m.name, m.consume_replies)).collect();
         let names: Vec<_> = members.iter().map(|(name, _)| *name).collect();
-        shared.prepare(|view| reserve(view, seats, paths(seats)));
+        let addresses = note.config.groups.iter().map(|group| group.data.len()).sum();
+        shared.prepare(|view| {
+            reserve(view, seats, paths(seats));
+            view.addresses.reserve(addresses);
+        });
         Box::new(Self {
             engine,
             note,

@@ -23,7 +23,7 @@ const FOREVER: u32 = u32::MAX;
 /// Adds an address, or puts its form right where it carries our mark.
 ///
 /// # Errors
-/// EEXIST where the address stands there without our mark; else the kernel's.
+/// EEXIST where the address stands there without our mark, in the way of ours; else the kernel's.
 pub(super) fn set(
     requests: &mut Requests,
     mirror: &Mirror,
@@ -35,6 +35,9 @@ pub(super) fn set(
     let ip = address.address;
     let flags = match mirror.foremost(ifindex, ip) {
         None => NLM_F_CREATE | NLM_F_EXCL,
+        Some(fact) if !mirror.is_ours(&fact) && stands_beside(mirror, &fact) => {
+            NLM_F_CREATE | NLM_F_EXCL
+        }
         Some(fact) if !mirror.is_ours(&fact) => {
             return Err(Refused::with(
                 libc::EEXIST,
@@ -45,6 +48,13 @@ pub(super) fn set(
         Some(_) => NLM_F_CREATE | NLM_F_REPLACE,
     };
     requests.request(RouteNetlinkMessage::NewAddress(message(ifindex, name, address, role)), flags)
+}
+
+/// IPv4 takes ours beside somebody else's on one NIC, where that has another prefix length.
+pub(super) fn stands_beside(mirror: &Mirror, fact: &AddressFact) -> bool {
+    let ip = fact.address.address;
+    let mut all = mirror.addresses(fact.ifindex, ip);
+    ip.is_ipv4() && all.all(|fact| fact.address.len != fact.address.family().host_bits())
 }
 
 /// Removes an address of ours; one that is not there is no error.
@@ -123,7 +133,12 @@ pub(super) fn named(ifindex: Ifindex, address: IpNet) -> AddressMessage {
     message
 }
 
-fn message(ifindex: Ifindex, name: IfName, address: IpNet, role: Role) -> AddressMessage {
+pub(super) fn message(
+    ifindex: Ifindex,
+    name: IfName,
+    address: IpNet,
+    role: Role,
+) -> AddressMessage {
     let mut message = named(ifindex, IpNet::host(address.address));
     let mut flags = AddressFlags::Noprefixroute;
     match address.family() {

@@ -9,10 +9,11 @@ use mpathd_core::ids::{Ifindex, IpNet};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHopFlags, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHopFlags, RouteProtocol,
+    RouteType, RouteVia,
 };
 
-use super::netlink::{Message, attributes};
+use super::netlink::{Message, RTM_NEWADDR, RTM_NEWROUTE, attributes};
 use super::{LABEL, PROTOCOL};
 use crate::fast::link_message::{self, Change};
 
@@ -20,9 +21,7 @@ pub(super) const AF_INET: u8 = 2;
 pub(super) const AF_INET6: u8 = 10;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
-const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
-const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 pub(super) const RTM_NEWNEXTHOP: u16 = 104;
 pub(super) const RTM_DELNEXTHOP: u16 = 105;
@@ -105,6 +104,8 @@ pub(super) struct AddressFact {
     pub(super) link_scope: bool,
     pub(super) tentative: bool,
     pub(super) noprefixroute: bool,
+    /// It has a lifetime: DHCP, SLAAC.
+    pub(super) finite: bool,
 }
 
 impl AddressFact {
@@ -123,6 +124,8 @@ pub(super) struct RouteFact {
     /// Those that the route names itself.
     pub(super) hops: Vec<Hop>,
     pub(super) unicast: bool,
+    /// It has a lifetime: learnt from a router advertisement.
+    pub(super) finite: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,6 +269,7 @@ fn address(message: &AddressMessage) -> Option<AddressFact> {
         link_scope: link_local || message.header.scope == AddressScope::Link,
         tentative: flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
         noprefixroute: flags.contains(AddressFlags::Noprefixroute),
+        finite: !flags.contains(AddressFlags::Permanent),
     })
 }
 
@@ -282,9 +286,10 @@ fn route(message: &RouteMessage) -> Option<RouteFact> {
     }
     let (mut to, mut table, mut metric) = (any, u32::from(header.table), 0);
     let (mut src, mut nexthop, mut oif, mut via) = (None, None, None, None);
-    let mut hops = Vec::new();
+    let (mut hops, mut expires) = (Vec::new(), false);
     for attribute in &message.attributes {
         match attribute {
+            RouteAttribute::CacheInfo(cache) => expires = cache.expires != 0,
             RouteAttribute::Destination(address) => to = ip_of(address)?,
             RouteAttribute::Table(id) => table = *id,
             RouteAttribute::Priority(priority) => metric = *priority,
@@ -318,6 +323,7 @@ fn route(message: &RouteMessage) -> Option<RouteFact> {
         nexthop,
         hops,
         unicast: header.kind == RouteType::Unicast,
+        finite: header.protocol == RouteProtocol::Ra || expires,
     })
 }
 

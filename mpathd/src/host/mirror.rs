@@ -2,6 +2,8 @@
 //! gateways. Notices and dumps go in, and only differences come out, as the engine's events. Knows
 //! no socket; [`super::monitor`] feeds it.
 
+mod foreign;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -26,6 +28,7 @@ pub(super) struct Mirror {
     routes: BTreeMap<RouteKey, RouteFact>,
     nexthops: BTreeMap<u32, NexthopFact>,
     gateways: BTreeSet<(IpAddr, Ifindex)>,
+    foreign: foreign::Foreign,
     told: Told,
     events: Vec<Event>,
     gone: Vec<Gone>,
@@ -56,6 +59,7 @@ impl Mirror {
         self.routes
             .retain(|key, fact| fact.protocol == PROTOCOL || self.settings.routes.contains(key));
         self.retell();
+        self.tell_all_foreign();
         if self.told.gateways == Gateways::default() {
             self.events.push(Event::Gateways(Gateways::default()));
         }
@@ -163,6 +167,7 @@ impl Mirror {
         }
         if old.is_none_or(|o| o.link.name != fact.link.name) {
             self.retell_addresses_of(ifindex);
+            self.retell_rivals();
             self.tell_gateways();
         }
         old.is_some_and(|o| o.flags != fact.flags)
@@ -251,6 +256,7 @@ impl Mirror {
     /// The address has been set by us.
     pub(super) fn vouch(&mut self, ifindex: Ifindex, address: IpNet, role: Role) {
         self.vouched.insert((ifindex, address.address), (address, role));
+        self.retell_foreign(address.address);
     }
 
     fn vouch_by_record(&mut self, ifindex: Ifindex, ip: IpAddr) {
@@ -287,6 +293,7 @@ impl Mirror {
 
     fn retell_address(&mut self, ifindex: Ifindex, ip: IpAddr) {
         self.vouch_by_record(ifindex, ip);
+        self.retell_foreign(ip);
         let fact = self.concerns(ifindex, ip).then(|| self.foremost(ifindex, ip)).flatten();
         let Some(fact) = fact else {
             if self.told.addresses.remove(&(ifindex, ip)).is_some() {
@@ -325,6 +332,7 @@ impl Mirror {
     fn set_route(&mut self, fact: RouteFact) {
         self.add_gateways(&fact);
         self.tell_gateways();
+        self.note_other_route(&fact);
         if fact.protocol == PROTOCOL || self.settings.routes.contains(&fact.key) {
             let key = fact.key;
             self.routes.insert(key, fact);
@@ -335,6 +343,7 @@ impl Mirror {
     /// Whether it needs a dump: another route may stand at the same key, and what a gateway's last
     /// route was only the tables know.
     fn drop_route(&mut self, fact: &RouteFact) -> bool {
+        self.forget_other_route(fact);
         let pin = fact.key.to.len == fact.key.to.family().host_bits();
         let gateway = fact.unicast
             && (pin || fact.nexthop.is_some() || fact.hops.iter().any(|hop| hop.via.is_some()));
@@ -350,6 +359,7 @@ impl Mirror {
     /// it is the one the kernel uses.
     pub(super) fn sweep_routes(&mut self, dump: Vec<RouteFact>) {
         self.gateways.clear();
+        self.sweep_other_routes(&dump);
         let mut routes = BTreeMap::new();
         for fact in dump {
             self.add_gateways(&fact);
@@ -475,6 +485,7 @@ impl Mirror {
             self.retell_address(ifindex, ip);
         }
         self.retell_routes();
+        self.retell_rivals();
         self.tell_gateways();
     }
 }

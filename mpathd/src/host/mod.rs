@@ -23,7 +23,10 @@ mod route;
 mod search;
 mod settings;
 mod sockets;
+mod swap;
 mod sysctl;
+pub mod taken;
+pub mod takeover;
 mod unconfigured;
 
 use std::io;

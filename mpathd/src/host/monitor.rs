@@ -272,11 +272,7 @@ pub(super) fn route_dump(
     protocol: RouteProtocol,
 ) -> Result<Vec<RouteFact>, Refused> {
     let mut routes = Vec::new();
-    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        let mut message = RouteMessage::default();
-        message.header.address_family = family;
-        message.header.protocol = protocol;
-        let message = RouteNetlinkMessage::GetRoute(message);
+    for message in route_requests(protocol) {
         routes.extend(collect(
             |take| requests.dump(message, take),
             |fact| match fact {
@@ -286,4 +282,13 @@ pub(super) fn route_dump(
         )?);
     }
     Ok(routes)
+}
+
+pub(super) fn route_requests(protocol: RouteProtocol) -> [RouteNetlinkMessage; 2] {
+    [AddressFamily::Inet, AddressFamily::Inet6].map(|family| {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        message.header.protocol = protocol;
+        RouteNetlinkMessage::GetRoute(message)
+    })
 }

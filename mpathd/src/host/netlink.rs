@@ -24,6 +24,8 @@ const HEADER: usize = 16;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLMSGERR_ATTR_MSG: u16 = 1;
+pub(super) const RTM_NEWADDR: u16 = 20;
+pub(super) const RTM_NEWROUTE: u16 = 24;
 /// A dump that the tables changed under is taken again so often.
 const DUMP_TRIES: usize = 4;
 /// To be called at each datagram that is read without waiting for it. A real-time thread that never
@@ -119,6 +121,38 @@ impl Requests {
                 }
             }
         }
+    }
+
+    /// Sends several requests in one datagram, so that the kernel carries them out in one go; the answer
+    /// to each.
+    ///
+    /// # Errors
+    /// Where they can't be sent or answers can't be read.
+    pub fn batch(
+        &mut self,
+        messages: Vec<(RouteNetlinkMessage, u16)>,
+    ) -> Result<Vec<Result<(), Refused>>, Refused> {
+        let first = self.sequence.wrapping_add(1);
+        let mut datagram = Vec::new();
+        let count = messages.len();
+        for (message, flags) in messages {
+            let (kind, body) = body_of(message);
+            self.sequence = self.sequence.wrapping_add(1);
+            datagram.extend(frame(kind, NLM_F_REQUEST | NLM_F_ACK | flags, self.sequence, &body));
+            datagram.resize(aligned(datagram.len()), 0);
+        }
+        self.socket.send(&datagram, 0)?;
+        let mut answers = Vec::with_capacity(count);
+        while answers.len() < count {
+            self.receive()?;
+            for message in Messages(&self.buffer) {
+                let number = message.sequence.wrapping_sub(first) as usize;
+                if message.kind == NLMSG_ERROR && number == answers.len() {
+                    answers.push(message.verdict());
+                }
+            }
+        }
+        Ok(answers)
     }
 
     /// Asks for one object; the answer is given to `take` as it stands.
@@ -396,7 +430,7 @@ fn body_of(message: RouteNetlinkMessage) -> (u16, Vec<u8>) {
     (message.header.message_type, bytes.split_off(HEADER))
 }
 
-fn frame(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(HEADER + body.len()).unwrap_or(u32::MAX);
     let mut datagram = Vec::with_capacity(HEADER + body.len());
     datagram.extend(length.to_ne_bytes());

@@ -62,6 +62,8 @@ impl Host {
                 announcer.unbound(address.address, ifindex, &monitor.mirror, &mut self.slow);
                 Ok(())
             }
+            Request::TakeAddress(address) => self.take_address(address),
+            Request::TakeRoutes(key) => self.take_routes(key),
             Request::SetRoute(wanted) => self.set_route(&wanted),
             Request::UnsetRoute(key) => {
                 route::unset(requests, &key)?;
@@ -158,13 +160,19 @@ impl Host {
         match address::set(requests, &monitor.mirror, ifindex, name, address, role) {
             Err(refused) if refused.errno == libc::EEXIST => {
                 monitor.refresh_addresses(requests)?;
-                address::set(requests, &monitor.mirror, ifindex, name, address, role)?;
+                match monitor.mirror.foremost(ifindex, address.address) {
+                    Some(fact) if monitor.mirror.takes(&fact) => {
+                        self.replace_address(ifindex, name, address, role)?;
+                    }
+                    _ => address::set(requests, &monitor.mirror, ifindex, name, address, role)?,
+                }
             }
             result => result?,
         }
-        monitor.mirror.vouch(ifindex, address, role);
+        let mirror = &mut self.monitor.mirror;
+        mirror.vouch(ifindex, address, role);
         if stood {
-            monitor.mirror.tell_again(ifindex, address.address);
+            mirror.tell_again(ifindex, address.address);
         }
         Ok(())
     }
@@ -195,6 +203,12 @@ impl Host {
     /// What was seen of routes may be out of date, for some losses come without notice: a refusal is
     /// believed only after a look at the tables (N17).
     fn set_route(&mut self, wanted: &WantedRoute) -> Result<(), Refused> {
+        let mirror = &self.monitor.mirror;
+        if mirror.route(&wanted.key).is_some_and(|fact| mirror.goes_our_way(fact).is_some()) {
+            for taken in self.remember_routes(wanted.key)? {
+                self.slow.log(Severity::Notice, format!("took over the {taken}"));
+            }
+        }
         if route::set(&mut self.requests, &self.monitor.mirror, wanted).is_err() {
             self.monitor.refresh_routes(&mut self.requests)?;
             route::set(&mut self.requests, &self.monitor.mirror, wanted)?;

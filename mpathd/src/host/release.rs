@@ -2,9 +2,11 @@
 //! the only one that acts. A plan is made first and can be shown; each step says what it does.
 //!
 //! `keep`: the data addresses go to one interface as ordinary ones, with the kernel's own route, and
-//! configured routes stay with another protocol. The new stands before the old goes, so
-//! connections survive; only an IPv6 address that is on that interface already has to go first, for
-//! the kernel takes it there but once.
+//! configured routes stay with another protocol; what was taken over is given back as it was. The
+//! new stands before the old goes, so connections survive; where the kernel takes an address but
+//! once, both go by in one datagram.
+
+mod keep;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,15 +16,20 @@ use std::net::IpAddr;
 use mpathd_common::neighbour::{
     Buffer, NEIGHBOUR_MAX, gratuitous_reply, gratuitous_request, unsolicited_advertisement,
 };
+use mpathd_core::event::Link;
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
+};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol, RouteScope};
 
-use super::facts::{AddressFact, Hop, LinkFact, NexthopFact, NexthopKind, RouteFact};
+use super::facts::{AddressFact, LinkFact, NexthopFact, NexthopKind, RouteFact};
 use super::netlink::{Refused, Requests};
-use super::{PROTOCOL, address, monitor, nexthop, route, sockets, sysctl};
+use super::taken::{Taken, What};
+use super::{PROTOCOL, address, monitor, nexthop, route, sockets, swap, sysctl};
+use keep::Kept;
 
 /// What the state file knows that the kernel does not.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +38,8 @@ pub struct Record {
     pub addresses: Vec<(IfName, IpNet)>,
     /// Those of them that are data addresses.
     pub data: BTreeSet<IpAddr>,
+    /// What was taken over, as it was.
+    pub taken: Vec<Taken>,
 }
 
 /// One change of the kernel's tables.
@@ -42,6 +51,16 @@ enum Kind {
         link: LinkFact,
         address: IpNet,
         again: bool,
+    },
+    /// With `again`, in place of the same address of ours.
+    GiveBackAddress {
+        link: LinkFact,
+        taken: Taken,
+        again: bool,
+    },
+    GiveBackRoute {
+        link: LinkFact,
+        taken: Taken,
     },
     KeepRoute {
         link: LinkFact,
@@ -61,6 +80,14 @@ impl fmt::Display for Step {
         match &self.0 {
             Kind::AddOrdinary { link, address, .. } => {
                 write!(f, "{address} as an ordinary address on {}", link.link.name)
+            }
+            Kind::GiveBackAddress { link, taken, .. } | Kind::GiveBackRoute { link, taken } => {
+                write!(f, "{taken}, as it was")?;
+                if link.link.name == taken.interface {
+                    Ok(())
+                } else {
+                    write!(f, ", now on {}", link.link.name)
+                }
             }
             Kind::KeepRoute { link, route, via } => {
                 write!(f, "{} as an ordinary route via {via} dev {}", Key(route), link.link.name)
@@ -115,14 +142,11 @@ impl Release {
     /// In words, where `keep` is no interface that could carry the addresses.
     pub fn plan(&self, record: &Record, keep: Option<&str>) -> Result<Vec<Step>, String> {
         let mut steps = Vec::new();
-        let mut replaced = BTreeSet::new();
-        let mut kept = BTreeSet::new();
-        if let Some(name) = keep {
-            let link = self.keeper(name)?;
-            self.keep_addresses(record, link, &mut steps, &mut replaced)?;
-            self.keep_routes(link, &mut steps, &mut kept);
-        }
-        let routes = self.routes.iter().filter(|route| !kept.contains(&route.key));
+        let kept = match keep {
+            Some(name) => self.keep(record, self.keeper(name)?, &mut steps)?,
+            None => Kept::default(),
+        };
+        let routes = self.routes.iter().filter(|route| !kept.routes.contains(&route.key));
         steps.extend(routes.cloned().map(Kind::RemoveRoute));
         // Groups first: deleting a hop would change them.
         let own = || self.nexthops.iter().filter(|n| n.protocol == PROTOCOL);
@@ -131,12 +155,29 @@ impl Release {
         steps.extend(own().filter(|n| !is_group(n)).map(|n| Kind::RemoveNexthop(n.id)));
         for fact in self.addresses.iter().filter(|fact| self.is_ours(fact, record)) {
             if let Some(name) = self.name(fact.ifindex)
-                && !replaced.contains(&(fact.ifindex, fact.address.address))
+                && !kept.replaced.contains(&(fact.ifindex, fact.address.address))
             {
                 steps.push(Kind::RemoveAddress { name, fact: *fact });
             }
         }
         Ok(steps.into_iter().map(Step).collect())
+    }
+
+    /// Whether an address stands on this host now and not after these steps.
+    pub fn vanishes(&self, steps: &[Step], ip: IpAddr) -> bool {
+        let stands = self.addresses.iter().filter(|fact| fact.address.address == ip).count();
+        let removed = steps.iter().filter(|step| match &step.0 {
+            Kind::RemoveAddress { fact, .. } => fact.address.address == ip,
+            _ => false,
+        });
+        let set = steps.iter().any(|step| match &step.0 {
+            Kind::AddOrdinary { address, .. } => address.address == ip,
+            Kind::GiveBackAddress { taken, .. } => {
+                matches!(taken.what, What::Address(address) if address.address == ip)
+            }
+            _ => false,
+        });
+        stands > 0 && removed.count() == stands && !set
     }
 
     /// Carries out one step. What is so already is no error.
@@ -146,6 +187,10 @@ impl Release {
     pub fn run(&mut self, step: &Step) -> Result<(), Refused> {
         match &step.0 {
             Kind::AddOrdinary { link, address, again } => self.add_ordinary(link, *address, *again),
+            Kind::GiveBackAddress { link, taken, again } => {
+                self.give_back_address(link, taken, *again)
+            }
+            Kind::GiveBackRoute { link, taken } => self.give_back_route(link, taken),
             Kind::KeepRoute { link, route, via } => self.keep_route(link, route, *via),
             Kind::RemoveRoute(fact) => route::unset(&mut self.requests, &fact.key),
             Kind::RemoveNexthop(id) => nexthop::delete(&mut self.requests, *id),
@@ -180,74 +225,8 @@ impl Release {
         Ok(link)
     }
 
-    fn keep_addresses(
-        &self,
-        record: &Record,
-        link: &LinkFact,
-        steps: &mut Vec<Kind>,
-        replaced: &mut BTreeSet<(Ifindex, IpAddr)>,
-    ) -> Result<(), String> {
-        let mut data = BTreeSet::new();
-        let nets = record.addresses.iter().map(|(_, net)| *net);
-        data.extend(nets.filter(|net| record.data.contains(&net.address)));
-        if data.is_empty() && self.addresses.iter().any(AddressFact::ours) {
-            return Err("the state file names no data address, so their prefix lengths are not \
-                        known; release without --keep-on, or name the right --run-dir"
-                .to_owned());
-        }
-        for address in data {
-            let ip = address.address;
-            let again = address.family() == Family::Inet6
-                && self.addresses.iter().any(|f| {
-                    f.ifindex == link.link.ifindex
-                        && f.address.address == ip
-                        && self.is_ours(f, record)
-                });
-            if again {
-                replaced.insert((link.link.ifindex, ip));
-            }
-            steps.push(Kind::AddOrdinary { link: *link, address, again });
-        }
-        Ok(())
-    }
-
-    /// Routes with a gateway stay; those of the subnets the kernel makes by itself.
-    fn keep_routes(
-        &self,
-        link: &LinkFact,
-        steps: &mut Vec<Kind>,
-        kept: &mut BTreeSet<mpathd_core::event::RouteKey>,
-    ) {
-        for route in &self.routes {
-            if let Some(via) = self.hops(route).iter().find_map(|hop| hop.via) {
-                kept.insert(route.key);
-                steps.push(Kind::KeepRoute { link: *link, route: route.clone(), via });
-            }
-        }
-    }
-
-    fn hops(&self, route: &RouteFact) -> Vec<Hop> {
-        let kind = |id: u32| self.nexthops.iter().find(|n| n.id == id).map(|n| &n.kind);
-        let mut hops = route.hops.clone();
-        match route.nexthop.and_then(kind) {
-            Some(NexthopKind::Hop(hop)) => hops.push(*hop),
-            Some(NexthopKind::Group(members)) => {
-                hops.extend(members.iter().filter_map(|id| match kind(*id) {
-                    Some(NexthopKind::Hop(hop)) => Some(*hop),
-                    _ => None,
-                }));
-            }
-            Some(NexthopKind::Other) | None => {}
-        }
-        hops
-    }
-
     fn add_ordinary(&mut self, link: &LinkFact, net: IpNet, again: bool) -> Result<(), Refused> {
-        let ifindex = link.link.ifindex;
-        if again {
-            address::delete(&mut self.requests, ifindex, IpNet::host(net.address))?;
-        }
-        let mut message = address::named(ifindex, net);
+        let mut message = address::named(link.link.ifindex, net);
         if let Some(broadcast) = net.broadcast() {
             message.attributes.push(AddressAttribute::Broadcast(broadcast));
         }
@@ -255,12 +234,68 @@ impl Release {
             message.header.flags = AddressHeaderFlags::Nodad;
             message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
-        let flags = NLM_F_CREATE | NLM_F_EXCL;
-        match self.requests.request(RouteNetlinkMessage::NewAddress(message), flags) {
+        self.put(link, net.address, message, again)
+    }
+
+    /// Sets an address that is already in use here, by its properties.
+    fn give_back_address(
+        &mut self,
+        link: &LinkFact,
+        taken: &Taken,
+        again: bool,
+    ) -> Result<(), Refused> {
+        let LinkFact { link: Link { ifindex, name, .. }, .. } = *link;
+        let (RouteNetlinkMessage::NewAddress(message), What::Address(net)) =
+            (taken.message(ifindex, name)?, taken.what)
+        else {
+            return Ok(());
+        };
+        if net.family() == Family::Inet {
+            return self.put(link, net.address, message, again);
+        }
+        // Without duplicate detection, for it has been in use all the time; that flag goes after.
+        let mut at_once = message.clone();
+        for attribute in &mut at_once.attributes {
+            if let AddressAttribute::Flags(flags) = attribute {
+                *flags |= AddressFlags::Nodad;
+            }
+        }
+        self.put(link, net.address, at_once, again)?;
+        self.requests.request(RouteNetlinkMessage::NewAddress(message), NLM_F_REPLACE)
+    }
+
+    /// Adds an address, with `again` in place of ours, and tells the neighbours.
+    fn put(
+        &mut self,
+        link: &LinkFact,
+        ip: IpAddr,
+        message: AddressMessage,
+        again: bool,
+    ) -> Result<(), Refused> {
+        let Link { ifindex, name, .. } = link.link;
+        let message = RouteNetlinkMessage::NewAddress(message);
+        let result = if again {
+            let ours = RouteNetlinkMessage::DelAddress(address::named(ifindex, IpNet::host(ip)));
+            swap::swap(&mut self.requests, name, ip, ours, Some(message))
+        } else {
+            self.requests.request(message, NLM_F_CREATE | NLM_F_EXCL)
+        };
+        match result {
             Err(refused) if refused.errno != libc::EEXIST => return Err(refused),
             Ok(()) | Err(_) => {}
         }
-        announce(link, net.address).map_err(Refused::from)
+        announce(link, ip).map_err(Refused::from)
+    }
+
+    /// One of ours at the same key is replaced in place.
+    fn give_back_route(&mut self, link: &LinkFact, taken: &Taken) -> Result<(), Refused> {
+        let at_key = |route: &RouteFact| What::Route(route.key) == taken.what;
+        let flags = if self.routes.iter().any(at_key) { NLM_F_REPLACE } else { NLM_F_EXCL };
+        let message = taken.message(link.link.ifindex, link.link.name)?;
+        match self.requests.request(message, NLM_F_CREATE | flags) {
+            Err(refused) if refused.errno != libc::EEXIST => Err(refused),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// In place: the same key, another protocol, one hop.

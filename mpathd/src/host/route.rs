@@ -22,7 +22,7 @@ use super::nexthop;
 /// Adds a route or replaces ours in one step.
 ///
 /// # Errors
-/// EEXIST where somebody else's route stands at the key; else the kernel's, EINVAL where `src` is not
+/// EEXIST where somebody else's route stands at the key and goes another way; else the kernel's, EINVAL where `src` is not
 /// on this host or a hop's device is down (ENETDOWN).
 pub(super) fn set(
     requests: &mut Requests,
@@ -35,7 +35,9 @@ pub(super) fn set(
     let key = normal(&wanted.key);
     let flags = match mirror.route(&key) {
         None => NLM_F_CREATE | NLM_F_EXCL,
-        Some(fact) if fact.protocol == PROTOCOL => NLM_F_CREATE | NLM_F_REPLACE,
+        Some(fact) if fact.protocol == PROTOCOL || mirror.goes_our_way(fact).is_some() => {
+            NLM_F_CREATE | NLM_F_REPLACE
+        }
         Some(fact) => {
             return Err(Refused::with(
                 libc::EEXIST,

@@ -31,6 +31,11 @@ pub struct Settings {
     pub routes: BTreeSet<RouteKey>,
     /// Values of sysctls before ours, by that record.
     pub sysctls: Vec<(IfName, SysctlKey, i32)>,
+    /// Configured routes and their gateways: those of somebody else that go the same way are taken
+    /// over.
+    pub gateways: Vec<(RouteKey, IpAddr)>,
+    /// Addresses that are taken over though they have a lifetime.
+    pub dynamic: BTreeSet<IpAddr>,
     /// `sysctls = "check"`: wrong values are reported, not changed.
     pub only_check_sysctls: bool,
 }
@@ -52,6 +57,16 @@ impl Settings {
         self
     }
 
+    /// Addresses of this group are taken over even with a finite lifetime.
+    pub fn take_dynamic(&mut self, group: &Group) {
+        self.dynamic.extend(group.data.iter().map(|net| net.address));
+        let tests = group.members.iter().flat_map(|m| m.test.into_iter().flatten());
+        self.dynamic.extend(tests.filter_map(|test| match test {
+            TestAddress::Static(net) => Some(net.address),
+            TestAddress::LinkLocal => None,
+        }));
+    }
+
     fn add(&mut self, group: &Group) {
         for member in &group.members {
             for data in &group.data {
@@ -71,11 +86,11 @@ impl Settings {
             to: net.network(),
             metric: ROUTE_METRIC,
         }));
-        self.routes.extend(group.routes.iter().map(|route| RouteKey {
-            table: route.table,
-            to: route.to.network(),
-            metric: route.metric,
+        self.gateways.extend(group.routes.iter().map(|route| {
+            let (table, to, metric) = (route.table, route.to.network(), route.metric);
+            (RouteKey { table, to, metric }, route.via)
         }));
+        self.routes.extend(self.gateways.iter().map(|(key, _)| *key));
     }
 
     fn own(&mut self, home: IfName, net: IpNet, role: Role) {

@@ -218,3 +218,25 @@ fn read(path: &str) -> io::Result<i32> {
 pub(super) fn forwards_v6(name: IfName) -> bool {
     read(&format!("net/ipv6/conf/{name}/forwarding")).is_ok_and(|value| value != 0)
 }
+
+/// While this lives, the removal of an IPv4 address does not take others of its subnet with it on
+/// that device (promote_secondaries). Of members that is so anyway.
+pub(super) struct Promotion(Option<String>);
+
+impl Promotion {
+    pub(super) fn of(name: IfName) -> Self {
+        let path = format!("net/ipv4/conf/{name}/promote_secondaries");
+        let off = read(&path).is_ok_and(|value| value == 0);
+        let path = Path::new(ROOT).join(path).to_string_lossy().into_owned();
+        Self(Some(path).filter(|path| off && std::fs::write(path, "1").is_ok()))
+    }
+}
+
+impl Drop for Promotion {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // The device may have gone, and its values with it.
+            std::fs::write(path, "0").unwrap_or_default();
+        }
+    }
+}

@@ -45,7 +45,7 @@ pub use recorder::Recording;
 use reload::Asked;
 pub use reload::{NotReloaded, Plan, Reload, Reloaded};
 use signals::{Signals, Wish};
-use turn::Turn;
+use turn::{Parts, Turn};
 
 /// The host thread may be in a request that waits for RTNL; longer than this is a hang.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -123,7 +123,9 @@ async fn serve(setup: Setup<'_>) -> Result<(), RunError> {
     let notices = watch(queues.slow.as_fd()).map_err(RunError::Runtime)?;
     let pictures = watch(shared.as_fd()).map_err(RunError::Runtime)?;
     let keeper = state::Keeper::new(&run_dir, state, &config);
-    let mut turn = Turn::new(queues, shared, Rc::clone(&hub), log, keeper, record, place, reload)?;
+    let for_turn = Rc::clone(&hub);
+    let parts = Parts { queues, shared, hub: for_turn, log, keeper, record, place, reload };
+    let mut turn = Turn::new(parts)?;
     let listener = listener.open().map_err(RunError::Runtime)?;
     let lock = lock.open().map_err(RunError::Runtime)?;
     spawn_local(control::serve(listener, Rc::clone(&hub), Access::new()));

@@ -11,6 +11,7 @@ use zlink::introspect::Type;
 use super::state::State;
 use crate::config::{Errors, Settings};
 use crate::fast::Heir;
+use crate::host::taken::Taken;
 
 /// Whoever starts the daemon: knows where the files are, and what an engine is made from.
 pub trait Reload {
@@ -45,8 +46,20 @@ pub struct Plan {
     /// In words; empty: nothing is to be done.
     pub changes: Vec<String>,
     pub settings: Settings,
-    /// The same as the text of one file.
+    /// Groups that this host does not let start, a line each.
+    pub refused: Vec<String>,
+    /// What others have set and is to be taken over.
+    pub taken: Vec<Taken>,
+    /// What the files say, as the text of one file.
     pub text: String,
+}
+
+impl Plan {
+    /// The answer where nothing is to be done.
+    pub(super) fn unchanged(self) -> Reloaded {
+        let missing = (!self.refused.is_empty()).then(|| self.refused.join("; "));
+        Reloaded { changes: Vec::new(), missing }
+    }
 }
 
 /// Why the old configuration is kept.

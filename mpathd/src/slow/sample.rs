@@ -124,6 +124,7 @@ pub(crate) fn snapshot() -> Snapshot {
         view: view(),
         counts: vec![counts(1, &[("forged", 3), ("duplicate", 1)]), counts(2, &[])],
         skips: [("not_ours".to_owned(), 7)].into(),
+        note: None,
     }
 }
 

@@ -11,6 +11,7 @@ use mpathd_core::state::Saved;
 use mpathd_core::view::View;
 use serde::{Deserialize, Serialize};
 
+use crate::host::taken::Taken;
 use crate::messages::SysctlKey;
 
 /// Of the file's format; another one is not read.
@@ -28,6 +29,19 @@ pub struct State {
     /// Addresses of ours on this host.
     #[serde(default)]
     pub addresses: Vec<OwnAddress>,
+    /// What others had set of what is configured, as it was.
+    #[serde(default)]
+    pub taken: Vec<Taken>,
+}
+
+impl State {
+    /// Remembers what is taken over; of the same thing the latest form counts, in the first place.
+    pub fn remember(&mut self, taken: Taken) {
+        match self.taken.iter_mut().find(|known| known.is_of(&taken)) {
+            Some(known) => *known = taken,
+            None => self.taken.push(taken),
+        }
+    }
 }
 
 impl Default for State {
@@ -37,6 +51,7 @@ impl Default for State {
             core: Saved::default(),
             sysctls: Vec::new(),
             addresses: Vec::new(),
+            taken: Vec::new(),
         }
     }
 }
@@ -101,6 +116,23 @@ pub fn remove(run_dir: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Writes DIR/state.json. Atomic by renaming; no fsync, for the directory is on a tmpfs and what it says
+/// is void after a reboot.
+///
+/// # Errors
+/// Whatever writing or renaming says.
+pub fn save(run_dir: &Path, state: &State) -> io::Result<()> {
+    save_as(&path(run_dir), state)
+}
+
+fn save_as(path: &Path, state: &State) -> io::Result<()> {
+    let mut text = serde_json::to_vec_pretty(state)?;
+    text.push(b'\n');
+    let temporary = path.with_extension("json.new");
+    fs::write(&temporary, text)?;
+    fs::rename(&temporary, path)
 }
 
 fn parse(bytes: &[u8]) -> Result<State, String> {
@@ -195,8 +227,11 @@ impl Keeper {
         self.state.sysctls.retain(|sysctl| sysctl.interface != interface);
     }
 
-    /// Writes the file if it differs from what was written last. Atomic by renaming; no fsync,
-    /// for the directory is on a tmpfs and what it says is void after a reboot.
+    pub(super) fn taken(&mut self, taken: Taken) {
+        self.state.remember(taken);
+    }
+
+    /// Writes the file if it differs from what was written last.
     ///
     /// # Errors
     /// Whatever writing or renaming says; the next change tries again.
@@ -204,11 +239,7 @@ impl Keeper {
         if self.written.as_ref() == Some(&self.state) {
             return Ok(false);
         }
-        let mut text = serde_json::to_vec_pretty(&self.state)?;
-        text.push(b'\n');
-        let temporary = self.path.with_extension("json.new");
-        fs::write(&temporary, text)?;
-        fs::rename(&temporary, &self.path)?;
+        save_as(&self.path, &self.state)?;
         self.written = Some(self.state.clone());
         Ok(true)
     }

@@ -56,6 +56,18 @@ pub(super) struct Turn<'a> {
     deadline: Option<tokio::time::Instant>,
 }
 
+/// What it works with.
+pub(super) struct Parts<'a> {
+    pub(super) queues: Queues,
+    pub(super) shared: Arc<Shared>,
+    pub(super) hub: Rc<Hub>,
+    pub(super) log: Log,
+    pub(super) keeper: Keeper,
+    pub(super) record: Option<Recording>,
+    pub(super) place: Place,
+    pub(super) reload: &'a mut dyn Reload,
+}
+
 /// Which threads have been told.
 #[derive(Clone, Copy, Default)]
 struct Stopping {
@@ -74,16 +86,10 @@ impl Stopping {
 }
 
 impl<'a> Turn<'a> {
-    pub(super) fn new(
-        queues: Queues,
-        shared: Arc<Shared>,
-        hub: Rc<Hub>,
-        log: Log,
-        keeper: Keeper,
-        record: Option<Recording>,
-        place: Place,
-        reload: &'a mut dyn Reload,
-    ) -> Result<Self, RunError> {
+    /// # Errors
+    /// Where the recording can't be made.
+    pub(super) fn new(parts: Parts<'a>) -> Result<Self, RunError> {
+        let Parts { queues, shared, hub, log, keeper, record, place, reload } = parts;
         let start = now();
         let recorder = record.map(|recording| {
             Recorder::start(&recording)
@@ -153,6 +159,10 @@ impl<'a> Turn<'a> {
             ToSlow::Scheduled { thread, outcome } => {
                 let severity = if outcome.is_short() { Severity::Warning } else { Severity::Info };
                 self.log.line(severity, format!("{thread} thread: {outcome}"));
+            }
+            ToSlow::Taken(taken) => {
+                self.keeper.taken(*taken);
+                self.save();
             }
             ToSlow::Counters(source) => self.hub.counts().set(*source),
             ToSlow::Log { severity, text } => self.log.line(severity, text),

@@ -45,6 +45,7 @@ realtime_priority = "auto"                                   # default: 51, for 
 # group ipmp0: FDT 100ms, probe every 16.7 ms, 180.0 probes/s in all
 failure_detection_time = "100ms"                             # lan.toml:4
 failback = true                                              # default
+take_over = "static"                                         # default
 data_addresses = ["192.0.2.50/24", "2001:db8::50/64"]        # lan.toml:5
 targets = ["192.0.2.1", "192.0.2.2", "fe80::1"]              # lan.toml:6
 routes = [                                                   # lan.toml:8
@@ -71,6 +72,7 @@ consume_replies = false                                      # lan.toml:17
 # group lan: FDT 2s, probe every 333.3 ms, 3.0 probes/s per interface and target, 15.0 probes/s in all at most
 failure_detection_time = "2s"                                # lan.toml:1
 failback = true                                              # default
+take_over = "static"                                         # default
 data_addresses = []                                          # default
 
 [groups.lan.interfaces.eth1]                                 # lan.toml:18
@@ -84,6 +86,7 @@ consume_replies = true                                       # default
 # group links: link only; no probes, so no FDT
 failure_detection_time = "12.5ms"                            # lan.toml:21
 failback = true                                              # default
+take_over = "static"                                         # default
 data_addresses = []                                          # default
 
 [groups.links.interfaces.eth2]                               # lan.toml:22

@@ -1,6 +1,6 @@
 //! Each warning, over made-up hosts.
 
-use mpathd::cli::check::host::{Address, Host, Link};
+use mpathd::cli::check::host::{Host, Link};
 use mpathd::cli::check::warnings;
 
 use crate::settings;
@@ -31,10 +31,6 @@ fn nic(ifindex: u32, name: &str) -> Link {
 /// One that has nothing to say to [`LAN`].
 fn host() -> Host {
     Host { links: vec![nic(2, "eth0"), nic(3, "eth1"), nic(4, "br0")], ..Host::default() }
-}
-
-fn address(ifindex: u32, net: &str, ours: bool) -> Address {
-    Address { ifindex, net: net.parse().unwrap(), ours }
 }
 
 #[track_caller]
@@ -115,22 +111,6 @@ fn of_links_that_are_one() {
         &["eth0 and eth1 have the same hardware address 02:00:00:00:00:02: give one of them its \
            own, or mpathd takes it offline"],
     );
-}
-
-#[test]
-fn of_addresses() {
-    let there = |net: &str| {
-        let text = net.split('/').next().unwrap();
-        format!(
-            "{text} is on eth1 already and not by mpathd, which will refuse to start: remove it with \
-             `ip address del {net} dev eth1` and from what sets it at boot"
-        )
-    };
-    for net in ["192.0.2.50/25", "192.0.2.11/24"] {
-        host_warns(|host| host.addresses.push(address(3, net, false)), &[&there(net)]);
-        host_warns(|host| host.addresses.push(address(3, net, true)), &[]);
-    }
-    host_warns(|host| host.addresses.push(address(3, "192.0.2.51/24", false)), &[]);
 }
 
 #[test]

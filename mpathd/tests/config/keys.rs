@@ -24,6 +24,17 @@ mpathd.toml:3:26: groups.g.failure_detection_time = 10: write "10s" or "10ms" (a
 "#,
     },
     Case {
+        name: "take_over_of_what",
+        toml: r#"
+[groups.g]
+take_over = "all"
+[groups.g.interfaces.eth0]
+"#,
+        errors: r#"
+mpathd.toml:3:13: groups.g.take_over = "all": allowed: "static", "dynamic"
+"#,
+    },
+    Case {
         name: "bare_float",
         toml: r#"
 quiet_period = 1.5
@@ -175,7 +186,7 @@ data_adresses = []
 [groups.g.interfaces.eth0]
 "#,
         errors: r#"
-mpathd.toml:3:1: groups.g.data_adresses = []: unknown key; the nearest known one is `data_addresses` (here: failure_detection_time, failback, data_addresses, targets, routes, interfaces)
+mpathd.toml:3:1: groups.g.data_adresses = []: unknown key; the nearest known one is `data_addresses` (here: failure_detection_time, failback, take_over, data_addresses, targets, routes, interfaces)
 "#,
     },
     Case {

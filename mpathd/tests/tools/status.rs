@@ -49,7 +49,11 @@ fn as_json() {
     assert_eq!(group["fdt_ms"], json!(20_000.0));
     let names: Vec<_> =
         group["interfaces"].as_array().unwrap().iter().map(|i| &i["name"]).collect();
-    assert_eq!(names, ["hme0", "hme1"]);
+    assert_eq!(names, ["fops1", "fops2", "fops3", "fops0"]);
 }
 
-const STATUS: &str = "";
+const STATUS: &str = "\
+field2 degraded 3 of 4 interfaces, FDT 20s; fops1 failed (link)
+acctg1 failed 0 of 2 interfaces; hme1 unknown, hme0 offline
+itops0 ok 2 of 2 interfaces, FDT 104ms
+";

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use mpathd::messages::ToHost;
+use mpathd::messages::ToSlow;
 use mpathd::slow::state::{OwnAddress, State};
 use mpathd_core::event::Event;
 use mpathd_core::ids::{IfName, Ifindex};
-use mpathd_core::request::Role;
+use mpathd_core::request::{Request, Role};
 use mpathd_tests::observe::{addrs, holders};
 use mpathd_tests::{Lab, NetNs, isolated, wait_for};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -115,7 +115,8 @@ fn what_is_so_already_is_no_error_and_no_change() {
         }
         let seen =
             |e: &&Event| matches!(e, Event::Address(a) if a.address.address == ip("192.0.2.50"));
-        assert_eq!(host.events.iter().filter(seen).count(), 1, "told once: {:#?}", host.events);
+        // Whoever asks for what stands does not know of it.
+        assert_eq!(host.events.iter().filter(seen).count(), 2, "{:#?}", host.events);
         for _ in 0..2 {
             host.must(host.unset("eth0", DATA));
             host.must(host.unset("eth0", DATA6));
@@ -141,35 +142,52 @@ fn the_answer_comes_after_the_observation() {
     });
 }
 
+/// The copies that may be taken, as told last.
+fn foreign(host: &mut Host, address: &str) -> Vec<String> {
+    host.listen();
+    let of = |event: &Event| match event {
+        Event::Foreign { address: told, on } if *told == ip(address) => Some(*on),
+        _ => None,
+    };
+    let on = host.events.iter().filter_map(of).next_back().unwrap_or_default();
+    let names = ["lo", "eth0", "eth1"].map(|name| (host.ifindex(name), name.to_owned()));
+    let stands = |(index, _): &(Ifindex, String)| on.as_slice().contains(index);
+    names.into_iter().filter(stands).map(|(_, name)| name).collect()
+}
+
 #[test]
-fn somebody_elses_address_is_told_and_left_alone() {
+fn somebody_elses_address_is_taken_over_and_remembered_but_not_one_with_a_lifetime() {
     isolated(|| {
         let lab = Lab::builder().build();
-        lab.host().expect("ip", &["address", "add", DATA, "dev", "eth0"]);
-        lab.host().expect("ip", &["address", "add", DATA6, "dev", "eth0", "nodad"]);
-        lab.host().expect("ip", &["address", "add", "10.9.9.9/32", "dev", "lo"]);
-        let options = Options {
-            settings: mpathd::host::Settings {
-                addresses: [DATA, DATA6, "10.9.9.9/32"].map(|t| net(t).address).into(),
-                ..settings()
-            },
-            ..Options::default()
-        };
-        let mut host = Host::with(lab.host(), options);
-        host.send(ToHost::DumpLinks);
-        wait_for("links", LIMIT, || {
-            host.listen();
-            if host.links_dumped { Ok(()) } else { Err(host.events.clone()) }
+        lab.host().ip("address add 192.0.2.50/24 dev eth0
+            address add 192.0.2.50/32 dev lo scope host
+            address add 2001:db8::50/64 dev eth0 nodad valid_lft 600 preferred_lft 600
+        ");
+        let mut host = Host::start(lab.host());
+        wait_for("IPv4 address as another's", LIMIT, || {
+            let on = foreign(&mut host, "192.0.2.50");
+            if on == ["lo", "eth0"] { Ok(()) } else { Err(on) }
         });
-        // The survey came before: what it told has been read with it.
+        assert_eq!(foreign(&mut host, "2001:db8::50"), [""; 0]);
         for address in [DATA, DATA6] {
-            host.refuses(host.set("eth0", address, Role::Data, None), libc::EEXIST);
             host.refuses(host.unset("eth0", address), libc::EPERM);
         }
+        host.refuses(host.set("eth0", DATA6, Role::Data, None), libc::EEXIST);
+        host.must(Request::TakeAddress(ip("2001:db8::50")));
+        assert_eq!(holders(lab.host(), "2001:db8::50"), ["eth0"], "its lifetime forbids it");
+
+        // Ours comes beside it first.
+        host.must(host.set("eth0", DATA, Role::Data, None));
+        assert_eq!(holders(lab.host(), "192.0.2.50"), ["lo", "eth0", "eth0"]);
+        host.must(Request::TakeAddress(ip("192.0.2.50")));
         assert_eq!(holders(lab.host(), "192.0.2.50"), ["eth0"]);
-        let info = &addrs(lab.host())[0].info;
-        assert_eq!((info.prefixlen, info.label.as_deref()), (24, Some("eth0")));
-        assert!(host.texts().iter().any(|text| text.contains("is not mpathd's")));
+        assert_eq!(foreign(&mut host, "192.0.2.50"), [""; 0]);
+        let taken = |message: &ToSlow| match message {
+            ToSlow::Taken(taken) => Some(taken.to_string()),
+            _ => None,
+        };
+        let taken: Vec<String> = host.slow.iter().filter_map(taken).collect();
+        assert_eq!(taken, ["192.0.2.50/32 on lo", "192.0.2.50/24 on eth0"]);
     });
 }
 

@@ -75,6 +75,7 @@ fn release(lab: &Lab, keep_on: Option<&str>, dry_run: bool) -> bool {
     let options = Options {
         keep_on: keep_on.map(str::to_owned),
         dry_run,
+        yes: true,
         run_dir: PathBuf::from(RUN_DIR),
         bpffs: vec![PathBuf::from("/sys/fs/bpf/mpathd")],
     };

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mpathd_core::event::{Address, Done, Errno, Event, Fate, FoundBy, ObservedRoute, ReceiveMode};
+use mpathd_core::event::{
+    Address, Done, Errno, Event, Fate, FoundBy, Hops, ObservedRoute, ReceiveMode,
+};
 use mpathd_core::ids::{IfName, PathId, Seq};
 use mpathd_core::request::{Action, Notice, Op, PathKey, Request, Role};
 
@@ -114,6 +116,10 @@ impl Lan {
                 self.routes.insert(key, seen);
                 self.post(took, Event::Route(seen));
             }
+            Request::TakeAddress(address) => {
+                self.post(took, Event::Foreign { address, on: Hops::default() });
+            }
+            Request::TakeRoutes(key) => self.post(took, Event::Rivals { key, stand: false }),
             Request::UnsetRoute(key) => drop(self.routes.remove(&key)),
             Request::Attach { ifindex, name, .. } => {
                 let mode = self.nics[&name].mode;

@@ -1,24 +1,15 @@
-//! Facts of this host: two netlink dumps and a few files, all free for everyone to read.
+//! Facts of this host: a netlink dump and a few files, all free for everyone to read.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs;
-use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
-use mpathd_core::ids::IpNet;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, Prop};
-
-/// IFA_PROTO of our addresses.
-const OUR_PROTOCOL: u8 = 109;
-/// End of the label of our IPv4 addresses.
-const OUR_LABEL: &str = ":mpathd";
 
 #[derive(Clone, Debug, Default)]
 pub struct Host {
     pub links: Vec<Link>,
-    pub addresses: Vec<Address>,
     /// net.ipv4.conf.all.arp_ignore and arp_filter.
     pub arp_ignore: u32,
     pub arp_filter: u32,
@@ -44,13 +35,6 @@ pub struct Link {
     pub mac: Vec<u8>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    pub ifindex: u32,
-    pub net: IpNet,
-    pub ours: bool,
-}
-
 impl Host {
     pub fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name || link.altnames.iter().any(|n| n == name))
@@ -62,16 +46,20 @@ impl Host {
     }
 }
 
-/// What cannot be read is told in `unknown`.
-pub fn read() -> Host {
+/// The values of `all` that have a say on every interface, and nothing else.
+pub fn arp() -> Host {
     let all = |name| {
         let text = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/all/{name}"));
         text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
     };
-    let mut host =
-        Host { arp_ignore: all("arp_ignore"), arp_filter: all("arp_filter"), ..Host::default() };
+    Host { arp_ignore: all("arp_ignore"), arp_filter: all("arp_filter"), ..Host::default() }
+}
+
+/// What cannot be read is told in `unknown`.
+pub fn read() -> Host {
+    let mut host = arp();
     if let Err(error) = dump(&mut host) {
-        host.unknown.push(format!("cannot read this host's interfaces and addresses: {error}"));
+        host.unknown.push(format!("cannot read this host's interfaces: {error}"));
     }
     host.networkd = host.links.iter().map(|link| link.ifindex).filter(by_networkd).collect();
     host
@@ -85,10 +73,6 @@ fn dump(host: &mut Host) -> Result<(), Box<dyn std::error::Error>> {
         let mut links = std::pin::pin!(handle.link().get().execute());
         while let Some(message) = links.try_next().await? {
             host.links.push(link(&message));
-        }
-        let mut addresses = std::pin::pin!(handle.address().get().execute());
-        while let Some(message) = addresses.try_next().await? {
-            host.addresses.extend(address(&message));
         }
         connection.abort();
         Ok(())
@@ -128,24 +112,6 @@ fn altname(property: &Prop) -> Option<String> {
         Prop::AltIfName(name) => Some(name.clone()),
         _ => None,
     }
-}
-
-fn address(message: &AddressMessage) -> Option<Address> {
-    let (mut local, mut peer) = (None::<IpAddr>, None);
-    let mut ours = false;
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(address) => local = Some(*address),
-            AddressAttribute::Address(address) => peer = Some(*address),
-            AddressAttribute::Label(label) => ours |= label.ends_with(OUR_LABEL),
-            AddressAttribute::Protocol(protocol) => {
-                ours |= *protocol == AddressProtocol::Other(OUR_PROTOCOL);
-            }
-            _ => {}
-        }
-    }
-    let net = IpNet::new(local.or(peer)?, message.header.prefix_len)?;
-    Some(Address { ifindex: message.header.index, net, ours })
 }
 
 /// systemd-networkd keeps a file for each link, with ADMIN_STATE=unmanaged for what it leaves alone.

@@ -9,14 +9,15 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config;
+use crate::{config, stock};
 
 /// The file alone decides the exit code: 0 or 2; 1 if the answer cannot be written. Starts a tokio
 /// runtime of its own, so it is not to be called from within one.
 pub fn run(path: &Path) -> ExitCode {
     let found = config::load(path).map(|settings| {
-        let host = host::read();
-        (plan::text(&settings, path), warnings::all(&settings, &host))
+        let mut warnings = warnings::all(&settings, &host::read());
+        warnings.extend(stock::outlook(&settings));
+        (plan::text(&settings, path), warnings)
     });
     match found {
         Err(errors) => {

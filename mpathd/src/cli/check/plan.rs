@@ -92,6 +92,8 @@ impl Plan<'_> {
         let key = "failure_detection_time";
         self.value(key, duration(group.fdt), &[path(key), key.into()]);
         self.value("failback", group.failback, &[path("failback"), "failback".into()]);
+        let take_over = words::take_over(self.settings.take_dynamic.contains(&group.name));
+        self.value("take_over", format!("\"{take_over}\""), &[path("take_over")]);
         self.value("data_addresses", list(&group.data), &[path("data_addresses")]);
         if !group.targets.is_empty() {
             self.value("targets", list(&group.targets), &[path("targets")]);

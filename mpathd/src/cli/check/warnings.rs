@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mpathd_core::config::{Group, Member, TestAddress};
+use mpathd_core::config::{Group, Member};
 use mpathd_core::ids::Family;
 
 use super::host::{Host, Link, mac_text};
@@ -36,7 +36,6 @@ pub fn all(settings: &Settings, host: &Host) -> Vec<String> {
     }
     for group in groups {
         of_group(group, host, &mut list);
-        addresses(group, host, &mut list);
         for member in &group.members {
             of_member(group, member, host, &mut list);
         }
@@ -73,24 +72,6 @@ fn of_group(group: &Group, host: &Host, list: &mut Vec<String>) {
     }
     if group.members.iter().all(|member| host.link(member.name.as_str()).is_none()) {
         list.push(format!("group {name}: none of its interfaces is on this host"));
-    }
-}
-
-fn addresses(group: &Group, host: &Host, list: &mut Vec<String>) {
-    let tests = group.members.iter().flat_map(|member| member.test.iter().flatten());
-    let tests = tests.filter_map(|test| match test {
-        TestAddress::Static(net) => Some(*net),
-        TestAddress::LinkLocal => None,
-    });
-    for own in group.data.iter().copied().chain(tests) {
-        for there in host.addresses.iter().filter(|a| a.net.address == own.address && !a.ours) {
-            let device = host.name_of(there.ifindex);
-            list.push(format!(
-                "{} is on {device} already and not by mpathd, which will refuse to start: remove \
-                 it with `ip address del {} dev {device}` and from what sets it at boot",
-                own.address, there.net
-            ));
-        }
     }
 }
 

@@ -116,9 +116,11 @@ impl Subject {
             | Message::ReceiveDeferred { interface }
             | Message::Drift { interface, .. }
             | Message::Moved { to: interface, .. } => (Some(interface), None),
-            Message::RequestFailed { .. } | Message::RouteDrift { .. } | Message::Late { .. } => {
-                (None, None)
-            }
+            Message::RequestFailed { .. }
+            | Message::RouteDrift { .. }
+            | Message::SetAgain { .. }
+            | Message::RouteSetAgain { .. }
+            | Message::Late { .. } => (None, None),
         };
         Self { interface, group }
     }
@@ -165,8 +167,12 @@ fn details(fields: &mut Fields, message: &Message) {
             fields.push(("MPATHD_TO", ms(now).into()));
         }
         Message::RequestFailed { errno, .. } => fields.push(("MPATHD_ERRNO", errno.0.into())),
-        Message::Drift { address, .. } => put(fields, "MPATHD_ADDRESS", Some(address)),
-        Message::RouteDrift { to } => put(fields, "MPATHD_ROUTE", Some(to)),
+        Message::Drift { address, .. } | Message::SetAgain { address } => {
+            put(fields, "MPATHD_ADDRESS", Some(address));
+        }
+        Message::RouteDrift { to } | Message::RouteSetAgain { to } => {
+            put(fields, "MPATHD_ROUTE", Some(to));
+        }
         Message::Late { by, missed } => {
             fields.push(("MPATHD_LATE_MS", ms(by).into()));
             fields.push(("MPATHD_ROUNDS_MISSED", missed.into()));

@@ -15,6 +15,15 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
         Event::AddressGone { ifindex, address } => {
             ("address-gone", json!({ "interface": names.of(*ifindex), "address": address }))
         }
+        Event::Foreign { address, on } => {
+            let on: Vec<_> = on.as_slice().iter().map(|ifindex| names.of(*ifindex)).collect();
+            ("foreign", json!({ "address": address, "on": on }))
+        }
+        Event::Rivals { key, stand } => {
+            let mut fact = self::key(key);
+            fact.insert("stand".to_owned(), (*stand).into());
+            ("rivals", Value::Object(fact))
+        }
         Event::Route(route) => ("route", self::route(route, names)),
         Event::RouteGone(key) => ("route-gone", Value::Object(self::key(key))),
         Event::Gateways(gateways) => {

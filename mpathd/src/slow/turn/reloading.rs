@@ -19,6 +19,8 @@ const SETTLE_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 /// A reload under way.
 pub(super) struct Reloading {
     changes: Vec<String>,
+    /// Groups that this host does not let start, a line each.
+    refused: Vec<String>,
     asked: Asked,
     begun: Instant,
     /// Of the configuration that is to be in force.
@@ -48,7 +50,7 @@ impl Turn<'_> {
                 self.confirmed(&plan.text);
                 if plan.changes.is_empty() {
                     self.log.line(Severity::Notice, "reload: nothing changed");
-                    asked.answer(Ok(Reloaded { changes: plan.changes, missing: None }));
+                    asked.answer(Ok(plan.unchanged()));
                 } else {
                     self.put_in_force(plan, asked);
                 }
@@ -69,6 +71,12 @@ impl Turn<'_> {
     }
 
     pub(super) fn put_in_force(&mut self, plan: Plan, asked: Asked) {
+        for line in &plan.refused {
+            self.log.line(Severity::Error, format!("reload: {line}"));
+        }
+        // Before anything is taken over: how it was must not be lost with us.
+        plan.taken.iter().for_each(|taken| self.keeper.taken(taken.clone()));
+        self.save();
         let heir = match self.reload.heir(&plan, self.keeper.state()) {
             Ok(heir) => heir,
             Err(error) => return self.refuse(asked, NotReloaded::Refused(error.to_string())),
@@ -81,9 +89,9 @@ impl Turn<'_> {
         for change in &plan.changes {
             self.log.line(Severity::Notice, format!("reload: {change}"));
         }
-        self.reload.handed_over(plan.settings);
-        let changes = plan.changes;
-        self.reloading = Some(Reloading { changes, asked, begun: now(), revision });
+        self.reload.handed_over(plan.settings.clone());
+        let Plan { changes, refused, .. } = plan;
+        self.reloading = Some(Reloading { changes, refused, asked, begun: now(), revision });
         self.deadline = Some(tokio::time::Instant::now() + SETTLE_WITHIN);
     }
 
@@ -107,9 +115,8 @@ impl Turn<'_> {
 
     /// Answers with what has been reached.
     pub(super) fn finish_reload(&mut self) {
-        let Some(Reloading { changes, asked, begun, revision }) = self.reloading.take() else {
-            return;
-        };
+        let Some(reloading) = self.reloading.take() else { return };
+        let Reloading { changes, refused, asked, begun, revision } = reloading;
         self.deadline = None;
         let missing = match &self.view {
             Some(view) if view.revision != revision => {
@@ -122,6 +129,7 @@ impl Turn<'_> {
             Some(_) => None,
             None => Some("the engine has not started".to_owned()),
         };
+        let missing = refused.into_iter().chain(missing).reduce(|a, b| a + "; " + &b);
         match &missing {
             None => {
                 let took = now().since(begun).as_millis();

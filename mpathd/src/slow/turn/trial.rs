@@ -31,7 +31,7 @@ impl Turn<'_> {
             if let Some(trial) = &mut self.trial {
                 (trial.until, trial.lasts) = (until, lasts);
             }
-            return asked.answer(Ok(Reloaded { changes: plan.changes, missing: None }));
+            return asked.answer(Ok(plan.unchanged()));
         }
         let confirmed = match &self.trial {
             Some(trial) => trial.record.confirmed.clone(),
@@ -72,7 +72,7 @@ impl Turn<'_> {
             "what the files say was tried and not confirmed; running on what was in force before";
         self.hub.note(Some(text.to_owned()));
         if plan.changes.is_empty() {
-            return asked.answer(Ok(Reloaded { changes: plan.changes, missing: None }));
+            return asked.answer(Ok(plan.unchanged()));
         }
         self.put_in_force(plan, asked);
     }

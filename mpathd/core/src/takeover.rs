@@ -1,0 +1,104 @@
+//! What somebody else has set of what is configured here: taken over when ours stands (contract,
+//! Take-over). Make before break holds as for a move: until then the host lives by the other one's.
+
+use core::net::IpAddr;
+
+use crate::engine::Engine;
+use crate::event::{Hops, RouteKey};
+use crate::ids::Family;
+use crate::request::Request;
+use crate::resource::{DataAddress, Resource};
+use crate::time::Instant;
+
+impl Engine {
+    /// An address of the configuration stands where it is not ours, or no longer does.
+    pub(crate) fn foreign(&mut self, now: Instant, address: IpAddr, on: Hops) {
+        let appears = |before: Hops| before.as_slice().is_empty() && !on.as_slice().is_empty();
+        if let Some(k) = self.addresses.iter().position(|a| a.net.address == address) {
+            let before = core::mem::replace(&mut self.addresses[k].foreign, on);
+            self.take_noticed(now, Resource::TakeData(k), appears(before));
+        }
+        let family = Family::of(address);
+        for m in 0..self.members.len() {
+            if self.static_test(m, family).is_some_and(|net| net.address == address) {
+                let place = &mut self.members[m].test_foreign[family as usize];
+                let before = core::mem::replace(place, on);
+                self.take_noticed(now, Resource::TakeTest(m, family), appears(before));
+            }
+        }
+    }
+
+    pub(crate) fn rivals(&mut self, now: Instant, key: RouteKey, stand: bool) {
+        let Some(r) = self.routes.iter().position(|r| r.key == key) else { return };
+        let before = core::mem::replace(&mut self.routes[r].rivals, stand);
+        self.take_noticed(now, Resource::TakeRoute(r), stand && !before);
+    }
+
+    /// What was taken once and is there again is somebody's doing, as the loss of what is ours is.
+    fn take_noticed(&mut self, now: Instant, what: Resource, appears: bool) {
+        let slot = self.slot_of(what);
+        self.slots[slot].noticed();
+        if appears && self.slots[slot].taken {
+            self.slots[slot].drifted(now);
+        }
+    }
+
+    /// Position of the member that has an address of somebody else's: there the traffic is.
+    pub(crate) fn stands_foreign(&self, g: usize, address: &DataAddress) -> Option<usize> {
+        self.groups[g].members.clone().position(|m| {
+            let ifindex = self.members[m].ifindex();
+            ifindex.is_some_and(|i| address.foreign.as_slice().contains(&i))
+        })
+    }
+
+    pub(crate) fn wish_data_taken(&self, k: usize, now: Instant) -> Option<Request> {
+        let address = &self.addresses[k];
+        let (g, net) = (self.group_of_address(k), address.net);
+        let ready = self.surveyed
+            && !address.foreign.as_slice().is_empty()
+            && self.stands_elsewhere(g, address, now)
+            && self.has_no_rivals(g, net.family(), now);
+        ready.then_some(Request::TakeAddress(net.address))
+    }
+
+    /// The route of its subnet goes with it, so ours must stand.
+    pub(crate) fn wish_test_taken(
+        &self,
+        m: usize,
+        family: Family,
+        now: Instant,
+    ) -> Option<Request> {
+        let net = self.static_test(m, family)?;
+        let (g, member) = (self.group_of(m), &self.members[m]);
+        let ready = self.surveyed
+            && !member.test_foreign[family as usize].as_slice().is_empty()
+            && member.test_seen[family as usize]
+            && self.addresses_stand(g, family)
+            && self.routes_stand(g, family, now)
+            && self.has_no_rivals(g, family, now);
+        ready.then_some(Request::TakeAddress(net.address))
+    }
+
+    pub(crate) fn wish_routes_taken(&self, r: usize, now: Instant) -> Option<Request> {
+        let route = &self.routes[r];
+        let stands = route.observed.is_some() && self.route_is_settled(r, now);
+        let ready = self.surveyed && route.rivals && stands;
+        ready.then_some(Request::TakeRoutes(route.key))
+    }
+
+    fn addresses_stand(&self, g: usize, family: Family) -> bool {
+        let addresses = &self.addresses[self.groups[g].addresses.clone()];
+        let mut of_family = addresses.iter().filter(|a| a.net.family() == family);
+        of_family.all(|a| a.holder.is_none_or(|h| a.on.contains(h)))
+    }
+
+    /// The kernel drops routes with the last address of a device: they are taken first, while they can
+    /// be remembered.
+    pub(crate) fn has_no_rivals(&self, g: usize, family: Family, now: Instant) -> bool {
+        let of_family = |r: &usize| self.routes[*r].family() == family;
+        self.groups[g].routes.clone().filter(of_family).all(|r| {
+            !self.routes[r].rivals
+                || self.slots[self.slot_of(Resource::TakeRoute(r))].not_before > now
+        })
+    }
+}
