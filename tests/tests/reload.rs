@@ -380,6 +380,7 @@ fn a_file_that_says_the_same_restarts_nothing() {
     });
 }
 
+/// Behaviour 11.
 #[test]
 fn a_hangup_reloads_too() {
     isolated(|| {
