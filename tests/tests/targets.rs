@@ -1,8 +1,10 @@
 //! What targets decide, and what they must not: a dead one, all dead, one that never answered; and where they
 //! come from.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use mpathd_tests::capture::{Capture, Content};
 use mpathd_tests::config::{Member, TARGETS_V4};
 use mpathd_tests::observe::{addrs, holders, routes_v4, routes_v6};
 use mpathd_tests::told::{Family, interface, rows, wait_interface, wait_ok, wait_targets};
@@ -182,7 +184,7 @@ fn next_hops_of_the_routing_table_are_targets_where_none_are_configured() {
     });
 }
 
-/// An address of the kernel's own on each NIC, and a router that is known by its link-local address.
+/// Behaviour 21: an address of the kernel's own on each NIC, and a router that is known by its link-local address.
 #[test]
 fn ipv6_is_probed_from_link_local_to_a_link_local_next_hop() {
     isolated(|| {
@@ -195,10 +197,18 @@ fn ipv6_is_probed_from_link_local_to_a_link_local_next_hop() {
         for member in &mut config.members {
             *member = Member { test_addresses: vec!["link-local".to_owned()], ..member.clone() };
         }
+        let wire = Capture::start(lab.lan(), "sw0");
         let daemon = running(&lab, &config);
         for nic in ["eth0", "eth1"] {
             wait_targets(&daemon, nic, Family::Inet6, &[ROUTER]);
         }
+        let router: IpAddr = ROUTER.parse().expect("an address");
+        let frames = wire.frames();
+        let probe = frames.iter().find(|frame| {
+            matches!(frame.content, Content::Echo { request: true, destination, .. } if destination == router)
+        });
+        let hop_limit = probe.expect("it is probed").bytes[21];
+        assert_eq!(hop_limit, 1);
         for row in rows(&daemon, "-t", "interface,mode,testaddr") {
             assert_eq!(row[1], "routes", "{row:?}");
             assert!(row[2].starts_with("fe80::"), "{row:?}");

@@ -186,7 +186,7 @@ impl Engine {
             Event::Rivals { key, stand } => self.rivals(now, key, stand),
             Event::Route(route) => self.route(now, route.key, Some(route)),
             Event::RouteGone(key) => self.route(now, key, None),
-            Event::Gateways(gateways) => self.gateways(now, gateways),
+            Event::Gateways(gateways) => self.gateways(gateways),
             Event::Found { ifindex, address, by } => self.found(now, ifindex, address, by),
             Event::Surveyed => self.survey(),
             Event::Plumbed { ifindex, family, plumbed } => self.plumbed(ifindex, family, plumbed),
@@ -226,6 +226,7 @@ impl Engine {
             self.latest = self.latest.max(now.since(due));
         }
         self.expire(now);
+        self.review_targets(now);
         self.tend_presence(now);
         for g in 0..self.groups.len() {
             let members = &mut self.members[self.groups[g].members.clone()];
@@ -243,7 +244,6 @@ impl Engine {
             }
             self.place(g, now);
         }
-        self.review_targets(now);
         self.tend_instances(now);
         self.rounds(now);
         self.reconcile(now);

@@ -53,7 +53,7 @@ impl Engine {
             self.out.message(Message::ReturnDamped { interface, wait });
         }
         for family in Family::ALL {
-            self.retarget(now, m, family);
+            self.retarget(m, family);
         }
         // A device of this name may carry addresses of ours that belong elsewhere.
         self.tidied = false;
@@ -93,6 +93,7 @@ impl Engine {
 
     fn link_up(&mut self, now: Instant, m: usize) {
         let member = &mut self.members[m];
+        member.instances.iter_mut().for_each(Instance::hasten_search);
         member.up_since = Some(now);
         if member.set_up_until.take().is_none() {
             member.link_came_back(now);
@@ -129,7 +130,7 @@ impl Engine {
         let member = self.member_at(seen.ifindex);
         if let Some(m) = member {
             self.plumbed(seen.ifindex, Family::of(address), true);
-            self.test_address_seen(now, m, seen);
+            self.test_address_seen(m, seen);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
         let at_home = member.filter(|m| self.group_of_address(k) == self.group_of(*m));
@@ -139,7 +140,7 @@ impl Engine {
         }
     }
 
-    fn test_address_seen(&mut self, now: Instant, m: usize, seen: Address) {
+    fn test_address_seen(&mut self, m: usize, seen: Address) {
         let address = seen.address.address;
         let family = Family::of(address);
         let ours = match self.members[m].test_config(family) {
@@ -155,7 +156,7 @@ impl Engine {
         self.slots[slot].noticed();
         if !seen.tentative {
             self.members[m].instances[family as usize].test = Some(address);
-            self.retarget(now, m, family);
+            self.retarget(m, family);
         }
     }
 
@@ -185,7 +186,7 @@ impl Engine {
             self.members[m].instances[family as usize].stop();
             let wanted = !self.members[m].offline && self.static_test(m, family).is_some();
             self.address_lost(now, Resource::Test(m, family), wanted);
-            self.retarget(now, m, family);
+            self.retarget(m, family);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
         let position = self.position(m);
@@ -219,14 +220,14 @@ impl Engine {
         }
     }
 
-    pub(crate) fn gateways(&mut self, now: Instant, gateways: Gateways) {
+    pub(crate) fn gateways(&mut self, gateways: Gateways) {
         if self.gateways == gateways {
             return;
         }
         self.gateways = gateways;
         for m in 0..self.members.len() {
             for family in Family::ALL {
-                self.retarget(now, m, family);
+                self.retarget(m, family);
             }
         }
     }

@@ -34,14 +34,14 @@ pub struct Instance {
     first_path: PathId,
     fdt: Duration,
     pub mode: TargetMode,
-    /// Found where no router is known; and requests for them since the last one was found.
+    /// Found where no router is known; and how often they were asked for since something changed.
     pub hosts: Hosts,
     pub searches: u32,
     /// Targets set aside.
     pub bench: Bench,
-    /// Targets are looked after again then; some were not taken into use the last time.
+    /// Targets are looked after again then, or at once where they are to be chosen anew.
     pub review_at: Instant,
-    pub held_back: bool,
+    pub unsettled: bool,
     /// The test address, once it stands and may be used.
     pub test: Option<IpAddr>,
     pub failure: Option<Failure>,
@@ -128,7 +128,7 @@ impl Instance {
             searches: 0,
             bench: Bench::default(),
             review_at: Instant(0),
-            held_back: false,
+            unsettled: true,
             test: None,
             failure: None,
             rounds: [NO_ROUND; RING],

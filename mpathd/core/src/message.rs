@@ -442,7 +442,7 @@ impl fmt::Display for Message {
             ),
             Message::NobodyAnswers { interface, family } => write!(
                 f,
-                "No host answers an echo request to {} on {interface}, as many hosts are set to; \
+                "No host answers an echo request to {} on {interface} (many ignore such requests); \
                  {family} neighbors that the kernel knows are tried instead",
                 all_hosts(*family)
             ),

@@ -181,12 +181,14 @@ impl Path {
         let entry = self.entry(seq).filter(|e| {
             matches!(e.mark, Mark::Pending | Mark::Lost | Mark::Waiting | Mark::Resolved)
         })?;
-        let was_lost = entry.mark == Mark::Lost;
+        let Entry { round, at: sent, mark, .. } = *entry;
         entry.mark = Mark::Acked;
-        let Entry { round, at: sent, .. } = *entry;
-        self.lost -= u64::from(was_lost);
+        self.lost -= u64::from(mark == Mark::Lost);
         self.acked += 1;
-        self.rtt.sample(at.since(sent));
+        // When a waiting one left is not known: the time in the queue is none of the path's.
+        if mark != Mark::Waiting {
+            self.rtt.sample(at.since(sent));
+        }
         self.last_acked = self.last_acked.max(Some(sent));
         self.last_reply = self.last_reply.max(Some(at));
         self.answering_since = self.answering_since.or(Some(sent));
@@ -265,6 +267,12 @@ impl Path {
             run.fifth_due = self.due(&lost[losses.saturating_sub(5)], interval);
         }
         run
+    }
+
+    /// Its newest probe is lost, or open though answers come before the next one.
+    pub fn owes_an_answer(&self, interval: Duration) -> bool {
+        let open = self.newest_first().next().is_some_and(|entry| entry.mark == Mark::Pending);
+        self.run(interval).losses > 0 || open && self.limit(interval) <= interval
     }
 
     /// When the open probe is due that would make the run `needed` losses long.

@@ -32,21 +32,29 @@ enum Fault {
 }
 
 impl Engine {
-    /// Looks after the targets of running instances.
+    /// Something has changed that targets depend on: they are chosen anew when all that has come in
+    /// has been heard, for what is in flight may hold them up.
+    pub(crate) fn retarget(&mut self, m: usize, family: Family) {
+        self.members[m].instances[family as usize].unsettled = true;
+    }
+
+    /// Looks after the targets of all instances.
     pub(crate) fn review_targets(&mut self, now: Instant) {
         for m in 0..self.members.len() {
             for family in Family::ALL {
                 let instance = &mut self.members[m].instances[family as usize];
-                if instance.running() && now >= instance.review_at && wants_review(instance) {
+                let due = instance.running() && now >= instance.review_at;
+                if instance.unsettled || due && wants_review(instance) {
                     instance.review_at = now + instance.interval().max(REVIEW);
-                    self.retarget(now, m, family);
+                    instance.unsettled = false;
+                    self.choose_targets(now, m, family);
                 }
             }
         }
     }
 
     /// Brings the paths of an instance in line with its targets; paths that stay keep their history.
-    pub(crate) fn retarget(&mut self, now: Instant, m: usize, family: Family) {
+    fn choose_targets(&mut self, now: Instant, m: usize, family: Family) {
         let i = family as usize;
         let member = &self.members[m];
         let ready = member.test_config(family).zip(member.instances[i].test).zip(member.ifindex());
@@ -106,7 +114,10 @@ impl Engine {
             };
             let spare = instance.spare(candidates, now);
             let enough = instance.counted().count() > MIN_TARGETS;
-            if !instance.is_calm() || spare.is_none() && !(fault == Fault::Slow && enough) {
+            if instance.failure.is_some()
+                || instance.is_in_doubt()
+                || spare.is_none() && !(fault == Fault::Slow && enough)
+            {
                 continue;
             }
             if fault == Fault::Slow {
@@ -137,8 +148,8 @@ impl Engine {
             let Some(n) = instance.paths.iter().position(|p| p.key.is_none()) else { return };
             let Some(target) = instance.next_target(candidates, now) else { return };
             // A new one would have to lose five probes first, and so hold up a verdict.
-            instance.held_back = instance.is_in_doubt();
-            if instance.held_back {
+            if instance.is_in_doubt() {
+                instance.unsettled = true;
                 return;
             }
             instance.bench.remove(target);
@@ -168,7 +179,7 @@ impl Engine {
 
 fn wants_review(instance: &Instance) -> bool {
     let places = instance.paths.iter().any(|p| p.key.is_none());
-    let waiting = instance.held_back || places && !instance.bench.is_empty();
+    let waiting = places && !instance.bench.is_empty();
     waiting || (0..MAX_TARGETS).any(|n| instance.fault(n).is_some())
 }
 
@@ -189,18 +200,12 @@ impl Instance {
         }
     }
 
-    /// All that count answer: what is set aside now hides no failure that has begun.
-    fn is_calm(&self) -> bool {
-        let interval = self.interval();
-        self.failure.is_none() && self.counted().all(|path| path.run(interval).losses == 0)
-    }
-
-    /// All that count have begun to be silent.
+    /// All that count, and have answered here before, may have begun to be silent.
     fn is_in_doubt(&self) -> bool {
         let interval = self.interval();
-        self.failure.is_none()
-            && self.probing()
-            && self.counted().all(|path| path.run(interval).losses > 0)
+        let mut heard = self.counted().filter(|path| path.last_acked.is_some()).peekable();
+        let silent = heard.peek().is_some() && heard.all(|path| path.owes_an_answer(interval));
+        self.failure.is_none() && silent
     }
 
     fn is_probed(&self, target: IpAddr) -> bool {

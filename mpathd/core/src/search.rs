@@ -18,7 +18,7 @@ use crate::targets::Choice;
 use crate::time::Instant;
 use crate::view::TargetMode;
 
-/// At least so long between two requests to all hosts, and after some without answer.
+/// At least so long between two requests to all hosts, and after some that found nobody.
 const PACE: Duration = Duration::from_secs(1);
 const SLOW_PACE: Duration = Duration::from_secs(10);
 const QUICK_SEARCHES: u32 = 10;
@@ -46,7 +46,8 @@ impl Engine {
         if searching && instance.searches == 1 {
             self.out.message(Message::Searching { interface, family });
         }
-        if searching && instance.searches == NEIGHBOURS_AFTER && instance.tries_neighbours() {
+        let nobody = instance.searches == NEIGHBOURS_AFTER && instance.hosts.is_empty();
+        if searching && nobody {
             self.out.message(Message::NobodyAnswers { interface, family });
         }
         let pace = if instance.searches < QUICK_SEARCHES { PACE } else { SLOW_PACE };
@@ -66,7 +67,7 @@ impl Engine {
             let instance = &mut self.members[m].instances[family as usize];
             if instance.seeks_hosts() && choice.admits(host) && instance.add_host(host, by, now) {
                 new |= m == finder;
-                self.retarget(now, m, family);
+                self.retarget(m, family);
             }
         }
         if new {
@@ -130,7 +131,17 @@ impl Instance {
     /// Whether it is new here. What was set aside makes room.
     fn add_host(&mut self, host: IpAddr, by: FoundBy, now: Instant) -> bool {
         let bench = self.bench;
-        !bench.holds(host, now) && self.hosts.add(host, by, |old| bench.since(old).is_some())
+        let new =
+            !bench.holds(host, now) && self.hosts.add(host, by, |old| bench.since(old).is_some());
+        if new {
+            self.hasten_search();
+        }
+        new
+    }
+
+    /// Something has changed, so the next requests may be answered: but what was told is told.
+    pub fn hasten_search(&mut self) {
+        self.searches = self.searches.min(1);
     }
 
     pub fn forget_hosts(&mut self) {

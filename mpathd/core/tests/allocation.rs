@@ -68,6 +68,38 @@ fn nothing_is_allocated_after_construction() {
     assert_eq!(lan.allocated, 0);
 }
 
+/// Targets that come and go, by tables and by search.
+#[test]
+fn nothing_is_allocated_for_targets_that_are_found() {
+    let mut group = dual_stack(group(4, 8, 100 * MS));
+    group.targets.clear();
+    group.routes.clear();
+    let mut lan = Lan::new(group, Default::default());
+    let hosts: Vec<String> = (100..250).map(|n| format!("192.0.2.{n}")).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    lan.add_targets(&hosts);
+    lan.neighbours = ip(&["192.0.2.1", "192.0.2.2"]);
+    lan.watch = Some(allocations_of_turn);
+    lan.survey();
+    lan.run(10 * S);
+    for some in hosts.chunks(10) {
+        // The group fails, forgets them, and finds others: more than are remembered as proven.
+        lan.targets.values_mut().for_each(|t| t.alive = false);
+        lan.run(S);
+        some.iter().for_each(|host| lan.target(host).alive = true);
+        lan.responders = ip(some);
+        lan.run(12 * S);
+        lan.target(some[0]).alive = false;
+        lan.run(2 * S);
+    }
+    lan.gateways(&hosts[..16]);
+    lan.run(5 * S);
+    lan.gateways(&[]);
+    lan.run(5 * S);
+    assert!(lan.view().proven.len() > 30, "{:?}", lan.view().proven);
+    assert_eq!(lan.allocated, 0);
+}
+
 fn allocations_of_turn(turn: &mut dyn FnMut()) -> usize {
     allocations(turn)
 }

@@ -6,6 +6,7 @@ use mpathd_core::config::{Config, MAX_TARGETS, Member};
 use mpathd_core::engine::Engine;
 use mpathd_core::ids::{Family, IfName, Ifindex, PathId, Seq};
 use mpathd_core::state::Saved;
+use mpathd_core::time::Instant;
 
 use super::channels::Channels;
 use super::frames::Paths;
@@ -43,6 +44,7 @@ pub(super) struct Room {
     pub paths: Paths,
     pub neighbours: Neighbours,
     pub pending: Vec<(PathId, Seq)>,
+    pub replies: Vec<(PathId, Seq, Instant)>,
     pub watched: Vec<Ifindex>,
     pub polled: Vec<libc::pollfd>,
     pub retired: Vec<Channel>,
@@ -82,6 +84,9 @@ impl Heir {
     }
 }
 
+/// Replies of one path that can matter at a time: a ring of the kernel's.
+const RING: usize = mpathd_common::abi::RING as usize;
+
 /// Of so many members.
 pub(super) fn paths(seats: usize) -> usize {
     seats * Family::ALL.len() * MAX_TARGETS
@@ -95,7 +100,8 @@ impl Room {
             channels: Channels::new(seats),
             paths: Paths::new(paths),
             neighbours: Neighbours::new(2 * paths),
-            pending: Vec::with_capacity(paths * mpathd_common::abi::RING as usize),
+            pending: Vec::with_capacity(paths * RING),
+            replies: Vec::with_capacity(paths * RING),
             watched: Vec::with_capacity(seats),
             polled: Vec::with_capacity(2 + 2 * seats),
             retired: Vec::with_capacity(2 * seats),

@@ -48,6 +48,7 @@ pub(super) struct Fast<B> {
     probing: Probing,
     buffer: Buffer,
     pending: Vec<(PathId, Seq)>,
+    replies: Vec<(PathId, Seq, Instant)>,
     watched: Vec<Ifindex>,
     polled: Vec<libc::pollfd>,
     /// Channels on their way to the host thread, which closes them.
@@ -86,7 +87,7 @@ impl<B: Brain> Fast<B> {
         let Setup { brain, names, queues, shared, priority } = setup;
         let members = names.len();
         shared.publish(|view| reserve(view, members, heir::paths(members)));
-        let Room { watch, channels, paths, neighbours, pending, watched, polled, retired } =
+        let Room { watch, channels, paths, neighbours, pending, replies, watched, polled, retired } =
             Room::new(members, &names);
         let now = clock::now();
         Ok(Self {
@@ -101,6 +102,7 @@ impl<B: Brain> Fast<B> {
             },
             buffer: Buffer::new(),
             pending,
+            replies,
             watched,
             polled,
             retired,
@@ -175,9 +177,10 @@ impl<B: Brain> Fast<B> {
         }
         self.hear_links(now);
         self.hear_queue(now);
+        let since = self.drained;
         let complete = self.hear_sockets(now);
         self.seek_witnesses(now);
-        self.read_replies(now);
+        self.read_replies(now, since);
         if complete || self.postponed >= POSTPONED_AT_MOST {
             self.postponed = 0;
             self.decide(now);
@@ -251,21 +254,27 @@ impl<B: Brain> Fast<B> {
             let tell = |at, event| desk.tell(at, event);
             complete &= receive::drain(channel, probing, *drained, buffer, tell);
         }
-        channels.read_stamps(probing, *drained, buffer, |at, event| desk.tell(at, event));
         if complete {
             *drained = now;
         }
         complete
     }
 
-    fn read_replies(&mut self, now: Instant) {
-        self.pending.clear();
-        self.pending.extend(self.desk.brain.pending());
-        for (path, seq) in self.pending.iter().copied() {
-            if let Some(at) = self.probing.slots.read_rx(path, seq, now) {
-                self.desk.counted = true;
-                self.desk.tell(now, Event::Reply { path, seq, at });
-            }
+    /// A transmit stamp is there before its frame is on the wire, so of all replies that have been
+    /// read it is then known when their probes left. `since`: stamps were last read then.
+    fn read_replies(&mut self, now: Instant, since: Instant) {
+        let Self { pending, replies, channels, probing, buffer, desk, .. } = self;
+        pending.clear();
+        pending.extend(desk.brain.pending());
+        replies.clear();
+        replies.extend(pending.iter().filter_map(|&(path, seq)| {
+            let at = probing.slots.read_rx(path, seq, now)?;
+            Some((path, seq, at))
+        }));
+        channels.read_stamps(probing, since, buffer, |at, event| desk.tell(at, event));
+        for (path, seq, at) in replies.drain(..) {
+            desk.counted = true;
+            desk.tell(now, Event::Reply { path, seq, at });
         }
     }
 

@@ -20,6 +20,7 @@ const RET: u16 = 0x06;
 /// Offsets that mean a property of the packet instead of a byte in it (SKF_AD_OFF).
 const PACKET_TYPE: u32 = (-0x1000i32 + 4).cast_unsigned();
 const VLAN_TAG: u32 = (-0x1000i32 + 44).cast_unsigned();
+const VLAN_TAG_PRESENT: u32 = (-0x1000i32 + 48).cast_unsigned();
 const PACKET_OUTGOING: u32 = 4;
 const VLAN_ID: u32 = 0x0fff;
 
@@ -80,6 +81,8 @@ pub(super) fn echo_replies(family: Family, magic: u32, slot: u32) -> Vec<Instruc
 /// Of the first two the whole frame is refused where the value is found or missed.
 fn received() -> Vec<Instruction> {
     let mut program = vec![load(LD_W_ABS, PACKET_TYPE), jump(PACKET_OUTGOING, 0, 1), give(0)];
+    // Before Linux 6.2 a VLAN device's frames keep the id of the tag that is no longer present.
+    program.extend([load(LD_W_ABS, VLAN_TAG_PRESENT), jump(0, 4, 0)]);
     program.extend([load(LD_W_ABS, VLAN_TAG), load(AND, VLAN_ID), jump(0, 1, 0), give(0)]);
     program
 }

@@ -40,6 +40,8 @@ cases! {
     behaviour_80_repair_needs_unbroken_answers
     behaviour_81_repair_by_the_living_target
     behaviour_82_one_family_repairs_the_interface
+    behaviour_83_routers_of_a_failed_group_stay
+    behaviour_84_another_host_repairs_the_group
     behaviour_86_a_standby_stands_in_and_steps_back
     behaviour_89_a_failing_standby_changes_no_traffic
     behaviour_91_a_standby_that_is_needed_returns_active
@@ -50,6 +52,7 @@ cases! {
     behaviour_99_all_standbys_keep_one_active
     behaviour_102_addresses_spread_move_and_return
     behaviour_105_three_addresses_on_two_nics
+    behaviour_115_the_last_router_goes
     behaviour_122_offline_and_undo
     behaviour_138_a_nic_is_removed_and_returns
     behaviour_140_a_nic_is_missing_at_the_start

@@ -66,6 +66,17 @@ fn a_late_reply_turns_lost_into_answered() {
 }
 
 #[test]
+fn the_time_in_a_queue_is_none_of_the_path() {
+    let (mut path, seqs) = sent(&[Fate::Waiting; 2]);
+    let before = path.rtt.srtt;
+    path.reply(seqs[0], at(3000)).unwrap();
+    assert_eq!(path.rtt.srtt, before, "when it left is not known");
+    path.left(seqs[1], at(2999)).unwrap();
+    path.reply(seqs[1], at(3000)).unwrap();
+    assert_eq!(path.rtt.srtt, before, "it took 1 ms, as the first");
+}
+
+#[test]
 fn any_answer_resets_the_run() {
     let (mut path, seqs) = sent(&[Fate::Left; 6]);
     path.reply(seqs[5], at(51)).unwrap();

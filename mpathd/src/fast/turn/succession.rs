@@ -68,6 +68,7 @@ impl<B: Brain> Fast<B> {
         self.probing.neighbours.move_into(&mut room.neighbours);
         std::mem::swap(&mut self.probing.neighbours, &mut room.neighbours);
         std::mem::swap(&mut self.pending, &mut room.pending);
+        std::mem::swap(&mut self.replies, &mut room.replies);
         std::mem::swap(&mut self.watched, &mut room.watched);
         std::mem::swap(&mut self.polled, &mut room.polled);
     }
