@@ -50,7 +50,7 @@ impl Engine {
         self.requests(old);
         for m in 0..self.members.len() {
             for family in Family::ALL {
-                self.retarget(now, m, family);
+                self.retarget(m, family);
             }
             // Who comes from another group has other neighbours here.
             self.check_twin(now, m);
