@@ -108,8 +108,17 @@ pub fn neighbour_solicitation(
             (multicast_mac(group), group)
         }
     };
-    let parts = Nd { kind: NEIGHBOUR_SOLICITATION, flags: 0, option: OPTION_SOURCE_LINK, target };
+    let option = Some(OPTION_SOURCE_LINK);
+    let parts = Nd { kind: NEIGHBOUR_SOLICITATION, flags: 0, option, target };
     neighbour_discovery(buffer, (mac, destination), (sender_mac, sender_ip), parts)
+}
+
+/// "Does anybody have `ip`?", as duplicate address detection asks (RFC 4862 5.4.2).
+pub fn duplicate_solicitation(buffer: &mut Buffer, mac: Mac, ip: Ipv6Addr) -> &[u8] {
+    let group = solicited_node(ip);
+    let parts = Nd { kind: NEIGHBOUR_SOLICITATION, flags: 0, option: None, target: ip };
+    let sender = (mac, Ipv6Addr::UNSPECIFIED);
+    neighbour_discovery(buffer, (multicast_mac(group), group), sender, parts)
 }
 
 /// Tells all nodes that `ip` is here and to forget what they knew (override flag, RFC 4861 7.2.6).
@@ -122,14 +131,15 @@ pub fn unsolicited_advertisement(
 ) -> &[u8] {
     let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     let flags = FLAG_OVERRIDE | if router { FLAG_ROUTER } else { 0 };
-    let parts = Nd { kind: NEIGHBOUR_ADVERTISEMENT, flags, option: OPTION_TARGET_LINK, target: ip };
+    let option = Some(OPTION_TARGET_LINK);
+    let parts = Nd { kind: NEIGHBOUR_ADVERTISEMENT, flags, option, target: ip };
     neighbour_discovery(buffer, (multicast_mac(all_nodes), all_nodes), (mac, ip), parts)
 }
 
 struct Nd {
     kind: u8,
     flags: u8,
-    option: u8,
+    option: Option<u8>,
     target: Ipv6Addr,
 }
 
@@ -142,12 +152,15 @@ fn neighbour_discovery(
     let mut out = Writer::new(buffer);
     ethernet(&mut out, to.0, sender.0, ETHERTYPE_IPV6);
     let ip = out.len;
-    ipv6(&mut out, sender.1, to.1, (ND + OPTION) as u16, HOP_LIMIT);
+    let length = ND + parts.option.map_or(0, |_| OPTION);
+    ipv6(&mut out, sender.1, to.1, length as u16, HOP_LIMIT);
     let icmp = out.len;
     out.put(&[parts.kind, 0, 0, 0, parts.flags, 0, 0, 0]);
     out.put(&parts.target.octets());
-    out.put(&[parts.option, 1]);
-    out.put(&sender.0);
+    if let Some(option) = parts.option {
+        out.put(&[option, 1]);
+        out.put(&sender.0);
+    }
     out.seal_icmpv6(ip, icmp);
     let len = out.len;
     &buffer[..len]

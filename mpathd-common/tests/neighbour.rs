@@ -115,6 +115,17 @@ proptest! {
         }
     }
 
+    /// RFC 4862 5.4.2, RFC 4861 4.3: from nobody, without a link-layer address.
+    #[test]
+    fn who_asks_for_duplicates_says_nothing_of_itself(ip: Ipv6Addr) {
+        let mut buffer = [0; NEIGHBOUR_MAX];
+        let frame = duplicate_solicitation(&mut buffer, MAC, ip);
+        prop_assert_eq!(&frame[..2], &[0x33, 0x33]);
+        let (kind, destination, body) = read_nd(frame, Ipv6Addr::UNSPECIFIED);
+        prop_assert_eq!((kind, destination), (135, solicited_node(ip)));
+        prop_assert_eq!(body, [&[0; 4][..], &ip.octets()].concat());
+    }
+
     #[test]
     fn a_damaged_advertisement_is_no_answer(at in 18usize..86, bit in 0u8..8) {
         // From the payload length on: what stands before is under no checksum.

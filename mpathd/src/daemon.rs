@@ -126,7 +126,7 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
 
 /// Sysctls under which no address of ours would be answered (design 5).
 fn refuse_unfit_host(settings: &Settings) -> Result<(), StartError> {
-    if settings.engine.groups.is_empty() {
+    if settings.engine.named().next().is_none() {
         return Ok(());
     }
     let host = facts::arp();

@@ -50,6 +50,7 @@ fn source_of_ping(lab: &Lab, from: Option<IpAddr>, to: &str) -> IpAddr {
     }
 }
 
+/// Behaviour 25.
 #[test]
 fn a_route_of_somebody_else_takes_no_test_address_for_source() {
     isolated(|| {

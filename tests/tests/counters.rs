@@ -145,7 +145,7 @@ fn replies_are_counted(datapath: &str) {
     });
 }
 
-/// Behaviour 13 too: USR1 writes the statistics.
+/// Behaviour 13.
 #[test]
 fn by_the_kernel_program() {
     isolated(|| replies_are_counted("xdp"));

@@ -9,7 +9,7 @@ use mpathd_tests::lab::{CLIENT_V4, nic_mac};
 use mpathd_tests::observe::{addrs, holders, link, neighbour_mac, routes_v4, routes_v6};
 use mpathd_tests::owner::wait_held;
 use mpathd_tests::ping::ping;
-use mpathd_tests::told::{interface, wait_interface, wait_ok};
+use mpathd_tests::told::{interface, rows, wait_interface, wait_ok};
 use mpathd_tests::watch::AddressWatch;
 use mpathd_tests::{Config, Daemon, Lab, clock, isolated, wait_for};
 
@@ -290,6 +290,37 @@ fn a_member_without_ipv6_carries_ipv4_alone() {
         let text = daemon.log_text();
         assert_eq!(text.matches("is not plumbed").count(), 1, "{text}");
         assert!(!text.contains("changed by somebody else"), "{text}");
+    });
+}
+
+/// Behaviour 23, as far as another host can bring it about: in one group the file can't.
+#[test]
+fn another_host_with_a_test_address_is_named_and_fails_nothing() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        for address in ["192.0.2.11/24", "2001:db8::12/64"] {
+            let nodad = if address.contains(':') { " nodad" } else { "" };
+            ip(lab.client(), &format!("address add {address} dev eth0{nodad}"));
+        }
+        let begun = clock::now();
+        let daemon = Daemon::start(lab.host(), &Config::dual_stack(2).to_string());
+        for (nic, test) in [("eth0", "192.0.2.11"), ("eth1", "2001:db8::12")] {
+            let text = format!(
+                "Test address {test} is not unique in group; disabling probe-based failure \
+                 detection on {nic}: 02:00:00:00:02:00 has it too"
+            );
+            daemon.wait_log(&text, begun, LIMIT);
+        }
+        // The other family goes on.
+        wait_ok(&daemon, &["eth0", "eth1"]);
+        wait_for("probing by one family each", LIMIT, || {
+            let tests = rows(&daemon, "-t", "interface,testaddr");
+            let expected = [["eth1", "192.0.2.12"], ["eth0", "2001:db8::11"]];
+            if tests == expected { Ok(()) } else { Err(tests) }
+        });
+        wait_spread(&lab);
+        let text = daemon.log_text();
+        assert!(!text.contains("failure detected"), "{text}");
     });
 }
 

@@ -204,7 +204,7 @@ fn untouched(host: &NetNs) -> impl PartialEq + std::fmt::Debug {
     (state_of(host), sysctls, links, neighbours(host))
 }
 
-/// Behaviour 1.
+/// Behaviours 1, 14: who asks right after READY is answered.
 #[test]
 fn without_configuration_it_runs_and_touches_nothing() {
     isolated(|| {

@@ -139,7 +139,8 @@ impl Engine {
             let other = &self.members[*o];
             if group_works { other.usable() } else { !other.offline }
         });
-        if others.count() == 0 {
+        // In the anonymous group nobody can stand in (behaviour file 5.9).
+        if others.count() == 0 || self.is_stranger(m) {
             return Err(CommandError::NoRedundancy);
         }
         let member = &mut self.members[m];

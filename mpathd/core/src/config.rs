@@ -1,6 +1,7 @@
 //! The checked configuration: what the engine works from. Made by `mpathd::config` from text;
 //! the engine trusts that its rules (unique addresses, prefixes, bounds) hold.
 
+use alloc::format;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -31,6 +32,13 @@ pub struct Config {
     pub groups: Vec<Group>,
 }
 
+impl Config {
+    /// The groups of the file, without the anonymous one.
+    pub fn named(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter(|group| !group.is_anonymous())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     pub name: GroupName,
@@ -46,6 +54,41 @@ pub struct Group {
     pub routes: Vec<Route>,
     /// 1 to [`MAX_MEMBERS`] members, in file order.
     pub members: Vec<Member>,
+}
+
+/// Begins the name of a seat: the kernel takes no name with a blank (dev_valid_name).
+const SEAT: char = ' ';
+
+/// No interface's name, but that of a seat in the anonymous group.
+pub fn is_seat(name: IfName) -> bool {
+    name.as_str().starts_with(SEAT)
+}
+
+impl Group {
+    /// The anonymous group: its members are `seats`, named as no interface can be.
+    pub fn anonymous(fdt: Duration, quiet_period: Duration, seats: usize) -> Self {
+        let seat = |i: usize| Member {
+            name: IfName::new(&format!("{SEAT}{i}")).unwrap_or_else(|| unreachable!("it fits")),
+            standby: false,
+            test: [None; 2],
+            datapath: Datapath::Socket,
+            consume_replies: false,
+        };
+        Self {
+            name: GroupName::ANONYMOUS,
+            fdt,
+            failback: true,
+            quiet_period,
+            data: Vec::new(),
+            targets: Vec::new(),
+            routes: Vec::new(),
+            members: (0..seats).map(seat).collect(),
+        }
+    }
+
+    pub fn is_anonymous(&self) -> bool {
+        self.name.is_anonymous()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

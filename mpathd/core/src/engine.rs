@@ -57,6 +57,8 @@ pub struct Engine {
     pub(crate) seats: Vec<Option<usize>>,
     /// Number of the configuration, for whoever waits for it to be in force.
     pub revision: u32,
+    /// That more interfaces are there than seats in the anonymous group has been told.
+    pub(crate) crowded: bool,
     pub(crate) started: Option<Instant>,
     items: Vec<Item>,
     pub(crate) out: Outbox,
@@ -71,6 +73,7 @@ pub struct Engine {
 impl Engine {
     /// `seed`: any number; phases of the rounds are drawn from it.
     pub fn new(config: Config, saved: Saved, seed: u64) -> Self {
+        let tidies = config.named().next().is_some();
         let mut engine = Self {
             groups: Vec::new(),
             members: Vec::new(),
@@ -83,10 +86,11 @@ impl Engine {
             proven: Vec::new(),
             saved,
             surveyed: false,
-            tidies: !config.groups.is_empty(),
+            tidies,
             tidied: false,
             seats: vec![None; MAX_SEATS],
             revision: 0,
+            crowded: false,
             started: None,
             items: Vec::new(),
             out: Outbox::new(0),
@@ -182,6 +186,7 @@ impl Engine {
             Event::LinkGone(ifindex) => self.link_gone(now, ifindex),
             Event::Address(address) => self.address(now, address),
             Event::AddressGone { ifindex, address } => self.address_gone(now, ifindex, address),
+            Event::OwnAddress(own) => self.own_address(own),
             Event::Foreign { address, on } => self.foreign(now, address, on),
             Event::Rivals { key, stand } => self.rivals(now, key, stand),
             Event::Route(route) => self.route(now, route.key, Some(route)),
@@ -189,6 +194,7 @@ impl Engine {
             Event::Gateways(gateways) => self.gateways(gateways),
             Event::Found { ifindex, address, by } => self.found(now, ifindex, address, by),
             Event::Surveyed => self.survey(),
+            Event::Claimed { ifindex, address, mac } => self.claimed(now, ifindex, address, mac),
             Event::Plumbed { ifindex, family, plumbed } => self.plumbed(ifindex, family, plumbed),
             Event::Attached { ifindex, mode } => self.attached(now, ifindex, mode),
             Event::ReceiveDeferred { ifindex, deferred } => {
@@ -226,8 +232,8 @@ impl Engine {
             self.latest = self.latest.max(now.since(due));
         }
         self.expire(now);
-        self.review_targets(now);
         self.tend_presence(now);
+        self.review_targets(now);
         for g in 0..self.groups.len() {
             let members = &mut self.members[self.groups[g].members.clone()];
             let group = &mut self.groups[g];

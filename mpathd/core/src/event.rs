@@ -25,6 +25,8 @@ pub enum Event {
         ifindex: Ifindex,
         address: IpAddr,
     },
+    /// An interface outside of groups has another address of its own, or none.
+    OwnAddress(OwnAddress),
     /// Interfaces on which an address of the configuration stands without our mark, and from which it
     /// may be taken: all of them, each time one comes or goes.
     Foreign {
@@ -51,6 +53,12 @@ pub enum Event {
     },
     /// The first full dump has been told; what was not told is not there.
     Surveyed,
+    /// Another host has told that a test address of ours is its own.
+    Claimed {
+        ifindex: Ifindex,
+        address: IpAddr,
+        mac: [u8; 6],
+    },
     /// Whether an interface takes addresses of a family at all; said when it has changed.
     Plumbed {
         ifindex: Ifindex,
@@ -143,6 +151,13 @@ pub struct Link {
     pub unfit: Option<Unfit>,
 }
 
+impl Link {
+    /// What is watched though it is in no group: an Ethernet device of its own that is up.
+    pub fn may_be_watched(&self) -> bool {
+        self.up && self.unfit.is_none()
+    }
+}
+
 /// Why a device can't be a member (N14).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
@@ -170,6 +185,16 @@ pub struct Address {
     pub tentative: bool,
     /// IPv6 link-local, or IPv4 at scope link.
     pub link_scope: bool,
+}
+
+/// The address by which an interface outside of groups is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct OwnAddress {
+    pub ifindex: Ifindex,
+    pub family: Family,
+    /// With the kernel's prefix length; link-local for IPv6.
+    pub address: Option<IpNet>,
 }
 
 /// What makes a route unique in the kernel, TOS 0 assumed.

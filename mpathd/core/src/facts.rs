@@ -25,7 +25,11 @@ impl Engine {
         {
             self.link_gone(now, link.ifindex);
         }
-        let Some(m) = self.member_named(link.name) else { return };
+        let seated = self.member_named(link.name).or_else(|| self.seat(&link));
+        let Some(m) = seated else { return };
+        if self.is_stranger(m) && !link.may_be_watched() {
+            return self.vacate(m);
+        }
         if let Some(old) = self.members[m].ifindex()
             && old != link.ifindex
         {
@@ -38,15 +42,18 @@ impl Engine {
     }
 
     fn joins(&mut self, now: Instant, m: usize, link: Link) {
+        let stranger = self.is_stranger(m);
         let member = &mut self.members[m];
         member.since = now;
         member.up_since = link.running.then_some(now);
-        member.set_up_until = (!link.up && !member.met).then_some(now + SET_UP_WITHIN);
+        // By us or, outside of groups, by somebody else just now.
+        let set_up = if stranger { !link.running } else { !link.up && !member.met };
+        member.set_up_until = set_up.then_some(now + SET_UP_WITHIN);
         let interface = member.name();
         let wait = member.came_back(now);
         if let Some(unfit) = link.unfit {
             self.out.message(Message::Unfit { interface, unfit });
-        } else if link.up && !link.running {
+        } else if link.up && !link.running && !set_up {
             self.out.message(Message::LinkDown { interface });
         }
         if wait > Duration::ZERO {
@@ -115,6 +122,10 @@ impl Engine {
                 self.out.message(Message::Removed { interface, family });
             }
         }
+        if self.is_stranger(m) {
+            return self.vacate(m);
+        }
+        let member = &mut self.members[m];
         member.left(now);
         // Renamed, it still carries what was put on it.
         self.tidied = false;
@@ -154,7 +165,8 @@ impl Engine {
         self.members[m].test_seen[family as usize] = true;
         let slot = self.slot_of(Resource::Test(m, family));
         self.slots[slot].noticed();
-        if !seen.tentative {
+        let claimed = self.members[m].instance(family).claimed_until.is_some();
+        if !seen.tentative && !claimed {
             self.members[m].instances[family as usize].test = Some(address);
             self.retarget(m, family);
         }

@@ -96,9 +96,15 @@ impl Group {
         self.announce = announce;
     }
 
+    /// Whose members are in no group: each is judged by itself, and nothing is theirs together.
+    pub fn is_anonymous(&self) -> bool {
+        self.name.is_anonymous()
+    }
+
     /// OK: all usable. FAILED: none (behaviour file 1.4).
     pub fn state(&self, members: &[Member]) -> GroupState {
         match members.iter().filter(|m| m.usable()).count() {
+            _ if self.is_anonymous() => GroupState::Ok,
             0 => GroupState::Failed,
             n if n == members.len()
                 && !members.iter().any(|m| Family::ALL.iter().any(|f| m.family_dead(*f))) =>
@@ -111,6 +117,10 @@ impl Group {
 
     /// Decides who takes part. Returns whether that changed.
     pub fn activate(&mut self, members: &mut [Member], now: Instant, out: &mut Outbox) -> bool {
+        if self.is_anonymous() {
+            members.iter_mut().for_each(|m| m.active = m.usable());
+            return false;
+        }
         self.note_outrun(members, now);
         // One that joins while others answer takes nobody's part before it has answered itself.
         let ready = |m: &Member| {
@@ -217,6 +227,9 @@ impl Group {
 
     /// Tells when the failure detection time can't be met, and when it can again (design 2.4).
     pub fn tell_fdt(&mut self, members: &[Member], out: &mut Outbox) {
+        if self.is_anonymous() {
+            return;
+        }
         let slowest = members
             .iter()
             .flat_map(|m| m.instances.iter().map(move |i| (m, i)))
@@ -266,6 +279,7 @@ impl Group {
                 m.flap_until(now).filter(|_| m.failed.is_some()),
                 m.set_up_until.filter(|until| now < *until),
                 m.misses_test_address_at().filter(|at| now < *at),
+                m.claim_ends_at().filter(|at| now < *at),
                 self.late_at(m).filter(|at| now < *at),
                 joins.map(|at| at + self.quiet_period).filter(|at| now < *at),
             ]

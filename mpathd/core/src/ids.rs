@@ -31,6 +31,15 @@ impl<const N: usize> Name<N> {
     }
 }
 
+impl GroupName {
+    /// Of the group of those that are in no group: the empty name, shown as `--`.
+    pub const ANONYMOUS: Self = Self([0; 31]);
+
+    pub fn is_anonymous(&self) -> bool {
+        *self == Self::ANONYMOUS
+    }
+}
+
 impl<const N: usize> fmt::Display for Name<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -224,7 +233,12 @@ mod text {
 
     impl<'de, const N: usize> Deserialize<'de> for Name<N> {
         fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-            Cow::<str>::deserialize(d)?.parse().map_err(D::Error::custom)
+            let text = Cow::<str>::deserialize(d)?;
+            // The anonymous group.
+            if text.is_empty() && N == 31 {
+                return Ok(Self([0; N]));
+            }
+            text.parse().map_err(D::Error::custom)
         }
     }
 

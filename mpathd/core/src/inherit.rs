@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use crate::config::{Config, MAX_TARGETS, TestAddress};
+use crate::config::{Config, MAX_TARGETS, TestAddress, is_seat};
 use crate::engine::Engine;
 use crate::event::Hops;
 use crate::ids::{Family, IfName, MemberId};
@@ -30,6 +30,7 @@ impl Engine {
     /// did not concern `old` are still to be told, and then [`crate::event::Event::Surveyed`].
     pub fn succeed(&mut self, old: &Self, now: Instant) {
         self.general(old);
+        self.strangers(old);
         self.seats(old);
         for m in 0..self.members.len() {
             self.member(old, m, now);
@@ -71,6 +72,22 @@ impl Engine {
         for target in &old.proven {
             if !self.proven.contains(target) && self.proven.len() < self.proven.capacity() {
                 self.proven.push(*target);
+            }
+        }
+    }
+
+    /// Who is watched outside of groups keeps a seat in the anonymous group, where there still is one.
+    fn strangers(&mut self, old: &Self) {
+        let watched = (0..old.members.len()).filter(|m| old.is_stranger(*m));
+        for stranger in watched.filter(|m| old.members[*m].link.is_some()) {
+            let name = old.members[stranger].name();
+            let vacant = (0..self.members.len())
+                .find(|m| self.is_stranger(*m) && is_seat(self.members[*m].name()));
+            if self.member_named(name).is_none()
+                && let Some(seat) = vacant
+            {
+                self.members[seat].config.name = name;
+                self.members[seat].config.test = old.members[stranger].config.test;
             }
         }
     }

@@ -44,6 +44,8 @@ pub struct Instance {
     pub unsettled: bool,
     /// The test address, once it stands and may be used.
     pub test: Option<IpAddr>,
+    /// Another host has the test address too, for all that is known until then.
+    pub claimed_until: Option<Instant>,
     pub failure: Option<Failure>,
     rounds: [RoundRecord; RING],
     next_number: u32,
@@ -130,6 +132,7 @@ impl Instance {
             review_at: Instant(0),
             unsettled: true,
             test: None,
+            claimed_until: None,
             failure: None,
             rounds: [NO_ROUND; RING],
             next_number: 0,

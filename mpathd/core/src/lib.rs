@@ -16,6 +16,7 @@ pub mod state;
 pub mod time;
 pub mod view;
 
+mod anonymous;
 mod answers;
 mod bench;
 mod capacity;

@@ -232,6 +232,7 @@ impl Member {
             instance.stop();
             instance.deferred = false;
             instance.test = None;
+            instance.claimed_until = None;
             instance.failure = None;
             instance.started = None;
             instance.replied = false;

@@ -9,6 +9,12 @@ use crate::event::{Errno, FoundBy, ReceiveMode, Unfit};
 use crate::ids::{Family, GroupName, IfName, IpNet};
 use crate::request::Request;
 
+mod evidence;
+mod wish;
+
+pub use evidence::{Evidence, Reason};
+pub use wish::Wish;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
     InterfaceFailed {
@@ -126,7 +132,13 @@ pub enum Message {
     NoTestAddress {
         interface: IfName,
     },
-    /// After [`Message::NoTestAddress`].
+    /// Another host of the LAN has it too.
+    DuplicateTest {
+        interface: IfName,
+        address: IpAddr,
+        mac: [u8; 6],
+    },
+    /// After [`Message::NoTestAddress`] or [`Message::DuplicateTest`].
     TestAddressBack {
         interface: IfName,
     },
@@ -154,6 +166,11 @@ pub enum Message {
         interface: IfName,
         family: Family,
         group: GroupName,
+    },
+    /// More interfaces outside of groups than can be watched.
+    Crowded {
+        interface: IfName,
+        watched: usize,
     },
     /// After [`Message::NotPlumbed`].
     Consistent {
@@ -203,39 +220,21 @@ pub enum Message {
     },
 }
 
-/// What a verdict rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Evidence {
-    pub reason: Reason,
-    /// Silent targets, of so many that count.
-    pub silent: u8,
-    pub counted: u8,
-    /// Age of the last reply at the verdict; `None` if there never was one.
-    pub last_reply: Option<Duration>,
-    /// From the first unanswered probe to the verdict.
-    pub detected: Duration,
+/// ` of group g`; nothing for the anonymous group (behaviour file 8.6).
+struct Of(GroupName);
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_anonymous() { Ok(()) } else { write!(f, " of group {}", self.0) }
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "kebab-case")
-)]
-pub enum Reason {
-    Link,
-    Probes,
-    TransmitStuck,
-    Removed,
-    Offline,
-    DuplicateMac,
-}
+struct MacText([u8; 6]);
 
-impl Reason {
-    /// The interface has failed, and has to earn its repair.
-    pub fn is_failure(self) -> bool {
-        matches!(self, Reason::Link | Reason::Probes | Reason::TransmitStuck)
+impl fmt::Display for MacText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }
 
@@ -243,19 +242,6 @@ fn version(family: Family) -> &'static str {
     match family {
         Family::Inet => "IPv4",
         Family::Inet6 => "IPv6",
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Reason::Link => "link",
-            Reason::Probes => "probes",
-            Reason::TransmitStuck => "transmit-stuck",
-            Reason::Removed => "removed",
-            Reason::Offline => "offline",
-            Reason::DuplicateMac => "duplicate-mac",
-        })
     }
 }
 
@@ -277,11 +263,13 @@ impl Message {
             | Message::FamilyFailed { .. }
             | Message::FamilySilent { .. }
             | Message::DuplicateMac { .. }
+            | Message::DuplicateTest { .. }
             | Message::NotPlumbed { .. }
             | Message::Unfit { .. }
             | Message::RequestFailed { .. } => Severity::Error,
             Message::LinkDown { .. }
             | Message::Missing { .. }
+            | Message::Crowded { .. }
             | Message::LinkFlapping { .. }
             | Message::TargetDead { .. }
             | Message::Drift { .. }
@@ -348,10 +336,12 @@ impl Message {
             Message::TestAddressBack { .. } => "test-address",
             Message::Missing { .. } => "missing",
             Message::DuplicateMac { .. } => "duplicate-mac",
+            Message::DuplicateTest { .. } => "duplicate-test-address",
             Message::UniqueMac { .. } => "unique-mac",
             Message::NewMac { .. } => "new-mac",
             Message::NotPlumbed { .. } => "not-plumbed",
             Message::Consistent { .. } => "consistent",
+            Message::Crowded { .. } => "crowded",
             Message::Removed { .. } => "removed",
             Message::Unfit { .. } => "unfit",
             Message::Receiving { .. } => "receiving",
@@ -370,10 +360,10 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Message::InterfaceFailed { interface, group, .. } => {
-                write!(f, "IP interface failure detected on {interface} of group {group}")
+                write!(f, "IP interface failure detected on {interface}{}", Of(*group))
             }
             Message::InterfaceRepaired { interface, group } => {
-                write!(f, "IP interface repair detected on {interface} of group {group}")
+                write!(f, "IP interface repair detected on {interface}{}", Of(*group))
             }
             Message::GroupFailed { group } => {
                 write!(f, "All IP interfaces in group {group} are now unusable")
@@ -389,10 +379,10 @@ impl fmt::Display for Message {
                  disabling repair until it stabilizes"
             ),
             Message::FamilyFailed { interface, family, group, .. } => {
-                write!(f, "{family} failure detected on {interface} of group {group}")
+                write!(f, "{family} failure detected on {interface}{}", Of(*group))
             }
             Message::FamilyRepaired { interface, family, group } => {
-                write!(f, "{family} repair detected on {interface} of group {group}")
+                write!(f, "{family} repair detected on {interface}{}", Of(*group))
             }
             Message::FamilySilent { family, group } => {
                 write!(f, "All {family} targets of group {group} are silent on every interface")
@@ -498,10 +488,16 @@ impl fmt::Display for Message {
                 "IP interface {interface} now has a unique hardware address \
                  in group {group}; onlining"
             ),
-            Message::NewMac { interface, mac: [a, b, c, d, e, g] } => write!(
+            Message::NewMac { interface, mac } => write!(
                 f,
-                "{interface} has another hardware address: \
-                 {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}; its neighbours are told"
+                "{interface} has another hardware address: {}; its neighbours are told",
+                MacText(*mac)
+            ),
+            Message::DuplicateTest { interface, address, mac } => write!(
+                f,
+                "Test address {address} is not unique in group; disabling probe-based failure \
+                 detection on {interface}: {} has it too",
+                MacText(*mac)
             ),
             Message::NotPlumbed { interface, family, group } => {
                 let version = version(*family);
@@ -511,6 +507,11 @@ impl fmt::Display for Message {
                      affecting {version} connectivity"
                 )
             }
+            Message::Crowded { interface, watched } => write!(
+                f,
+                "{interface} is not watched, nor is what comes after it: {watched} interfaces outside of \
+                 groups are, and no more can be; name those that matter in groups"
+            ),
             // The two blanks are the original's.
             Message::Consistent { interface, group } => write!(
                 f,
@@ -575,43 +576,5 @@ fn all_hosts(family: Family) -> &'static str {
     match family {
         Family::Inet => "224.0.0.1",
         Family::Inet6 => "ff02::1",
-    }
-}
-
-/// A request in the words of an administrator.
-pub struct Wish<'a>(pub &'a Request);
-
-impl fmt::Display for Wish<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Request::Prepare { name, .. } => write!(f, "setting the sysctls of {name}"),
-            Request::SetAddress { name, address, .. } => write!(f, "adding {address} to {name}"),
-            Request::UnsetAddress { name, address, .. } => {
-                write!(f, "removing {address} from {name}")
-            }
-            Request::SetRoute(route) => write!(
-                f,
-                "setting the route to {} (table {}, metric {})",
-                route.key.to, route.key.table, route.key.metric
-            ),
-            Request::UnsetRoute(key) => write!(
-                f,
-                "removing the route to {} (table {}, metric {})",
-                key.to, key.table, key.metric
-            ),
-            Request::TakeAddress(address) => write!(f, "taking over {address}"),
-            Request::TakeRoutes(key) => write!(
-                f,
-                "taking over the route to {} (table {}, metric {})",
-                key.to, key.table, key.metric
-            ),
-            Request::Attach { name, .. } => write!(f, "attaching the receive hook to {name}"),
-            Request::Announce { address, .. } => write!(f, "announcing {address}"),
-            Request::RemoveUnconfigured => f.write_str("removing what is no longer configured"),
-            Request::Search { name, .. } => write!(f, "looking for hosts on {name}"),
-            Request::CountTransmits { name, .. } => {
-                write!(f, "reading the transmit counter of {name}")
-            }
-        }
     }
 }

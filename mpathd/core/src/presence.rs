@@ -1,6 +1,7 @@
 //! Who is there, and as what: members that are missing, that share a MAC, that lack a test address or
 //! a family (behaviour file 5.10 to 5.12, 8.6).
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::engine::Engine;
@@ -12,6 +13,8 @@ use crate::request::{Peers, Request};
 use crate::resource::Resource;
 use crate::time::Instant;
 
+/// A claim that is not repeated is over then: whether anybody has the address is asked every 20 s.
+const CLAIM_HOLDS: Duration = Duration::from_secs(50);
 /// A test address that comes within this time is not missed (behaviour file 0.3, TESTADDR_CONF_TIME).
 pub(crate) const TEST_ADDRESS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -24,6 +27,9 @@ impl Engine {
                     self.end_twin(now, m);
                 }
             }
+        }
+        for m in 0..self.members.len() {
+            Family::ALL.into_iter().for_each(|family| self.end_claim(now, m, family));
         }
         for member in &mut self.members {
             if member.set_up_in_vain(now) {
@@ -73,7 +79,7 @@ impl Engine {
 
     /// Another member in service has the same MAC.
     pub(crate) fn has_twin(&self, m: usize) -> bool {
-        let Some(own) = self.members[m].link else { return false };
+        let Some(own) = self.members[m].link.filter(|_| !self.is_stranger(m)) else { return false };
         self.groups[self.group_of(m)].members.clone().any(|o| {
             let other = &self.members[o];
             o != m && other.fit() && !other.offline && other.link.is_some_and(|l| l.mac == own.mac)
@@ -95,7 +101,7 @@ impl Engine {
     /// Its neighbours know another MAC for its addresses; the test addresses are told of too, or the
     /// targets would answer to nobody.
     pub(crate) fn mac_changed(&mut self, now: Instant, m: usize) {
-        let Some(link) = self.members[m].link else { return };
+        let Some(link) = self.members[m].link.filter(|_| !self.is_stranger(m)) else { return };
         let g = self.group_of(m);
         let (interface, mac) = (self.members[m].name(), link.mac);
         self.out.message(Message::NewMac { interface, mac });
@@ -137,6 +143,46 @@ impl Engine {
 }
 
 impl Engine {
+    /// Replies to the test address may go to the other host: their absence proves nothing, so probing
+    /// is off until nobody claims it any more (behaviours 23, 24).
+    pub(crate) fn claimed(
+        &mut self,
+        now: Instant,
+        ifindex: Ifindex,
+        address: IpAddr,
+        mac: [u8; 6],
+    ) {
+        let Some(m) = self.member_at(ifindex) else { return };
+        let family = Family::of(address);
+        let own = self.members.iter().any(|o| o.link.is_some_and(|l| l.mac == mac));
+        if own || self.static_test(m, family).is_none_or(|test| test.address != address) {
+            return;
+        }
+        let interface = self.members[m].name();
+        let instance = &mut self.members[m].instances[family as usize];
+        if instance.claimed_until.replace(now + CLAIM_HOLDS).is_some() {
+            return;
+        }
+        instance.stop();
+        instance.test = None;
+        self.retarget(m, family);
+        self.out.message(Message::DuplicateTest { interface, address, mac });
+    }
+
+    fn end_claim(&mut self, now: Instant, m: usize, family: Family) {
+        let Some(test) = self.static_test(m, family) else { return };
+        let member = &mut self.members[m];
+        let interface = member.name();
+        let instance = &mut member.instances[family as usize];
+        if instance.claimed_until.is_none_or(|until| now < until) {
+            return;
+        }
+        instance.claimed_until = None;
+        instance.test = member.test_seen[family as usize].then_some(test.address);
+        self.out.message(Message::TestAddressBack { interface });
+        self.retarget(m, family);
+    }
+
     /// What became of its addresses when the family went was nobody's drift.
     fn forgive_family(&mut self, m: usize, family: Family) {
         let (g, position) = (self.group_of(m), self.position(m));
@@ -164,7 +210,7 @@ impl Member {
     /// Behaviours 16 to 18: told once, and again only after there was one.
     fn miss_test_address(&mut self, now: Instant) -> Option<Message> {
         let interface = self.name();
-        let has_one = self.instances.iter().any(|i| i.test.is_some());
+        let has_one = self.instances.iter().any(|i| i.test.is_some() || i.claimed_until.is_some());
         if has_one || !self.fit() || self.offline {
             self.untested_since = None;
             let told = has_one && core::mem::take(&mut self.untested_told);
@@ -179,5 +225,10 @@ impl Member {
     /// When the lack of a test address will be told.
     pub(crate) fn misses_test_address_at(&self) -> Option<Instant> {
         self.untested_since.filter(|_| !self.untested_told).map(|at| at + TEST_ADDRESS_WITHIN)
+    }
+
+    /// When a claim to a test address of it is over.
+    pub(crate) fn claim_ends_at(&self) -> Option<Instant> {
+        self.instances.iter().filter_map(|i| i.claimed_until).min()
     }
 }

@@ -22,7 +22,7 @@ const FIRST_PHASE: Duration = Duration::from_millis(200);
 /// this at most.
 const ATTACH_NEXT: Duration = Duration::from_secs(1);
 /// Hooks are attached when the addresses stand; later than this they are attached anyway.
-const ATTACH_LATEST: Duration = Duration::from_secs(5);
+pub(crate) const ATTACH_LATEST: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Starts and stops probing, as link, test address, hook and targets allow.
@@ -69,6 +69,8 @@ impl Engine {
     /// What is to be done about a resource now, if anything.
     pub(crate) fn wish(&self, index: usize, now: Instant) -> Option<Request> {
         match self.slots[index].what {
+            Resource::Prepare(m) | Resource::Test(m, _) if self.is_stranger(m) => None,
+            Resource::Attach(m) if self.is_stranger(m) => self.wish_watched(m, now),
             Resource::Prepare(m) => self.wish_prepared(m, now),
             Resource::Test(m, family) => self.wish_test_address(m, family),
             Resource::Data(k, position) => self.wish_data_address(k, position, now),

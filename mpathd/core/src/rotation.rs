@@ -92,7 +92,7 @@ impl Engine {
     /// stay (behaviour 83).
     fn candidates(&self, m: usize, choice: &Choice<'_>, hosts: &Hosts) -> Candidates {
         let (g, instance) = (self.group_of(m), self.members[m].instance(choice.family));
-        let links = &self.members[self.groups[g].members.clone()];
+        let links = &self.members[self.circle(m)];
         let own_link = |at| links.iter().any(|l| l.ifindex() == Some(at));
         let had_routers = instance.mode == TargetMode::Routes && instance.has_targets();
         if !(had_routers && self.groups[g].failure_told) {

@@ -59,7 +59,7 @@ impl Engine {
         let family = Family::of(host);
         let Some(finder) = self.member_at(ifindex) else { return };
         let mut new = false;
-        for m in self.groups[self.group_of(finder)].members.clone() {
+        for m in self.circle(finder) {
             let (Some(test), g) = (self.members[m].test_config(family), self.group_of(m)) else {
                 continue;
             };
@@ -82,7 +82,7 @@ impl Engine {
         if !hosts.is_empty() {
             return hosts;
         }
-        let members = self.groups[self.group_of(m)].members.clone();
+        let members = self.circle(m);
         let bench = &self.members[m].instance(choice.family).bench;
         for other in members.filter(|other| *other != m) {
             for (host, by) in self.members[other].instance(choice.family).hosts.found() {

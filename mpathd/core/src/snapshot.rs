@@ -55,7 +55,8 @@ impl Engine {
                         .map(|p| members[p].name()),
                 });
             }
-            for member in members {
+            let vacant = |m: &&Member| group.is_anonymous() && m.link.is_none();
+            for member in members.iter().filter(|m| !vacant(m)) {
                 self.fill_member(view, group.name, member, now);
             }
         }
@@ -131,7 +132,8 @@ impl Engine {
 impl View {
     /// What the state file keeps.
     pub fn saved(&self) -> Saved {
-        let members = self.interfaces.iter().map(|i| SavedMember {
+        let members = self.interfaces.iter().filter(|i| !i.group.is_anonymous());
+        let members = members.map(|i| SavedMember {
             name: i.name,
             failed: i.reason.is_some_and(Reason::is_failure),
             active: i.active,

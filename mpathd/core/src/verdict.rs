@@ -77,7 +77,11 @@ fn judge_instance(
     if instance.seeks_receive_witness {
         return group.judge_again(now + interval / LOOKS_PER_ROUND);
     }
-    match witness(members, i, family, case.fourth) {
+    let witness = match group.is_anonymous() {
+        true => Witness::Heard,
+        false => witness(members, i, family, case.fourth),
+    };
+    match witness {
         Witness::Heard => {
             let failure =
                 Failure { since: now, together: false, told: false, evidence: case.evidence };
@@ -197,7 +201,7 @@ fn judge_members(group: &mut Group, members: &mut [Member], now: Instant, out: &
     }
     for i in 0..members.len() {
         let others_work = members.iter().enumerate().any(|(j, m)| j != i && m.usable());
-        if failed_now.contains(i) && others_work {
+        if failed_now.contains(i) && (others_work || group.is_anonymous()) {
             let evidence = evidence(&members[i], now);
             let (interface, group) = (members[i].name(), group.name);
             out.message(Message::InterfaceFailed { interface, group, evidence });
@@ -221,7 +225,8 @@ fn repair(group: &mut Group, members: &mut [Member], i: usize, now: Instant, out
     out.message(Message::InterfaceRepaired { interface, group: group.name });
     // One that appeared without carrier has not been away.
     let worked = core::mem::replace(&mut member.has_worked, true);
-    let wait = if worked { member.returns.returned(now) } else { Duration::ZERO };
+    let wait =
+        if worked && !group.is_anonymous() { member.returns.returned(now) } else { Duration::ZERO };
     if wait > Duration::ZERO {
         out.message(Message::ReturnDamped { interface, wait });
     }
@@ -263,6 +268,7 @@ fn evidence(member: &Member, now: Instant) -> Evidence {
 fn judge_group(group: &mut Group, members: &[Member], out: &mut Outbox) {
     let usable = members.iter().find(|m| m.usable());
     match usable {
+        _ if group.is_anonymous() => {}
         None if group.has_worked && !group.failure_told => {
             group.failure_told = true;
             out.message(Message::GroupFailed { group: group.name });

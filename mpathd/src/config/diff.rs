@@ -13,7 +13,8 @@ use super::{Realtime, Settings, Sysctls};
 pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     let mut diff = Diff::default();
     diff.whole_file(old, new);
-    let (before, after) = (&old.engine.groups, &new.engine.groups);
+    let named = |settings: &Settings| settings.engine.named().cloned().collect::<Vec<_>>();
+    let (before, after) = (&named(old), &named(new));
     let in_group = |groups: &[Group], name| groups.iter().position(|group| group.name == name);
     for group in before {
         if in_group(after, group.name).is_none() {

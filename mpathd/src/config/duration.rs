@@ -55,6 +55,7 @@ mod tests {
         parse(text, &(FDT_MIN..=FDT_MAX))
     }
 
+    /// Behaviours 4, 5.
     #[test]
     fn units_and_fractions() {
         assert_eq!(fdt("10s"), Ok(Duration::from_secs(10)));

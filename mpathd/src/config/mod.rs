@@ -23,8 +23,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mpathd_core::config::Config;
-use mpathd_core::ids::GroupName;
+use mpathd_core::config::{Config, MAX_TARGETS};
+use mpathd_core::ids::{Family, GroupName};
 
 pub use duration::{FDT_MAX, FDT_MIN, QUIET_MAX};
 pub use error::{ConfigError, Errors, Place, Problem};
@@ -40,6 +40,10 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
 
 /// Where the daemon and `mpathd check` look unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/mpathd/mpathd.toml";
+
+/// Each interface has a slot per family and target in the kernel maps.
+const MAX_INTERFACES: usize =
+    mpathd_common::abi::SLOTS as usize / (Family::ALL.len() * MAX_TARGETS);
 
 /// Everything a configuration file says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mpathd_core::config::{
-    Config, Datapath, Group, Member, ROUTE_METRIC, Route, TABLE_MAIN, TestAddress,
+    Config, Datapath, Group, MAX_MEMBERS, Member, ROUTE_METRIC, Route, TABLE_MAIN, TestAddress,
 };
 use mpathd_core::ids::{Family, GroupName};
 
+use super::MAX_INTERFACES;
 use super::origin::Origins;
 use super::raw::{self, List, Located};
 use super::{Realtime, Settings, Sysctls, TakeOver};
@@ -39,8 +40,13 @@ pub(super) fn resolve(file: raw::File) -> Settings {
     let realtime = take(file.realtime_priority, origins).unwrap_or(Realtime::Auto);
     let sysctls = take(file.sysctls, origins).unwrap_or(Sysctls::Set);
     let mut take_dynamic = BTreeSet::new();
-    let groups =
+    let mut groups: Vec<Group> =
         file.groups.into_iter().map(|g| group(g, &common, &mut take_dynamic, origins)).collect();
+    if !track {
+        let taken = groups.iter().map(|g| g.members.len()).sum();
+        let seats = MAX_MEMBERS.min(MAX_INTERFACES.saturating_sub(taken));
+        groups.insert(0, Group::anonymous(common.fdt, common.quiet_period, seats));
+    }
     Settings {
         engine: Config { groups },
         track_interfaces_only_with_groups: track,

@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use mpathd_core::config::{MAX_MEMBERS, MAX_TARGETS, ROUTE_METRIC, TABLE_MAIN, TestAddress};
+use mpathd_core::config::{MAX_MEMBERS, ROUTE_METRIC, TABLE_MAIN, TestAddress};
 use mpathd_core::ids::{Family, IfName, IpNet};
 
+use super::MAX_INTERFACES;
 use super::address::{family_name, is_link_local};
 use super::error::{ConfigError, Place, Problem};
 use super::origin::key_path;
 use super::raw::{File, Group, Interface, Located, Route};
 
 /// Adds what is wrong to `errors`.
-/// Each interface has a slot per family and target in the kernel maps.
-const MAX_INTERFACES: usize =
-    mpathd_common::abi::SLOTS as usize / (Family::ALL.len() * MAX_TARGETS);
-
 pub(super) fn check(file: &File, errors: &mut Vec<ConfigError>) {
     let mut rules = Rules { own: Own::default(), errors };
     rules.memberships(file);

@@ -100,7 +100,7 @@ impl slow::Reload for Threads {
         // At a start that means no groups; here, that somebody is about to replace it, or has
         // mistyped, and all addresses would go.
         let nothing_there = !config::files(&self.config)?.iter().any(|file| file.exists());
-        if nothing_there && !self.settings.engine.groups.is_empty() {
+        if nothing_there && self.settings.engine.named().next().is_some() {
             let path = self.config.display();
             return Err(NotReloaded::Refused(format!(
                 "{path} is not there; if no group is wanted any more, make an empty file"

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use mpathd_core::config;
 use mpathd_core::event::{Event, Link};
 use mpathd_core::ids::{IfName, Ifindex};
 use mpathd_core::time::Instant;
@@ -37,6 +38,8 @@ pub(super) struct Links {
     empty: bool,
     /// Dumps asked for and not told completely.
     asked: usize,
+    /// Somebody has left a seat since the last dump was asked for: it may tell of who is no more.
+    left: bool,
 }
 
 /// The interfaces of the configuration: all that is ever told of.
@@ -49,9 +52,10 @@ impl Watch {
     }
 }
 
-/// An interface of the configuration.
+/// An interface of the configuration, or a seat of the anonymous group.
 #[derive(Clone, Copy)]
 struct Watched {
+    /// Of a seat: one that no interface has.
     name: IfName,
     /// As last told to the engine.
     link: Option<Link>,
@@ -83,19 +87,33 @@ impl Links {
             doubted: Instant(0),
             empty: false,
             asked: 0,
+            left: false,
         })
     }
 
     /// Changes the interfaces that are told of; what was known of others is left in `watch`. New ones
     /// are asked for.
     pub(super) fn watch(&mut self, watch: &mut Watch) {
+        let named = |name| watch.0.iter().any(|new| new.name == name);
+        // A seat is vacated by whom the configuration names now.
+        for seat in self.watch.0.iter_mut().filter(|w| w.is_seat()) {
+            seat.link = seat.link.filter(|link| !named(link.name));
+        }
         for new in &mut watch.0 {
             match self.watch.0.iter().find(|known| known.name == new.name) {
                 Some(known) => *new = *known,
                 None => self.missed = true,
             }
         }
+        // And who is named no more may take one.
+        let stays = |old: &Watched| watch.0.iter().any(|new| new.name == old.name);
+        self.missed |= !self.watch.0.iter().all(stays);
         std::mem::swap(&mut self.watch, watch);
+    }
+
+    /// Whether it is told of, by its name or in a seat.
+    pub(super) fn knows(&self, name: IfName) -> bool {
+        self.watch.0.iter().any(|watched| watched.goes_by() == Some(name))
     }
 
     /// Reads the notices that are there, some at most; `tell` hears what has changed.
@@ -106,8 +124,13 @@ impl Links {
                 // From another process, not from the kernel.
                 Ok((_, Some(from))) if from.pid() != 0 => {}
                 Ok((len, _)) if len < MESSAGE_MAX => {
-                    let Self { message, watch: Watch(watched), missed, .. } = self;
+                    let Self { message, watch: Watch(watched), missed, left, .. } = self;
+                    let (before, seats) = seats(watched);
                     *missed |= !take_all(watched, &message[..len], &mut tell);
+                    let (after, _) = self::seats(watched);
+                    *left |= after < before;
+                    // Others may have waited for it.
+                    *missed |= before == seats && after < before;
                 }
                 // Cut off, or ENOBUFS: something was lost.
                 Ok(_) | Err(Errno::ENOBUFS) => self.missed = true,
@@ -141,6 +164,7 @@ impl Links {
     /// The dump has been asked for.
     pub(super) fn dump_asked(&mut self) {
         self.missed = false;
+        self.left = false;
         self.asked += 1;
         for watched in &mut self.watch.0 {
             watched.fresh = false;
@@ -150,7 +174,14 @@ impl Links {
 
     /// A link told by a dump; `Some` if it is news.
     pub(super) fn dumped(&mut self, link: Link) -> Option<Event> {
-        let watched = self.watch.0.iter_mut().find(|w| w.name == link.name)?;
+        let known = self.watch.0.iter().any(|w| w.goes_by() == Some(link.name));
+        if !known && self.left {
+            self.missed |= seats(&self.watch.0).1 > 0;
+            return None;
+        }
+        let Some(watched) = place(&mut self.watch.0, &link) else {
+            return crowded(&self.watch.0, &link);
+        };
         watched.dumped = true;
         if watched.fresh || watched.link == Some(link) {
             return None;
@@ -187,10 +218,10 @@ fn take_all(watched: &mut [Watched], datagram: &[u8], tell: &mut impl FnMut(Even
     })
 }
 
-fn take(watched: &mut [Watched], link: Link, tell: &mut impl FnMut(Event)) {
-    for watched in watched {
+fn take(all: &mut [Watched], link: Link, tell: &mut impl FnMut(Event)) {
+    for watched in all.iter_mut() {
         let known = watched.link.map(|l| l.ifindex);
-        if watched.name != link.name {
+        if watched.goes_by() != Some(link.name) {
             // Renamed away.
             if known == Some(link.ifindex) {
                 watched.gone(tell);
@@ -201,10 +232,38 @@ fn take(watched: &mut [Watched], link: Link, tell: &mut impl FnMut(Event)) {
         if known.is_some_and(|ifindex| ifindex != link.ifindex) {
             watched.gone(tell);
         }
-        if watched.link.replace(link) != Some(link) {
-            tell(Event::Link(link));
-        }
     }
+    let Some(watched) = place(all, &link) else {
+        crowded(all, &link).into_iter().for_each(tell);
+        return;
+    };
+    watched.fresh = true;
+    if watched.link.replace(link) != Some(link) {
+        tell(Event::Link(link));
+    }
+    // One that may not be watched any more has been told of for the last time.
+    if watched.is_seat() && !link.may_be_watched() {
+        watched.gone(tell);
+    }
+}
+
+/// Seats of the anonymous group that are taken, and all.
+fn seats(all: &[Watched]) -> (usize, usize) {
+    let seats = || all.iter().filter(|w| w.is_seat());
+    (seats().filter(|w| w.link.is_some()).count(), seats().count())
+}
+
+/// No seat is left for it: the engine is to say so.
+fn crowded(all: &[Watched], link: &Link) -> Option<Event> {
+    (seats(all).1 > 0 && link.may_be_watched()).then_some(Event::Link(*link))
+}
+
+/// Where a link belongs: to its name, or to a seat.
+fn place<'a>(all: &'a mut [Watched], link: &Link) -> Option<&'a mut Watched> {
+    let own = all.iter().position(|w| w.goes_by() == Some(link.name));
+    let vacant = || all.iter().position(|w| w.is_seat() && w.link.is_none());
+    let place = own.or_else(|| vacant().filter(|_| link.may_be_watched()))?;
+    Some(&mut all[place])
 }
 
 fn take_gone(watched: &mut [Watched], ifindex: Ifindex, tell: &mut impl FnMut(Event)) {
@@ -214,6 +273,15 @@ fn take_gone(watched: &mut [Watched], ifindex: Ifindex, tell: &mut impl FnMut(Ev
 }
 
 impl Watched {
+    fn is_seat(&self) -> bool {
+        config::is_seat(self.name)
+    }
+
+    /// Whom it waits for; a seat, who sits there.
+    fn goes_by(&self) -> Option<IfName> {
+        if self.is_seat() { self.link.map(|link| link.name) } else { Some(self.name) }
+    }
+
     fn gone(&mut self, tell: &mut impl FnMut(Event)) {
         self.fresh = true;
         if let Some(link) = self.link.take() {

@@ -335,6 +335,7 @@ impl<B: Brain> Fast<B> {
         paths.close(path);
         let Some(key) = key else { return };
         neighbours.watch(key.ifindex, key.target, now);
+        neighbours.guard(key.ifindex, key.test, now);
         let consume = self.channels.get(key.ifindex).is_none_or(|channel| channel.consume);
         if let Some(open) = paths.open(path, key, consume, random) {
             slots.set(path, &open.slot);

@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use mpathd_common::neighbour::{
-    Buffer, NEIGHBOUR_MAX, arp_request, gratuitous_reply, gratuitous_request,
-    neighbour_solicitation, unsolicited_advertisement,
+    Buffer, NEIGHBOUR_MAX, arp_request, duplicate_solicitation, gratuitous_reply,
+    gratuitous_request, neighbour_solicitation, unsolicited_advertisement,
 };
 use mpathd_core::ids::Ifindex;
 use mpathd_core::message::Severity;
@@ -109,6 +109,20 @@ impl Announcer {
     /// Opens the NIC's socket ahead of need.
     pub(super) fn open(&mut self, link: &LinkFact) -> io::Result<()> {
         socket(&mut self.sockets, link).map(|_| ())
+    }
+
+    /// Asks whether another host has the address too.
+    ///
+    /// # Errors
+    /// Where it did not leave.
+    pub(super) fn ask_for_twin(&mut self, link: &LinkFact, address: IpAddr) -> io::Result<()> {
+        let mut buffer: Buffer = [0; NEIGHBOUR_MAX];
+        let mac = link.link.mac;
+        let frame = match address {
+            IpAddr::V4(ip) => arp_request(&mut buffer, mac, Ipv4Addr::UNSPECIFIED, ip, None),
+            IpAddr::V6(ip) => duplicate_solicitation(&mut buffer, mac, ip),
+        };
+        sockets::send(socket(&mut self.sockets, link)?, frame)
     }
 
     /// Sends what is due, and what was waiting for a notice that has come.

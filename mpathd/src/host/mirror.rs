@@ -7,8 +7,10 @@ mod foreign;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use mpathd_core::event::{Address, Event, Gateway, Gateways, Hops, ObservedRoute, RouteKey};
-use mpathd_core::ids::{IfName, Ifindex, IpNet};
+use mpathd_core::event::{
+    Address, Event, Gateway, Gateways, Hops, Link, ObservedRoute, OwnAddress, RouteKey,
+};
+use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
 use mpathd_core::request::Role;
 
 use super::facts::{AddressFact, Fact, Hop, LinkFact, NexthopFact, NexthopKind, RouteFact};
@@ -46,6 +48,7 @@ pub(super) struct Gone {
 #[derive(Default)]
 struct Told {
     addresses: BTreeMap<(Ifindex, IpAddr), Address>,
+    own: BTreeMap<(Ifindex, Family), IpNet>,
     routes: BTreeMap<RouteKey, ObservedRoute>,
     gateways: Gateways,
 }
@@ -60,6 +63,8 @@ impl Mirror {
             .retain(|key, fact| fact.protocol == PROTOCOL || self.settings.routes.contains(key));
         self.retell();
         self.tell_all_foreign();
+        let links: Vec<Ifindex> = self.links.keys().copied().collect();
+        links.into_iter().for_each(|ifindex| self.retell_own(ifindex));
         if self.told.gateways == Gateways::default() {
             self.events.push(Event::Gateways(Gateways::default()));
         }
@@ -110,9 +115,18 @@ impl Mirror {
         self.links.get(&ifindex)
     }
 
-    /// Links that bear a configured name.
+    /// Links that bear a configured name, and those that are watched besides.
     pub(super) fn members(&self) -> impl Iterator<Item = &LinkFact> {
-        self.links_of(&self.settings.interfaces)
+        self.links.values().filter(|l| {
+            self.settings.interfaces.contains(&l.link.name) || self.is_stranger(&l.link)
+        })
+    }
+
+    /// Watched though it is in no group.
+    fn is_stranger(&self, link: &Link) -> bool {
+        self.settings.strangers
+            && link.may_be_watched()
+            && !self.settings.interfaces.contains(&link.name)
     }
 
     pub(super) fn links_of(&self, names: &BTreeSet<IfName>) -> impl Iterator<Item = &LinkFact> {
@@ -170,7 +184,22 @@ impl Mirror {
             self.retell_rivals();
             self.tell_gateways();
         }
+        self.watch_stranger(old.as_ref(), &fact);
         old.is_some_and(|o| o.flags != fact.flags)
+    }
+
+    /// Outside of groups it is watched only while it is up and nobody's port.
+    fn watch_stranger(&mut self, old: Option<&LinkFact>, new: &LinkFact) {
+        let ifindex = new.link.ifindex;
+        self.retell_own(ifindex);
+        let was = old.is_some_and(|old| self.is_stranger(&old.link));
+        let is = self.is_stranger(&new.link);
+        if was != is {
+            self.tell_gateways();
+        }
+        if was && !is && old.is_some_and(|old| old.link.name == new.link.name) {
+            self.gone.push(Gone { ifindex, name: new.link.name, renamed: None });
+        }
     }
 
     fn drop_link(&mut self, ifindex: Ifindex) {
@@ -179,6 +208,7 @@ impl Mirror {
             self.drop_address(ifindex, address);
         }
         if let Some(fact) = self.links.remove(&ifindex) {
+            self.told.own.retain(|(told, _), _| *told != ifindex);
             self.gone.push(Gone { ifindex, name: fact.link.name, renamed: None });
         }
     }
@@ -212,6 +242,7 @@ impl Mirror {
         let ip = fact.address.address;
         self.addresses.insert((fact.ifindex, ip, fact.address.len), fact);
         self.retell_address(fact.ifindex, ip);
+        self.retell_own(fact.ifindex);
         self.retell_gateway(ip);
     }
 
@@ -221,7 +252,42 @@ impl Mirror {
             self.vouched.remove(&(ifindex, address.address));
         }
         self.retell_address(ifindex, address.address);
+        self.retell_own(ifindex);
         self.retell_gateway(address.address);
+    }
+
+    /// What serves as a stranger's test addresses: the one that has been told as long as it stands.
+    fn retell_own(&mut self, ifindex: Ifindex) {
+        if !self.settings.strangers {
+            return;
+        }
+        let watched = self.links.get(&ifindex).is_some_and(|fact| self.is_stranger(&fact.link));
+        for family in Family::ALL {
+            let told = self.told.own.get(&(ifindex, family)).copied();
+            let fit = |fact: &&AddressFact| {
+                let v6 = family == Family::Inet6;
+                let own = !fact.tentative && !self.is_ours(fact);
+                own && fact.address.family() == family && (!v6 || fact.link_scope)
+            };
+            let all = || self.addresses_of(ifindex).filter(fit).map(|fact| fact.address);
+            let global = self.addresses_of(ifindex).filter(fit).find(|fact| !fact.link_scope);
+            let best = all().find(|it| Some(*it) == told).or(global.map(|fact| fact.address));
+            let address = best.or_else(|| all().next()).filter(|_| watched);
+            if address == told {
+                continue;
+            }
+            match address {
+                Some(address) => self.told.own.insert((ifindex, family), address),
+                None => self.told.own.remove(&(ifindex, family)),
+            };
+            self.events.push(Event::OwnAddress(OwnAddress { ifindex, family, address }));
+        }
+    }
+
+    /// Told when the engine has taken it up.
+    pub(super) fn retell_watched(&mut self, ifindex: Ifindex) {
+        self.told.own.retain(|(told, _), _| *told != ifindex);
+        self.retell_own(ifindex);
     }
 
     pub(super) fn sweep_addresses(&mut self, dump: Vec<AddressFact>) {
@@ -257,6 +323,11 @@ impl Mirror {
     pub(super) fn vouch(&mut self, ifindex: Ifindex, address: IpNet, role: Role) {
         self.vouched.insert((ifindex, address.address), (address, role));
         self.retell_foreign(address.address);
+    }
+
+    /// Addresses that we have set.
+    pub(super) fn vouched(&self) -> impl Iterator<Item = (Ifindex, IpNet, Role)> + '_ {
+        self.vouched.iter().map(|((ifindex, _), (address, role))| (*ifindex, *address, *role))
     }
 
     fn vouch_by_record(&mut self, ifindex: Ifindex, ip: IpAddr) {
@@ -459,8 +530,10 @@ impl Mirror {
 
     /// Those by members, for no others can be targets; and not what is an address of this host.
     fn tell_gateways(&mut self) {
-        let member = |ifindex| {
-            self.name(ifindex).is_some_and(|name| self.settings.interfaces.contains(&name))
+        let member = |ifindex: Ifindex| {
+            self.links.get(&ifindex).is_some_and(|fact| {
+                self.settings.interfaces.contains(&fact.link.name) || self.is_stranger(&fact.link)
+            })
         };
         let mut gateways = Gateways::default();
         for &(address, ifindex) in &self.gateways {

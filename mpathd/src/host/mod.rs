@@ -27,6 +27,7 @@ mod swap;
 mod sysctl;
 pub mod taken;
 pub mod takeover;
+mod twins;
 mod unconfigured;
 
 use std::io;
@@ -91,6 +92,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         requests,
         monitor,
         sysctls,
+        twins: twins::Twins::new(),
         drift: drift::Drift::default(),
         announcer: announce::Announcer::default(),
         hooks: attach::Hooks::new(object, bpffs),
@@ -118,6 +120,7 @@ struct Host {
     requests: Requests,
     monitor: Monitor,
     sysctls: sysctl::Sysctls,
+    twins: twins::Twins,
     drift: drift::Drift,
     announcer: announce::Announcer,
     hooks: attach::Hooks,
@@ -138,6 +141,7 @@ impl Host {
             if !self.serve() {
                 return;
             }
+            self.ask_for_twins();
             self.announcer.run(clock::now(), &self.monitor.mirror, &mut self.slow);
             if self.monitor.due() <= clock::now() {
                 self.survey();
@@ -219,7 +223,8 @@ impl Host {
     }
 
     fn wait(&mut self) {
-        let mut until = self.monitor.due().min(self.announcer.due().unwrap_or(Instant(u64::MAX)));
+        let others = [self.announcer.due(), self.twins.due()];
+        let mut until = others.into_iter().flatten().fold(self.monitor.due(), Instant::min);
         if !(self.fast.flush() & self.slow.flush()) {
             until = until.min(clock::now() + RETRY);
         }

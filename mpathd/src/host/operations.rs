@@ -79,6 +79,8 @@ impl Host {
                 let (fast, slow) = (&mut self.fast, &mut self.slow);
                 let mode = self.hooks.attach(&link, datapath, consume_replies, fast, slow)?;
                 self.warm(&link);
+                self.monitor.mirror.retell_watched(ifindex);
+                self.twins.ask_soon();
                 self.monitor.mirror.tell(Event::Attached { ifindex, mode });
                 if let Some(event) = self.deferral.look(ifindex, link.link.name) {
                     self.monitor.mirror.tell(event);

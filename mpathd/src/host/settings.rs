@@ -18,6 +18,8 @@ pub struct Settings {
     pub interfaces: BTreeSet<IfName>,
     /// Those whose replies end at the hook.
     pub consuming: BTreeSet<IfName>,
+    /// Interfaces outside of groups are watched too.
+    pub strangers: bool,
     /// Data and test addresses: observed wherever on the host they stand.
     pub addresses: BTreeSet<IpAddr>,
     /// Where each of them may be: a data address on any member of its group.
@@ -44,7 +46,8 @@ impl Settings {
     pub fn new(config: &Config, sysctls: Sysctls) -> Self {
         let mut settings =
             Self { only_check_sysctls: sysctls == Sysctls::Check, ..Self::default() };
-        config.groups.iter().for_each(|group| settings.add(group));
+        config.named().for_each(|group| settings.add(group));
+        settings.strangers = config.groups.iter().any(Group::is_anonymous);
         settings
     }
 

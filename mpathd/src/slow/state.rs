@@ -173,7 +173,7 @@ impl Keeper {
     /// Another configuration is in force. What was ours by the old one stays so until the engine
     /// has settled.
     pub(super) fn configure(&mut self, config: &Config) {
-        let tests = config.groups.iter().flat_map(|group| &group.members).flat_map(|member| {
+        let tests = config.named().flat_map(|group| &group.members).flat_map(|member| {
             member.test.iter().filter_map(|test| match test {
                 Some(TestAddress::Static(address)) => {
                     Some(OwnAddress { interface: member.name, address: *address })

@@ -114,7 +114,9 @@ consume_replies = true
 [groups.b.interfaces.eth1]
 "#,
     );
-    let [a, b] = settings.engine.groups.as_slice() else { panic!("two groups") };
+    let [anonymous, a, b] = settings.engine.groups.as_slice() else { panic!("two groups") };
+    assert!(anonymous.is_anonymous() && settings.engine.named().eq([a, b]));
+    assert_eq!(anonymous.fdt, Duration::from_secs(2));
     assert_eq!((a.fdt, b.fdt), (Duration::from_millis(50), Duration::from_secs(2)));
     assert!(a.failback && !b.failback);
     let (eth0, eth1) = (&a.members[0], &b.members[0]);

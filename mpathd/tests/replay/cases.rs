@@ -54,7 +54,7 @@ cases! {
     behaviour_105_three_addresses_on_two_nics
     behaviour_115_the_last_router_goes
     behaviour_122_offline_and_undo
-    behaviour_138_a_nic_is_removed_and_returns
+    behaviours_138_139_a_nic_is_removed_and_returns
     behaviour_140_a_nic_is_missing_at_the_start
     behaviour_97_offline_ignores_no_failback
     behaviour_101_a_standby_before_one_set_aside
@@ -69,18 +69,19 @@ cases! {
     a_new_nic_without_carrier_has_not_returned
     a_nic_is_renamed_out_of_the_group_and_back
     a_nic_that_is_set_up_gets_no_carrier
-    behaviour_133_a_twin_goes_offline
-    behaviour_133_a_twin_joins
-    behaviour_135_the_other_twin_is_taken_offline
+    behaviours_133_134_a_twin_goes_offline
+    behaviours_133_135_a_twin_joins
+    behaviours_133_135_136_the_other_twin_is_taken_offline
     behaviour_137_a_member_without_ipv6
     behaviour_138_an_active_standby_is_removed
     behaviour_138_removed_while_its_addresses_move
-    behaviour_138_removed_while_offline
-    behaviour_138_the_last_active_is_removed
+    behaviours_138_139_removed_while_offline
+    behaviours_138_139_the_last_active_is_removed
     behaviour_139_a_new_nic_is_down_at_first
     behaviour_140_no_nic_is_there_at_the_start
     behaviour_164_a_gap_of_an_hour
-    behaviour_16_no_test_address_for_20_s
+    behaviours_16_17_18_no_test_address_for_20_s
+    behaviours_23_24_another_host_has_the_test_address
     behaviour_26_the_test_address_of_a_failed_nic_goes
     the_only_nic_is_renamed
 }

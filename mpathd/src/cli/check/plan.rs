@@ -20,7 +20,7 @@ const COMMENT: usize = 60;
 pub fn text(settings: &Settings, path: &Path) -> String {
     let mut plan = Plan { settings, text: String::new() };
     plan.file(path);
-    for group in &settings.engine.groups {
+    for group in settings.engine.named() {
         plan.group(group);
     }
     plan.text
@@ -50,13 +50,22 @@ impl Plan<'_> {
     fn file(&mut self, path: &Path) {
         let settings = self.settings;
         let groups = &settings.engine.groups;
-        if groups.is_empty() {
+        if settings.engine.named().next().is_none() {
             self.line(&format!("# {}: no groups; mpathd runs and touches nothing", path.display()));
         }
         // What groups and interfaces may say differently is shown there.
         let track = settings.track_interfaces_only_with_groups;
         let key = "track_interfaces_only_with_groups";
         self.value(key, track, &[key.into()]);
+        if let Some(anonymous) = groups.iter().find(|group| group.is_anonymous()) {
+            let seats = anonymous.members.len();
+            self.line(&format!(
+                "# interfaces outside of groups are watched, {seats} at most, and left as they are: {}",
+                rates(anonymous)
+            ));
+            let key = "failure_detection_time";
+            self.value(key, duration(anonymous.fdt), &[key.into()]);
+        }
         if let Some(group) = groups.first() {
             let key = "quiet_period";
             self.value(key, duration(group.quiet_period), &[key.into()]);

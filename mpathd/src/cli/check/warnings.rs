@@ -16,7 +16,7 @@ const TIGHT: Duration = Duration::from_secs(1);
 /// One line each: of the host as a whole, then group by group.
 pub fn all(settings: &Settings, host: &Host) -> Vec<String> {
     let mut list = host.unknown.clone();
-    let groups = &settings.engine.groups;
+    let groups: Vec<Group> = settings.engine.named().cloned().collect();
     if groups.is_empty() {
         return list;
     }
@@ -34,14 +34,14 @@ pub fn all(settings: &Settings, host: &Host) -> Vec<String> {
                 .into(),
         );
     }
-    for group in groups {
+    for group in &groups {
         of_group(group, host, &mut list);
         for member in &group.members {
             of_member(group, member, host, &mut list);
         }
         twins(group, host, &mut list);
     }
-    consumed(groups, &mut list);
+    consumed(&groups, &mut list);
     list
 }
 

@@ -102,3 +102,57 @@ fn refused_probes_on_a_running_link_want_a_dump_now_and_then() {
     links.doubt(Ifindex(7), Instant(9_000_000_000));
     assert!(!links.wants_dump(), "known to be down");
 }
+
+fn up(name: &str, ifindex: u32) -> Vec<u8> {
+    const FLAGS: i32 = libc::IFF_UP | libc::IFF_RUNNING;
+    let text = [name.as_bytes(), &[0]].concat();
+    let message = build::Message::new(libc::RTM_NEWLINK, 0, ifindex, FLAGS);
+    message.attribute(3, &text).attribute(1, &[2, 0, 0, 0, 0, ifindex as u8]).done()
+}
+
+/// Names of links that are told, and numbers of those that are gone.
+fn told(events: &[Event]) -> Vec<String> {
+    let of = |event: &Event| match event {
+        Event::Link(link) => link.name.to_string(),
+        Event::LinkGone(ifindex) => ifindex.0.to_string(),
+        other => panic!("{other:?}"),
+    };
+    events.iter().map(of).collect()
+}
+
+#[test]
+fn who_is_not_configured_takes_a_seat() {
+    let mut links = links(&[" 0", " 1", "eth0"]);
+    let mut hear = |datagram: &[u8]| told(&notice(&mut links, datagram));
+    assert_eq!(hear(&up("eth0", 7)), ["eth0"]);
+    assert_eq!(hear(&up("nic8", 8)), ["nic8"]);
+    assert_eq!(hear(&up("nic8", 8)), [] as [&str; 0]);
+    assert_eq!(hear(&build::link("lo", 1).device(772).done()), [] as [&str; 0]);
+    assert_eq!(hear(&up("nic9", 9)), ["nic9"]);
+    assert_eq!(hear(&up("nic10", 10)), ["nic10"], "the engine is to say that it is too many");
+    // Renamed, it is another one; renamed to a configured name, it is that.
+    assert_eq!(hear(&up("nic88", 8)), ["8", "nic88"]);
+    let removed = build::Message::new(libc::RTM_DELLINK, 0, 7, 0).done();
+    assert_eq!(hear(&removed), ["7"]);
+    assert_eq!(hear(&up("eth0", 8)), ["8", "eth0"]);
+    // Set down, it is told of once more and left alone.
+    let down = build::Message::new(libc::RTM_NEWLINK, 0, 9, 0).attribute(3, b"nic9\0");
+    let down = down.attribute(1, &[2, 0, 0, 0, 0, 9]).done();
+    assert_eq!(hear(&down), ["nic9", "9"]);
+    assert_eq!(hear(&down), [] as [&str; 0]);
+}
+
+#[test]
+fn a_dump_seats_nobody_who_may_have_left() {
+    let mut links = links(&[" 0", "eth0"]);
+    let nic = link("nic8", 8);
+    let nic = Link { up: true, mac: [2, 0, 0, 0, 0, 8], unfit: None, ..nic };
+    links.missed = false;
+    assert_eq!(links.dumped(nic), Some(Event::Link(nic)));
+    links.watch.0[0].link = None;
+    links.left = true;
+    assert_eq!(links.dumped(nic), None, "the dump may be older");
+    assert!(links.missed, "and is asked for again");
+    links.dump_asked();
+    assert_eq!(links.dumped(nic), Some(Event::Link(nic)));
+}

@@ -49,13 +49,12 @@ impl<B: Brain> Fast<B> {
 
     /// Takes the new storage, with what is still of use from the old one.
     fn move_in(&mut self, heir: &mut Heir) {
-        let Heir { members, room, .. } = heir;
-        let is_member = |name: IfName| members.iter().any(|(member, _)| *member == name);
+        let room = &mut heir.room;
         self.links.watch(&mut room.watch);
         std::mem::swap(&mut self.retired, &mut room.retired);
         self.retired.append(&mut room.retired);
         self.channels.move_into(&mut room.channels, |channel| {
-            if is_member(channel.name) {
+            if self.links.knows(channel.name) {
                 Some(channel)
             } else {
                 self.retired.push(channel);

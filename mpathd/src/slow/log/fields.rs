@@ -14,7 +14,7 @@ pub(super) fn of(message: &Message, groups: &BTreeMap<IfName, GroupName>) -> Fie
     let mut fields = vec![("MPATHD_EVENT", Value::from(message.event()))];
     let subject = Subject::of(message);
     let group = subject.group.or_else(|| groups.get(&subject.interface?).copied());
-    put(&mut fields, "MPATHD_GROUP", group);
+    put(&mut fields, "MPATHD_GROUP", group.filter(|group| !group.is_anonymous()));
     put(&mut fields, "MPATHD_INTERFACE", subject.interface);
     details(&mut fields, message);
     if let Some(evidence) = evidence(message) {
@@ -110,6 +110,8 @@ impl Subject {
             | Message::NoTestAddress { interface }
             | Message::TestAddressBack { interface }
             | Message::NewMac { interface, .. }
+            | Message::DuplicateTest { interface, .. }
+            | Message::Crowded { interface, .. }
             | Message::Removed { interface, .. }
             | Message::Unfit { interface, .. }
             | Message::Receiving { interface, .. }
@@ -167,7 +169,9 @@ fn details(fields: &mut Fields, message: &Message) {
             fields.push(("MPATHD_TO", ms(now).into()));
         }
         Message::RequestFailed { errno, .. } => fields.push(("MPATHD_ERRNO", errno.0.into())),
-        Message::Drift { address, .. } | Message::SetAgain { address } => {
+        Message::DuplicateTest { address, .. }
+        | Message::Drift { address, .. }
+        | Message::SetAgain { address } => {
             put(fields, "MPATHD_ADDRESS", Some(address));
         }
         Message::RouteDrift { to } | Message::RouteSetAgain { to } => {

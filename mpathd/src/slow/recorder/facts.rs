@@ -15,6 +15,14 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
         Event::AddressGone { ifindex, address } => {
             ("address-gone", json!({ "interface": names.of(*ifindex), "address": address }))
         }
+        Event::OwnAddress(own) => (
+            "own-address",
+            json!({
+                "interface": names.of(own.ifindex),
+                "family": own.family,
+                "address": own.address,
+            }),
+        ),
         Event::Foreign { address, on } => {
             let on: Vec<_> = on.as_slice().iter().map(|ifindex| names.of(*ifindex)).collect();
             ("foreign", json!({ "address": address, "on": on }))
@@ -36,6 +44,14 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
             ("found", json!({ "interface": names.of(*ifindex), "address": address, "by": by }))
         }
         Event::Surveyed => ("surveyed", json!({})),
+        Event::Claimed { ifindex, address, mac } => (
+            "claimed",
+            json!({
+                "interface": names.of(*ifindex),
+                "address": address,
+                "mac": mac.map(|byte| format!("{byte:02x}")).join(":"),
+            }),
+        ),
         Event::Plumbed { ifindex, family, plumbed } => (
             "plumbed",
             json!({ "interface": names.of(*ifindex), "family": family, "plumbed": plumbed }),

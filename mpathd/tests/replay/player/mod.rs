@@ -228,6 +228,16 @@ impl Player {
                 Command::Offline(interface) => event::Command::Offline { interface },
                 Command::Online(interface) => event::Command::Online { interface },
             })),
+            Fact::OwnAddress(told) => {
+                let ifindex = self.ifindex(told.interface);
+                let (family, address) = (told.family, told.address);
+                self.post(Event::OwnAddress(event::OwnAddress { ifindex, family, address }));
+            }
+            Fact::Claimed(told) => {
+                let (ifindex, address) = (self.ifindex(told.interface), told.address);
+                let mac = mac(&told.mac).ok_or("not a MAC address")?;
+                self.post(Event::Claimed { ifindex, address, mac });
+            }
             Fact::Plumbed(told) => {
                 let ifindex = self.ifindex(told.interface);
                 let (family, plumbed) = (told.family, told.plumbed);

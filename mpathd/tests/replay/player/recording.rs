@@ -48,6 +48,8 @@ pub enum Fact {
     Gateways(Gateways),
     Found(Found),
     Surveyed,
+    OwnAddress(OwnAddress),
+    Claimed(Claimed),
     Plumbed(Plumbed),
     /// A device has another name. Written, not recorded: the daemon hears of it as `link-gone` and `link`.
     Rename(Rename),
@@ -141,10 +143,25 @@ pub struct Gateway {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+pub struct OwnAddress {
+    pub interface: IfName,
+    pub family: Family,
+    #[serde(default)]
+    pub address: Option<IpNet>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
 pub struct Found {
     pub interface: IfName,
     pub address: IpAddr,
     pub by: FoundBy,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Claimed {
+    pub interface: IfName,
+    pub address: IpAddr,
+    pub mac: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -305,6 +322,8 @@ fn read_fact(
         "gateways" => read(content, Fact::Gateways),
         "found" => read(content, Fact::Found),
         "surveyed" => Ok(Fact::Surveyed),
+        "own-address" => read(content, Fact::OwnAddress),
+        "claimed" => read(content, Fact::Claimed),
         "plumbed" => read(content, Fact::Plumbed),
         "rename" => read(content, Fact::Rename),
         "attached" => read(content, Fact::Attached),

@@ -1,0 +1,53 @@
+//! What a verdict rests on, and why an interface is not in use.
+
+use core::fmt;
+use core::time::Duration;
+
+/// What a verdict rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Evidence {
+    pub reason: Reason,
+    /// Silent targets, of so many that count.
+    pub silent: u8,
+    pub counted: u8,
+    /// Age of the last reply at the verdict; `None` if there never was one.
+    pub last_reply: Option<Duration>,
+    /// From the first unanswered probe to the verdict.
+    pub detected: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum Reason {
+    Link,
+    Probes,
+    TransmitStuck,
+    Removed,
+    Offline,
+    DuplicateMac,
+}
+
+impl Reason {
+    /// The interface has failed, and has to earn its repair.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Reason::Link | Reason::Probes | Reason::TransmitStuck)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Link => "link",
+            Reason::Probes => "probes",
+            Reason::TransmitStuck => "transmit-stuck",
+            Reason::Removed => "removed",
+            Reason::Offline => "offline",
+            Reason::DuplicateMac => "duplicate-mac",
+        })
+    }
+}

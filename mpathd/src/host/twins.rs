@@ -1,0 +1,53 @@
+//! Asks whether another host has a test address of ours too: soon after it was set, and now and then
+//! (RFC 5227 2.1.1; RFC 4862 5.4). Who has answers to the receive socket of the fast thread.
+
+use std::time::Duration;
+
+use mpathd_core::request::Role;
+use mpathd_core::time::Instant;
+
+use super::Host;
+use crate::fast::clock;
+
+const EVERY: Duration = Duration::from_secs(20);
+/// The receive socket is open by then.
+const SOON: Duration = Duration::from_millis(100);
+
+/// When it is asked next.
+pub(super) struct Twins(Option<Instant>);
+
+impl Twins {
+    pub(super) fn new() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.0
+    }
+
+    pub(super) fn ask_soon(&mut self) {
+        self.0 = Some(clock::now() + SOON);
+    }
+}
+
+impl Host {
+    pub(super) fn ask_for_twins(&mut self) {
+        let now = clock::now();
+        if self.twins.due().is_none_or(|due| now < due) {
+            return;
+        }
+        self.twins.0 = Some(now + EVERY);
+        let Self { monitor, announcer, .. } = self;
+        for (ifindex, net, role) in monitor.mirror.vouched() {
+            let Some(link) = monitor.mirror.link(ifindex).filter(|link| link.link.running) else {
+                continue;
+            };
+            if role == Role::Test {
+                // What did not leave is asked again.
+                match announcer.ask_for_twin(link, net.address) {
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+    }
+}
