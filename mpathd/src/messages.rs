@@ -12,6 +12,7 @@ use mpathd_core::time::Instant;
 
 use crate::fast::receivers::Receiver;
 use crate::fast::slots::SlotMap;
+use crate::fast::{Heir, priority};
 use crate::queue::Queue;
 
 /// To the fast thread.
@@ -25,6 +26,8 @@ pub enum ToFast {
     /// From the host thread: all links of the configuration have been told as `Event::Link`, the
     /// answer to `ToHost::DumpLinks`. What was not told is gone.
     LinksDumped,
+    /// From the slow thread: another configuration, to come in force when nothing is half done.
+    Heir(Box<Heir>),
     /// Ends the thread; addresses and routes stay.
     Stop,
 }
@@ -62,8 +65,13 @@ pub enum ToHost {
     /// running link refuses probes: tell all links of the configuration as `Event::Link`, then
     /// `ToFast::LinksDumped`. A dump waits for RTNL.
     DumpLinks,
-    /// After a reload, before the first request that comes of it.
-    Settings(Box<crate::host::Settings>),
+    /// Another configuration, before the first request that comes of it: what is known is told anew,
+    /// and `Event::Surveyed` when it is complete.
+    Settings {
+        settings: Box<crate::host::Settings>,
+        /// SCHED_FIFO, 1..=99; 0 = ordinary.
+        priority: u8,
+    },
     Stop,
 }
 
@@ -78,6 +86,19 @@ pub enum ToSlow {
         key: SysctlKey,
         old: i32,
         new: i32,
+    },
+    /// The values of a NIC that has left all groups are what they were before us.
+    SysctlsRestored(IfName),
+    /// What another configuration has replaced; it is freed here. `since`: when that came in force;
+    /// `None`: it never will, for a later one was faster.
+    Past {
+        heir: Box<Heir>,
+        since: Option<Instant>,
+    },
+    /// A thread has another priority since the reload.
+    Scheduled {
+        thread: &'static str,
+        outcome: priority::Outcome,
     },
     /// Somebody else's, about to be taken over: for `release` to give back.
     Taken(Box<crate::host::taken::Taken>),

@@ -55,13 +55,10 @@ impl Shared {
         self.lock().clone()
     }
 
-    /// What the picture shows is no longer what is wanted, and nothing is probed: the next engine
-    /// says when it is. For the slow thread, while no fast thread runs.
-    pub fn unsettle(&self) {
-        let mut view = self.lock();
-        view.settled = false;
-        view.instances.clear();
-        view.targets.clear();
+    /// Lets `make_room` enlarge the buffers of the picture, so that `publish` never has to. Not for the
+    /// fast thread.
+    pub fn prepare(&self, make_room: impl FnOnce(&mut View)) {
+        make_room(&mut self.lock());
     }
 
     fn lock(&self) -> MutexGuard<'_, View> {

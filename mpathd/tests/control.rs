@@ -13,11 +13,15 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant as Clock};
 
 use mpathd::config;
+use mpathd::fast::{Heir, Note};
+use mpathd::host;
 use mpathd::messages::{Queues, ToFast, ToSlow};
 use mpathd::shared::Shared;
 use mpathd::slow::client::{self, Client, ClientError, Reloaded};
 use mpathd::slow::log::{Log, Sink};
-use mpathd::slow::{self, BindError, NotReloaded, Plan, Reload, RunError, Setup, lock, state};
+use mpathd::slow::{
+    self, BindError, NotReloaded, Plan, Reload, RunError, Setup, lock, state, trial,
+};
 use mpathd_core::config::Config;
 use mpathd_core::event::{Command, Event};
 use mpathd_core::ids::{GroupName, IfName, Seq};
@@ -56,6 +60,7 @@ impl Daemon {
         let (queues, shared) = (Queues::new().unwrap(), Arc::new(Shared::new().unwrap()));
         let name = format!("mpathd-control-{test}-{}", std::process::id());
         let (for_slow, view, run_dir) = (queues.clone(), Arc::clone(&shared), dir.to_owned());
+        let place = run_dir.clone();
         let listener = slow::listen(dir).unwrap();
         let slow = thread::spawn(move || {
             slow::run(Setup {
@@ -68,6 +73,8 @@ impl Daemon {
                 state: state::State::default(),
                 config: Config::default(),
                 record: None,
+                place: trial::Place::from_env(&place),
+                note: None,
                 reload: &mut script,
             })
         });
@@ -121,7 +128,8 @@ type Outcome = Result<Vec<String>, NotReloaded>;
 #[derive(Clone, Default)]
 struct Script {
     outcomes: Arc<Mutex<VecDeque<Outcome>>>,
-    respawned: Arc<AtomicUsize>,
+    /// Engines that were made.
+    heirs: Arc<AtomicUsize>,
 }
 
 impl Script {
@@ -135,13 +143,29 @@ impl Reload for Script {
     fn prepare(&mut self, _: &state::State) -> Result<Plan, NotReloaded> {
         let changes = self.outcomes.lock().unwrap().pop_front().expect("an unforeseen reload")?;
         let settings = config::parse(b"", Path::new("mpathd.toml")).unwrap();
-        Ok(Plan { changes, settings, refused: Vec::new(), taken: Vec::new(), text: String::new() })
+        let (refused, taken, text) = (Vec::new(), Vec::new(), "tried".to_owned());
+        Ok(Plan { changes, settings, refused, taken, text })
     }
 
-    fn respawn(&mut self, _: &Plan, _: &state::State) -> std::io::Result<u64> {
-        self.respawned.fetch_add(1, Ordering::Relaxed);
-        Ok(1)
+    fn restore(&mut self, text: &str) -> Result<Plan, NotReloaded> {
+        assert_eq!(text, "confirmed");
+        self.prepare(&state::State::default())
     }
+
+    fn in_force(&self) -> String {
+        "confirmed".to_owned()
+    }
+
+    fn heir(&mut self, _: &Plan, state: &state::State) -> std::io::Result<Box<Heir>> {
+        let revision = self.heirs.fetch_add(1, Ordering::Relaxed) as u32 + 1;
+        let (config, text) = (Config::default(), String::new());
+        let note = Note { config: config.clone(), text, seed: 1, revision };
+        let shared = Shared::new()?;
+        let settings = host::Settings::default();
+        Ok(Heir::new(note, state.core.clone(), &config, 0, settings, 0, &shared))
+    }
+
+    fn handed_over(&mut self, _: config::Settings) {}
 }
 
 /// Refuses by name; whom it does not know it takes offline. Stops for the host thread too.
@@ -149,6 +173,11 @@ fn engine(queues: &Queues, ended: &AtomicBool) {
     while !ended.load(Ordering::Relaxed) {
         let command = match queues.fast.pop() {
             Some(ToFast::Event(Event::Command(command))) => command,
+            Some(ToFast::Heir(heir)) => {
+                let past = ToSlow::Past { heir, since: Some(Instant(1)) };
+                assert!(queues.slow.push(past).is_ok());
+                continue;
+            }
             Some(ToFast::Stop) => {
                 for name in ["host", "fast"] {
                     assert!(queues.slow.push(ToSlow::Stopped(name)).is_ok());
@@ -265,31 +294,36 @@ fn a_reload_that_fails_or_changes_nothing_stops_nobody() {
     let nothing = client.reload().unwrap();
     assert_eq!(nothing, Reloaded { changes: Vec::new(), missing: None });
     client.offline(name("eth0")).unwrap();
-    assert_eq!(script.respawned.load(Ordering::Relaxed), 0);
+    assert_eq!(script.heirs.load(Ordering::Relaxed), 0);
 }
 
 #[test]
-fn a_reload_is_answered_when_the_new_engine_has_settled_and_commands_wait_for_it() {
+fn a_reload_is_answered_when_all_stands_and_all_else_is_gone() {
     let change = "eth2 joins ipmp0".to_owned();
     let script = Script::new([Ok(vec![change.clone()]), Ok(Vec::new())]);
     let daemon = Daemon::start_with("reload", script.clone());
-    // As the old engine left it: settled, which is not the new one's word.
-    assert!(daemon.shared.publish(|view| (view.at, view.settled) = (Instant(1), true)));
+    let show = |revision, settled, tidied| {
+        assert!(daemon.shared.publish(|view| {
+            (view.at, view.groups) = (Instant(2), vec![group()]);
+            (view.revision, view.settled, view.tidied) = (revision, settled, tidied);
+        }));
+    };
+    // As the old engine left it, which is not the new one's word.
+    show(0, true, true);
     let (mut first, mut second, mut third) = (daemon.client(), daemon.client(), daemon.client());
     let reload = thread::spawn(move || first.reload());
-    wait("new threads", || script.respawned.load(Ordering::Relaxed) == 1);
-    let command = thread::spawn(move || second.offline(name("eth0")));
+    wait("the heir", || script.heirs.load(Ordering::Relaxed) == 1);
     let again = thread::spawn(move || third.reload());
-    for _ in 0..20 {
-        assert!(!daemon.client().snapshot().unwrap().view.settled, "nobody has settled");
+    for (settled, tidied) in [(false, false), (true, false), (false, true)] {
+        show(1, settled, tidied);
+        // Commands are answered all the while.
+        second.offline(name("eth0")).unwrap();
+        assert_eq!(daemon.client().snapshot().unwrap().view.settled, settled);
+        assert!(!reload.is_finished() && !again.is_finished());
     }
-    assert!(!reload.is_finished() && !command.is_finished() && !again.is_finished());
-    assert!(daemon.shared.publish(|view| {
-        (view.at, view.settled, view.groups) = (Instant(2), true, vec![group()]);
-    }));
+    show(1, true, true);
     let reloaded = reload.join().unwrap().unwrap();
     assert_eq!(reloaded, Reloaded { changes: vec![change], missing: None });
-    command.join().unwrap().unwrap();
     assert_eq!(again.join().unwrap().unwrap().changes, [""; 0], "one after the other");
 }
 
@@ -301,6 +335,55 @@ fn a_reload_that_does_not_settle_says_what_is_missing() {
     let reloaded = daemon.client().reload().unwrap();
     assert!(start.elapsed() >= Duration::from_secs(5), "it is given 5 s");
     assert_eq!(reloaded.missing.as_deref(), Some("the engine has not started"));
+}
+
+/// One behind the other; nobody waits for the end of a trial, and a reload is none.
+#[test]
+fn a_trial_ends_by_a_word_or_by_itself() {
+    let change = |text: &str| Ok(vec![text.to_owned()]);
+    let there_and_back = [change("+ a"), change("- a")];
+    let script = Script::new([&there_and_back[..], &there_and_back, &[change("+ a")]].concat());
+    let daemon = Daemon::start_with("trial", script.clone());
+    let mut client = daemon.client();
+    let stand = |revision| {
+        let shared = &daemon.shared;
+        wait("the heir", || script.heirs.load(Ordering::Relaxed) == revision as usize);
+        assert!(shared.publish(|view| {
+            (view.at, view.revision, view.settled, view.tidied) =
+                (Instant(2), revision, true, true);
+        }));
+    };
+    let record = daemon.dir.join("trial.json");
+    let refused = |answer: Result<Reloaded, ClientError>| answer.unwrap_err().to_string();
+    assert_eq!(refused(client.confirm()), "no configuration is on trial");
+    assert_eq!(refused(client.revert()), "no configuration is on trial");
+
+    let begin = |seconds, revision| {
+        let mut client = daemon.client();
+        let trial = thread::spawn(move || client.trial(Duration::from_secs(seconds)));
+        stand(revision);
+        assert_eq!(trial.join().unwrap().unwrap().changes, ["+ a"]);
+        assert!(record.exists());
+    };
+    begin(600, 1);
+    let note = daemon.client().snapshot().unwrap().note;
+    assert_eq!(note.as_deref(), Some("a configuration is on trial for 600 s"));
+    assert!(refused(client.reload()).starts_with("a configuration is on trial"));
+    let mut other = daemon.client();
+    let back = thread::spawn(move || other.revert());
+    stand(2);
+    assert_eq!(back.join().unwrap().unwrap().changes, ["- a"]);
+    assert!(record.exists(), "the files still say what was tried");
+
+    begin(1, 3);
+    stand(4);
+    wait("its end", || {
+        let note = daemon.client().snapshot().unwrap().note;
+        note.is_some_and(|note| note.contains("tried and not confirmed"))
+    });
+    begin(600, 5);
+    assert_eq!(client.confirm().unwrap().changes, [""; 0]);
+    assert!(!record.exists() && daemon.client().snapshot().unwrap().note.is_none());
 }
 
 #[test]

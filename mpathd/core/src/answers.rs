@@ -5,8 +5,8 @@ use crate::event::{Command, Done, Errno};
 use crate::instance::Instance;
 use crate::member::Member;
 use crate::message::Message;
-use crate::request::{Action, CommandError, Notice};
-use crate::resource::Resource;
+use crate::request::{Action, CommandError, Notice, OpId};
+use crate::resource::{Resource, Slot};
 use crate::time::Instant;
 
 /// errno of a route over a device that has just lost its carrier.
@@ -15,11 +15,9 @@ const ENETDOWN: i32 = 100;
 impl Engine {
     pub(crate) fn done(&mut self, now: Instant, done: Done) {
         self.slowest_request = self.slowest_request.max(done.waited + done.ran);
-        let index = done.op.0 as usize & 0xffff;
-        let Some(slot) = self.slots.get_mut(index) else { return };
-        if !slot.end(done.op, done.result.is_ok(), now) {
-            return;
-        }
+        let Some(index) = self.asked_by(done.op) else { return };
+        let slot = &mut self.slots[index];
+        slot.end(done.result.is_ok(), now);
         match slot.what {
             // A host that refuses a sysctl still gets its addresses: that lowers the mode (N13).
             Resource::Prepare(m) => {
@@ -62,6 +60,17 @@ impl Engine {
                     self.out.message(Message::RequestFailed { request, errno });
                 }
             }
+        }
+    }
+
+    /// The slot that waits for this answer: as a rule its number says so, but not if it was asked under
+    /// an earlier configuration.
+    fn asked_by(&self, op: OpId) -> Option<usize> {
+        let index = op.0 as usize & 0xffff;
+        let waits = |slot: &Slot| slot.waits_for(op);
+        match self.slots.get(index) {
+            Some(slot) if waits(slot) => Some(index),
+            _ => self.slots.iter().position(waits),
         }
     }
 

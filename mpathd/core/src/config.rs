@@ -10,6 +10,8 @@ use crate::ids::{Family, GroupName, IfName, IpNet};
 
 /// Members a group may have: the next hops of one route travel in one message.
 pub const MAX_MEMBERS: usize = 32;
+/// Members in all; more than there are slots for in the kernel's maps.
+pub const MAX_SEATS: usize = 256;
 /// Active targets of an instance (behaviour file 0.3, MAX_PROBE_TARGETS).
 pub const MAX_TARGETS: usize = 5;
 /// Targets that are probed in any case where there are that many (behaviour file 0.3,

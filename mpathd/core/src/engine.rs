@@ -4,11 +4,14 @@
 //! for the next wake-up. After construction nothing here allocates: every table has its final size,
 //! and the outbox is emptied after each turn.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use crate::config::{Config, MAX_MEMBERS, MAX_TARGETS, ROUTE_METRIC, TABLE_MAIN, TestAddress};
+use crate::config::{
+    Config, MAX_MEMBERS, MAX_SEATS, MAX_TARGETS, ROUTE_METRIC, TABLE_MAIN, TestAddress,
+};
 use crate::event::{Event, Gateways, RouteKey};
 use crate::group::Group;
 use crate::ids::{Family, GroupId, IfName, Ifindex, IpNet, MemberId, PathId, Seq};
@@ -46,8 +49,15 @@ pub struct Engine {
     pub(crate) proven: Vec<IpAddr>,
     pub(crate) saved: Saved,
     pub(crate) surveyed: bool,
-    /// What an earlier configuration has left is gone.
+    /// What an earlier configuration has left is to go: not where no group is configured at the start,
+    /// for then nothing is touched.
+    pub(crate) tidies: bool,
+    /// It is gone.
     pub(crate) tidied: bool,
+    /// Position of the member with each number.
+    pub(crate) seats: Vec<Option<usize>>,
+    /// Number of the configuration, for whoever waits for it to be in force.
+    pub revision: u32,
     /// That more interfaces are there than seats in the anonymous group has been told.
     pub(crate) crowded: bool,
     pub(crate) started: Option<Instant>,
@@ -55,15 +65,16 @@ pub struct Engine {
     pub(crate) out: Outbox,
     random: u64,
     /// The wake-up that was asked for.
-    due: Option<Instant>,
+    pub(crate) due: Option<Instant>,
     pub(crate) latest: Duration,
-    late_told: Option<Instant>,
+    pub(crate) late_told: Option<Instant>,
     pub(crate) slowest_request: Duration,
 }
 
 impl Engine {
     /// `seed`: any number; phases of the rounds are drawn from it.
     pub fn new(config: Config, saved: Saved, seed: u64) -> Self {
+        let tidies = config.named().next().is_some();
         let mut engine = Self {
             groups: Vec::new(),
             members: Vec::new(),
@@ -76,7 +87,10 @@ impl Engine {
             proven: Vec::new(),
             saved,
             surveyed: false,
+            tidies,
             tidied: false,
+            seats: vec![None; MAX_SEATS],
+            revision: 0,
             crowded: false,
             started: None,
             items: Vec::new(),
@@ -98,6 +112,7 @@ impl Engine {
             let (m0, a0, r0) = (self.members.len(), self.addresses.len(), self.routes.len());
             for member in &group.members {
                 let id = MemberId(self.members.len() as u16);
+                self.seats[self.members.len()] = Some(self.members.len());
                 let mut built = Member::new(id, GroupId(g as u16), member.clone(), group.fdt);
                 if let Some(saved) = self.saved.members.iter().find(|s| s.name == member.name) {
                     built.restore(saved);
@@ -277,7 +292,11 @@ impl Engine {
     }
 
     pub(crate) fn group_of(&self, m: usize) -> usize {
-        usize::from(self.members[m].group.0)
+        self.group_at(&self.members[m])
+    }
+
+    pub(crate) fn group_at(&self, member: &Member) -> usize {
+        usize::from(member.group.0)
     }
 
     /// Position of a member in its group.
@@ -344,7 +363,8 @@ impl Engine {
             bearable[i] = group.is_bearable(member, members, now);
         }
         self.items.clear();
-        self.items.extend(self.addresses[group.addresses.clone()].iter().map(|a| Item {
+        let known = self.addresses[group.addresses.clone()].iter().filter(|a| a.known);
+        self.items.extend(known.map(|a| Item {
             holder: a.holder,
             family: a.net.family() as usize,
             held: a.moves.held_until(now).is_some(),
@@ -359,7 +379,8 @@ impl Engine {
             rebalance: group.failback && !members.iter().any(joining),
         };
         place(&mut self.items, &places);
-        for (address, item) in self.addresses[group.addresses.clone()].iter_mut().zip(&self.items) {
+        let known = self.addresses[group.addresses.clone()].iter_mut().filter(|a| a.known);
+        for (address, item) in known.zip(&self.items) {
             if address.holder == item.holder {
                 continue;
             }
@@ -368,7 +389,7 @@ impl Engine {
                 address.moves.moved(now);
             }
             let seen = (0..n).find(|i| address.on.contains(*i));
-            let from = seen.or(address.holder).map(|i| members[i].name());
+            let from = seen.or(address.holder).map(|i| members[i].name()).or(address.left.take());
             address.moving = Some((now, from));
             address.holder = item.holder;
             group.announce = true;

@@ -244,7 +244,7 @@ impl Engine {
         }
     }
 
-    /// The first dump is complete: addresses stay where they are, or where they were last.
+    /// A dump is complete: addresses that are new to us stay where they are, or where they were last.
     pub(crate) fn survey(&mut self) {
         self.surveyed = true;
         self.tell_missing();
@@ -252,6 +252,9 @@ impl Engine {
             let members = self.groups[g].members.clone();
             for k in self.groups[g].addresses.clone() {
                 let address = &self.addresses[k];
+                if address.known {
+                    continue;
+                }
                 let seen = (0..members.len()).find(|p| address.on.contains(*p));
                 let saved = || {
                     let bound =
@@ -260,6 +263,7 @@ impl Engine {
                 };
                 let taken = || self.stands_foreign(g, address);
                 self.addresses[k].holder = seen.or_else(taken).or_else(saved);
+                self.addresses[k].known = true;
             }
         }
     }

@@ -83,6 +83,34 @@ impl Group {
         }
     }
 
+    /// Goes on from the group of this name under another configuration.
+    pub fn inherit(&mut self, old: &Self) {
+        let Self {
+            name: _,
+            fdt,
+            failback: _,
+            quiet_period: _,
+            intended: _,
+            members: _,
+            addresses: _,
+            routes: _,
+            has_worked,
+            failure_told,
+            judges_again_at,
+            best,
+            settles_at,
+            fdt_missed,
+            announce,
+        } = *old;
+        self.has_worked = has_worked;
+        self.failure_told = failure_told;
+        self.judges_again_at = judges_again_at;
+        self.best = best;
+        self.settles_at = settles_at;
+        self.fdt_missed = fdt_missed && fdt == self.fdt;
+        self.announce = announce;
+    }
+
     /// Whose members are in no group: each is judged by itself, and nothing is theirs together.
     pub fn is_anonymous(&self) -> bool {
         self.name.is_anonymous()

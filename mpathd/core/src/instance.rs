@@ -16,6 +16,8 @@ use crate::rtt::Rtt;
 use crate::time::Instant;
 use crate::view::TargetMode;
 
+mod inherit;
+
 /// Rounds in one failure detection time (design 2).
 const ROUNDS_PER_FDT: u32 = 6;
 /// The same where a verdict may have to wait for a receive witness: the promise stands.

@@ -24,6 +24,7 @@ mod damping;
 mod facts;
 mod group;
 mod hosts;
+mod inherit;
 mod instance;
 mod member;
 mod outbox;

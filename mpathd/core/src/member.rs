@@ -55,6 +55,8 @@ pub struct Member {
     /// In service without a test address since then, and that has been told.
     pub untested_since: Option<Instant>,
     pub untested_told: bool,
+    /// The host has been looked at for it.
+    pub surveyed: bool,
     /// Since when the link has been up, and the member in service, without a break.
     pub up_since: Option<Instant>,
     /// The last three times the link came back, newest first.
@@ -72,8 +74,7 @@ pub struct Member {
 impl Member {
     /// A member whose interface has not been seen yet.
     pub fn new(id: MemberId, group: GroupId, config: Config, fdt: Duration) -> Self {
-        let first = |family: Family| PathId((id.0 * 2 + family as u16) * MAX_TARGETS as u16);
-        let instance = |family| Instance::new(family, first(family), fdt);
+        let instance = |family| Instance::new(family, first_path(id, family), fdt);
         Self {
             id,
             group,
@@ -99,6 +100,7 @@ impl Member {
             plumbed: [true; 2],
             untested_since: None,
             untested_told: false,
+            surveyed: false,
             up_since: None,
             link_ups: [None; 3],
             flap_told: false,
@@ -106,6 +108,82 @@ impl Member {
             outrun_since: None,
             transmits: None,
             handled_until: None,
+        }
+    }
+
+    /// Gives it another number, and its paths theirs.
+    pub fn sit(&mut self, seat: MemberId) {
+        self.id = seat;
+        for family in Family::ALL {
+            self.instances[family as usize].sit(first_path(seat, family));
+        }
+    }
+
+    /// Goes on from the same interface under another configuration; what its instances know they take
+    /// over themselves.
+    pub fn inherit(&mut self, old: &Self, same_group: bool) {
+        let Self {
+            id: _,
+            group: _,
+            config,
+            link,
+            instances: _,
+            prepared,
+            test_seen,
+            receive,
+            attached_at,
+            failed,
+            offline,
+            active,
+            set_aside,
+            met,
+            since,
+            set_up_until,
+            up_since,
+            link_ups,
+            flap_told,
+            returns,
+            outrun_since,
+            transmits,
+            duplicate,
+            has_worked,
+            has_left,
+            plumbed,
+            untested_since,
+            untested_told,
+            surveyed,
+            handled_until,
+            test_foreign,
+        } = old;
+        self.link = *link;
+        self.prepared = *prepared;
+        self.test_seen = *test_seen;
+        self.failed = *failed;
+        self.offline = *offline;
+        self.active = *active && same_group;
+        // Whether that still holds is decided at the next repair.
+        self.set_aside = *set_aside && same_group && !self.config.standby;
+        self.met = *met;
+        self.since = *since;
+        self.set_up_until = *set_up_until;
+        self.up_since = *up_since;
+        self.link_ups = *link_ups;
+        self.flap_told = *flap_told;
+        self.returns = *returns;
+        self.outrun_since = *outrun_since;
+        self.transmits = *transmits;
+        self.duplicate = *duplicate;
+        self.has_worked = *has_worked;
+        self.has_left = *has_left;
+        self.plumbed = *plumbed;
+        self.untested_since = *untested_since;
+        self.untested_told = *untested_told;
+        self.surveyed = *surveyed;
+        self.handled_until = *handled_until;
+        self.test_foreign = *test_foreign;
+        if self.config.datapath == config.datapath {
+            self.receive = *receive;
+            self.attached_at = *attached_at;
         }
     }
 
@@ -305,4 +383,8 @@ impl Member {
             InterfaceState::Ok
         }
     }
+}
+
+fn first_path(seat: MemberId, family: Family) -> PathId {
+    PathId((seat.0 * 2 + family as u16) * MAX_TARGETS as u16)
 }

@@ -17,6 +17,15 @@ impl Outbox {
         Self { actions: VecDeque::with_capacity(capacity), streaming: false }
     }
 
+    /// Room for so many more.
+    pub fn reserve(&mut self, more: usize) {
+        self.actions.reserve(self.actions.capacity() + more);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
     pub fn push(&mut self, action: Action) {
         self.actions.push_back(action);
     }

@@ -84,6 +84,8 @@ pub struct Path {
     /// Stamp of the first probe of the present run of answers.
     answering_since: Option<Instant>,
     answers_in_a_row: u8,
+    /// Probes before it were sent at a quicker pace: their loss is no evidence at the present one.
+    evidence_since: Instant,
     /// Replies in a row that left it too slow for its interval.
     slow_in_a_row: u8,
     next: Seq,
@@ -105,6 +107,7 @@ impl Path {
             last_reply: None,
             answering_since: None,
             answers_in_a_row: 0,
+            evidence_since: Instant(0),
             slow_in_a_row: 0,
             next: Seq(1),
             ring: [UNUSED; RING],
@@ -142,6 +145,11 @@ impl Path {
         self.pace.forget();
         self.answering_since = None;
         self.answers_in_a_row = 0;
+    }
+
+    /// Losses count from here on; what was learnt otherwise stays.
+    pub fn begin_evidence(&mut self, now: Instant) {
+        self.evidence_since = now;
     }
 
     /// Takes the next sequence number for `round`. Its fate follows by [`Path::sent`].
@@ -311,6 +319,7 @@ impl Path {
             .map(|back| Seq(self.next.0.wrapping_sub(back)))
             .map(|seq| (seq, &self.ring[usize::from(seq.0) % RING]))
             .take_while(|(seq, entry)| entry.seq == *seq && entry.mark != Mark::Unused)
+            .take_while(|(_, entry)| entry.at >= self.evidence_since)
             .map(|(_, entry)| entry)
     }
 

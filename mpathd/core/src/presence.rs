@@ -41,12 +41,13 @@ impl Engine {
         }
     }
 
-    /// Told at the start, of each member whose addresses the others carry.
+    /// Told at the start, and when it comes into the configuration, of each member whose addresses the
+    /// others carry.
     pub(crate) fn tell_missing(&mut self) {
         for group in &self.groups {
             let members = &self.members[group.members.clone()];
             let moved = members.iter().any(Member::fit);
-            for member in members.iter().filter(|m| m.link.is_none()) {
+            for member in members.iter().filter(|m| m.link.is_none() && !m.surveyed) {
                 let (interface, group_name) = (member.name(), group.name);
                 for family in Family::ALL {
                     let mut data = self.addresses[group.addresses.clone()].iter();
@@ -57,6 +58,7 @@ impl Engine {
                 }
             }
         }
+        self.members.iter_mut().for_each(|member| member.surveyed = true);
     }
 
     /// It has come, or has another MAC. One whose MAC another member has goes out of service: both

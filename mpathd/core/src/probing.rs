@@ -19,8 +19,8 @@ impl Engine {
 
     fn instance_of(&self, path: PathId) -> Option<(usize, usize)> {
         let instance = usize::from(path.0) / crate::config::MAX_TARGETS;
-        let (m, i) = (instance / 2, instance % 2);
-        (m < self.members.len()).then_some((m, i))
+        let m = (*self.seats.get(instance / 2)?)?;
+        Some((m, instance % 2))
     }
 
     pub(crate) fn reply(&mut self, now: Instant, path: PathId, seq: Seq, at: Instant) {

@@ -79,8 +79,7 @@ impl Engine {
             Resource::Transmits(m) => self.wish_transmits(m),
             Resource::Search(m, family) => self.wish_search(m, family),
             Resource::Unconfigured => {
-                let configured = self.config.named().next().is_some();
-                let wanted = !self.tidied && configured && self.is_settled(now);
+                let wanted = self.tidies && !self.tidied && self.is_settled(now);
                 wanted.then_some(Request::RemoveUnconfigured)
             }
             Resource::TakeData(k) => self.wish_data_taken(k, now),

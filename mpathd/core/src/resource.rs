@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::capacity::Set;
+use crate::config::MAX_MEMBERS;
 use crate::damping::Moves;
 use crate::event::{Hops, ObservedRoute, RouteKey};
 use crate::ids::{Family, IfName, IpNet};
@@ -22,6 +23,10 @@ pub struct DataAddress {
     /// Where it stands without our mark.
     pub foreign: Hops,
     pub moves: Moves,
+    /// All that the host has of it has been told.
+    pub known: bool,
+    /// The member it was on has left the group.
+    pub left: Option<IfName>,
     /// The move under way: when it was decided, and from where.
     pub moving: Option<(Instant, Option<IfName>)>,
 }
@@ -34,13 +39,34 @@ impl DataAddress {
             on: Set::default(),
             foreign: Hops::default(),
             moves: Moves::default(),
+            known: false,
+            left: None,
             moving: None,
         }
+    }
+
+    /// The same address under another configuration of its group. `name`: of the member at a position;
+    /// `here`: the position of that member now, if it has stayed.
+    pub fn inherited(
+        &self,
+        net: IpNet,
+        name: impl Fn(usize) -> IfName,
+        here: impl Fn(IfName) -> Option<usize>,
+    ) -> Self {
+        let Self { net: _, holder, on, foreign, moves, known, left, moving } = *self;
+        let mut now_on = Set::default();
+        let positions = (0..MAX_MEMBERS).filter(|p| on.contains(*p)).filter_map(|p| here(name(p)));
+        positions.for_each(|p| now_on.insert(p));
+        let holder_was = holder.map(&name);
+        let holder = holder_was.and_then(here);
+        let left = if holder.is_none() { holder_was.or(left) } else { None };
+        Self { net, holder, on: now_on, foreign, moves, known, left, moving }
     }
 
     /// It is where it is to be, and nowhere else.
     pub fn settled(&self) -> bool {
         match self.holder {
+            _ if !self.known => false,
             Some(m) => {
                 self.on.contains(m) && self.on.len() == 1 && self.foreign.as_slice().is_empty()
             }
@@ -95,7 +121,7 @@ pub enum Resource {
 pub struct Slot {
     pub what: Resource,
     serial: u16,
-    in_flight: bool,
+    in_flight: Option<OpId>,
     /// Acknowledged, but not observed yet: a slow notice must not cause a second request.
     awaits_notice_until: Instant,
     /// The notice came before the acknowledgement.
@@ -124,7 +150,7 @@ impl Slot {
         Self {
             what,
             serial: 0,
-            in_flight: false,
+            in_flight: None,
             awaits_notice_until: Instant(0),
             told: false,
             failures: 0,
@@ -137,27 +163,41 @@ impl Slot {
     }
 
     pub fn ready(&self, now: Instant) -> bool {
-        !self.in_flight && self.not_before <= now && self.awaits_notice_until <= now
+        self.in_flight.is_none() && self.not_before <= now && self.awaits_notice_until <= now
     }
 
     pub fn in_flight(&self) -> bool {
-        self.in_flight
+        self.in_flight.is_some()
+    }
+
+    pub fn serial(&self) -> u16 {
+        self.serial
+    }
+
+    /// Goes on from the slot of the same resource under another configuration. A number that is still
+    /// to be answered is not given again: `serial` is the highest of all that were.
+    pub fn inherit(&mut self, before: Option<&Self>, serial: u16) {
+        let what = self.what;
+        *self = Self { what, serial, ..before.copied().unwrap_or(*self) };
+    }
+
+    /// Whether this is the request under way.
+    pub fn waits_for(&self, op: OpId) -> bool {
+        self.in_flight == Some(op)
     }
 
     /// Marks a request as under way; its number names slot and serial.
     pub fn begin(&mut self, index: usize) -> OpId {
         self.serial = self.serial.wrapping_add(1);
-        self.in_flight = true;
+        let op = OpId(index as u32 | u32::from(self.serial) << 16);
+        self.in_flight = Some(op);
         self.told = false;
-        OpId(index as u32 | u32::from(self.serial) << 16)
+        op
     }
 
-    /// Whether `op` is the one under way. `succeeded`: a notice is to follow.
-    pub fn end(&mut self, op: OpId, succeeded: bool, now: Instant) -> bool {
-        if !self.in_flight || op.0 >> 16 != u32::from(self.serial) {
-            return false;
-        }
-        self.in_flight = false;
+    /// It is answered. `succeeded`: a notice is to follow.
+    pub fn end(&mut self, succeeded: bool, now: Instant) {
+        self.in_flight = None;
         if succeeded {
             self.failures = 0;
             self.awaits_notice_until = if self.told { now } else { now + NOTICE_WITHIN };
@@ -166,7 +206,6 @@ impl Slot {
             self.failures = self.failures.saturating_add(1);
             self.not_before = now + pause.min(LONGEST_PAUSE);
         }
-        true
     }
 
     /// The kernel has told what became of it.
@@ -218,6 +257,6 @@ impl Slot {
     /// When a pause ends.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         let at = self.not_before.max(self.awaits_notice_until);
-        (!self.in_flight && at > now).then_some(at)
+        (self.in_flight.is_none() && at > now).then_some(at)
     }
 }

@@ -159,6 +159,13 @@ impl Engine {
         }
     }
 
+    /// The path of an instance that is no more.
+    pub(crate) fn tell_closed(&mut self, instance: &Instance, n: usize) {
+        if instance.paths[n].key.is_some() {
+            self.out.push(Action::Path { path: instance.path_id(n), key: None });
+        }
+    }
+
     pub(crate) fn close_path(&mut self, m: usize, i: usize, n: usize) {
         let instance = &mut self.members[m].instances[i];
         if instance.paths[n].key.is_some() {

@@ -17,7 +17,9 @@ impl Engine {
     /// Fills `view`; allocates only while its buffers are smaller than the configuration needs.
     pub fn fill(&self, view: &mut View, now: Instant) {
         view.at = now;
+        view.revision = self.revision;
         view.settled = self.is_settled(now);
+        view.tidied = self.tidied;
         view.groups.clear();
         view.interfaces.clear();
         view.addresses.clear();

@@ -17,6 +17,12 @@ pub struct View {
     pub at: Instant,
     /// Every data address that has a NIC is placed and its routes stand.
     pub settled: bool,
+    /// Number of the configuration in force: 0 at the start, one more with each reload.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub revision: u32,
+    /// What earlier configurations have left is gone.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub tidied: bool,
     pub groups: Vec<GroupView>,
     pub interfaces: Vec<InterfaceView>,
     pub addresses: Vec<AddressView>,

@@ -59,6 +59,11 @@ fn nothing_is_allocated_after_construction() {
     lan.run(30 * S);
     lan.plug(name(2), 99);
     lan.run(30 * S);
+    // The succession itself does not either, whether the heir has more to do or less.
+    for heir in [group(2, 3, 50 * MS), group(4, 9, 100 * MS)].map(dual_stack) {
+        lan.reload_group(heir);
+        lan.run(10 * S);
+    }
     assert!(lan.turns > 1000);
     assert_eq!(lan.allocated, 0);
 }

@@ -1,15 +1,17 @@
 //! `mpathd`: the daemon, and what is done to it from the command line.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use mpathd::cli::{check, options, release, reload};
+use mpathd::cli::{check, options, release, status, trial};
 use mpathd::config::DEFAULT_PATH;
 use mpathd::daemon::{self, Options};
 use mpathd::fast::alloc::Watched;
 use mpathd::host::pins;
+use mpathd::slow::client::Client;
 use mpathd::slow::log::{Format, Log, Sink};
 
 #[global_allocator]
@@ -57,6 +59,13 @@ struct Places {
     bpffs: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct Running {
+    /// Directory of the daemon's control socket [default: $MPATHD_RUN_DIR or /run/mpathd]
+    #[arg(long, value_name = "DIR", default_value_os_t = options::default_run_dir(), hide_default_value = true)]
+    run_dir: PathBuf,
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Check a configuration file and say what it comes to; needs no root and no daemon
@@ -66,10 +75,28 @@ enum Command {
         config: PathBuf,
     },
     /// Have the running daemon read its files, wait until they are in force, and say what changed
-    Reload {
-        /// Directory of the daemon's control socket [default: $MPATHD_RUN_DIR or /run/mpathd]
-        #[arg(long, value_name = "DIR", default_value_os_t = options::default_run_dir(), hide_default_value = true)]
-        run_dir: PathBuf,
+    Reload(Running),
+    /// The same, undone by itself unless `mpathd confirm` comes in time, also if the daemon ends before
+    Try {
+        /// How long to wait for it, such as 120s or 5m
+        #[arg(long, value_name = "TIME", default_value = "120s", value_parser = trial::parse_time)]
+        timeout: Duration,
+        #[command(flatten)]
+        daemon: Running,
+    },
+    /// Keep the configuration that is on trial
+    Confirm(Running),
+    /// Undo the configuration that is on trial, at once
+    Revert(Running),
+    /// A line a group; exit code 0: all ok, 1: cannot ask, 3: some group degraded, 4: some group failed
+    Status {
+        /// Of this one only
+        group: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        daemon: Running,
     },
     /// Remove every address, route, sysctl change and pin of mpathd
     Release {
@@ -91,8 +118,20 @@ fn main() -> ExitCode {
     let line = CommandLine::parse();
     match line.command {
         Some(Command::Check { config }) => check::run(&config),
-        Some(Command::Reload { run_dir }) => {
-            reload::run(&run_dir, &mut io::stdout().lock(), &mut io::stderr().lock())
+        Some(Command::Reload(Running { run_dir })) => {
+            with_output(|o, e| trial::reload(&run_dir, o, e))
+        }
+        Some(Command::Try { timeout, daemon: Running { run_dir } }) => {
+            with_output(|o, e| trial::start(&run_dir, timeout, o, e))
+        }
+        Some(Command::Confirm(Running { run_dir })) => {
+            with_output(|o, e| trial::confirm(&run_dir, o, e))
+        }
+        Some(Command::Revert(Running { run_dir })) => {
+            with_output(|o, e| trial::revert(&run_dir, o, e))
+        }
+        Some(Command::Status { group, json, daemon: Running { run_dir } }) => {
+            with_output(|o, e| status::run::<Client>(&run_dir, group.as_deref(), json, o, e))
         }
         Some(Command::Release { keep_on, dry_run, yes, places }) => {
             let Places { run_dir, bpffs } = places;
@@ -101,6 +140,10 @@ fn main() -> ExitCode {
         }
         None => run(line.daemon),
     }
+}
+
+fn with_output(tool: impl FnOnce(&mut dyn Write, &mut dyn Write) -> ExitCode) -> ExitCode {
+    tool(&mut io::stdout().lock(), &mut io::stderr().lock())
 }
 
 fn run(arguments: DaemonArguments) -> ExitCode {

@@ -9,5 +9,6 @@ pub mod ipmpstat;
 pub mod names;
 pub mod options;
 pub mod release;
-pub mod reload;
 mod session;
+pub mod status;
+pub mod trial;

@@ -49,8 +49,13 @@ impl fmt::Display for ConfigError {
 pub struct Errors(Vec<ConfigError>);
 
 impl Errors {
-    pub(super) fn unless_empty(mut list: Vec<ConfigError>) -> Option<Self> {
-        list.sort_by(|a, b| a.place.cmp(&b.place));
+    /// `order`: of the files.
+    pub(super) fn unless_empty(mut list: Vec<ConfigError>, order: &[Arc<Path>]) -> Option<Self> {
+        let rank = |error: &ConfigError| {
+            let file = order.iter().position(|file| *file == error.place.file);
+            (file, error.place.line, error.place.column)
+        };
+        list.sort_by_key(rank);
         (!list.is_empty()).then_some(Self(list))
     }
 

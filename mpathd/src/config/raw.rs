@@ -2,6 +2,7 @@
 //! at this level.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::time::Duration;
 
 use mpathd_core::config::{Datapath, TestAddress};
@@ -33,6 +34,137 @@ pub(super) struct Located<T> {
     pub at: At,
 }
 
+/// A list of the file; one that is written without contents replaces another one too.
+#[derive(Debug)]
+pub(super) struct List<T> {
+    values: Vec<T>,
+    written: bool,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), written: false }
+    }
+}
+
+impl<T> From<Vec<T>> for List<T> {
+    fn from(values: Vec<T>) -> Self {
+        Self { values, written: true }
+    }
+}
+
+impl<T> Deref for List<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.values
+    }
+}
+
+impl<'a, T> IntoIterator for &'a List<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.values.iter()
+    }
+}
+
+impl<T> IntoIterator for List<T> {
+    type Item = T;
+    type IntoIter = std::vec::IntoIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.values.into_iter()
+    }
+}
+
+impl<T> List<T> {
+    fn replace_by(&mut self, later: Self) {
+        if later.written {
+            *self = later;
+        }
+    }
+}
+
+fn replace<T>(value: &mut Option<T>, later: Option<T>) {
+    if later.is_some() {
+        *value = later;
+    }
+}
+
+impl File {
+    /// What is said in a later file goes before; tables of one name are one.
+    pub(super) fn merge(&mut self, later: Self) {
+        let Self {
+            failure_detection_time,
+            failback,
+            track_interfaces_only_with_groups,
+            quiet_period,
+            datapath,
+            consume_replies,
+            realtime_priority,
+            sysctls,
+            groups,
+        } = later;
+        replace(&mut self.failure_detection_time, failure_detection_time);
+        replace(&mut self.failback, failback);
+        let track = &mut self.track_interfaces_only_with_groups;
+        replace(track, track_interfaces_only_with_groups);
+        replace(&mut self.quiet_period, quiet_period);
+        replace(&mut self.datapath, datapath);
+        replace(&mut self.consume_replies, consume_replies);
+        replace(&mut self.realtime_priority, realtime_priority);
+        replace(&mut self.sysctls, sysctls);
+        for group in groups {
+            match self.groups.iter_mut().find(|known| known.name.value == group.name.value) {
+                Some(known) => known.merge(group),
+                None => self.groups.push(group),
+            }
+        }
+    }
+}
+
+impl Group {
+    fn merge(&mut self, later: Self) {
+        let Self {
+            name: _,
+            failure_detection_time,
+            failback,
+            take_over,
+            data,
+            targets,
+            routes,
+            interfaces,
+            incomplete,
+        } = later;
+        replace(&mut self.failure_detection_time, failure_detection_time);
+        replace(&mut self.failback, failback);
+        replace(&mut self.take_over, take_over);
+        self.data.replace_by(data);
+        self.targets.replace_by(targets);
+        self.routes.replace_by(routes);
+        for interface in interfaces {
+            match self.interfaces.iter_mut().find(|known| known.name.value == interface.name.value)
+            {
+                Some(known) => known.merge(interface),
+                None => self.interfaces.push(interface),
+            }
+        }
+        self.incomplete |= incomplete;
+    }
+}
+
+impl Interface {
+    fn merge(&mut self, later: Self) {
+        let Self { name: _, test, standby, datapath, consume_replies } = later;
+        self.test.replace_by(test);
+        replace(&mut self.standby, standby);
+        replace(&mut self.datapath, datapath);
+        replace(&mut self.consume_replies, consume_replies);
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct File {
     pub failure_detection_time: Option<Located<Duration>>,
@@ -52,9 +184,9 @@ pub(super) struct Group {
     pub failure_detection_time: Option<Located<Duration>>,
     pub failback: Option<Located<bool>>,
     pub take_over: Option<Located<TakeOver>>,
-    pub data: Vec<Located<IpNet>>,
-    pub targets: Vec<Located<IpAddr>>,
-    pub routes: Vec<Route>,
+    pub data: List<Located<IpNet>>,
+    pub targets: List<Located<IpAddr>>,
+    pub routes: List<Route>,
     pub interfaces: Vec<Interface>,
     /// Something in it could not be read, so that what is missing may be only misspelt.
     pub incomplete: bool,
@@ -63,7 +195,7 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub(super) struct Interface {
     pub name: Located<IfName>,
-    pub test: Vec<Located<TestAddress>>,
+    pub test: List<Located<TestAddress>>,
     pub standby: Option<Located<bool>>,
     pub datapath: Option<Located<Datapath>>,
     pub consume_replies: Option<Located<bool>>,

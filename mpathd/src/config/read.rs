@@ -9,7 +9,7 @@ use toml_edit::{Document, Item, TableLike};
 
 use super::error::{ConfigError, Problem};
 use super::origin::key_path;
-use super::raw::{self, At, Located};
+use super::raw::{self, At, List, Located};
 use super::reader::{Choices, Entry, Reader, entries};
 use super::source::Source;
 use super::{FDT_MAX, FDT_MIN, QUIET_MAX, Sysctls, TakeOver, address};
@@ -64,8 +64,8 @@ const ROUTES: &str = "a list of tables, such as [{ to = \"default\", via = \"192
 const TO: &str = "\"default\" or a network, such as \"198.51.100.0/24\"";
 const ADDRESS: &str = "an address, such as \"192.0.2.1\"";
 
-/// All of a file that can be read, and what is wrong with the rest.
-pub(super) fn read(bytes: &[u8], file: Arc<Path>) -> (raw::File, Vec<ConfigError>) {
+/// All of a file that can be read, and what is wrong with the rest; `None` if it is no TOML at all.
+pub(super) fn read(bytes: &[u8], file: Arc<Path>) -> (Option<raw::File>, Vec<ConfigError>) {
     let text = std::str::from_utf8(bytes);
     let valid = text.as_ref().map_or_else(|e| e.valid_up_to(), |t| t.len());
     // The part that is text still serves to count the lines up to what is not.
@@ -78,12 +78,12 @@ pub(super) fn read(bytes: &[u8], file: Arc<Path>) -> (raw::File, Vec<ConfigError
         problem,
     };
     if text.is_err() {
-        return (raw::File::default(), vec![fatal(valid, Problem::NotUtf8)]);
+        return (None, vec![fatal(valid, Problem::NotUtf8)]);
     }
     match Document::parse(reader.source.text) {
         Ok(document) => {
             let file = reader.file(document.as_table());
-            (file, reader.errors)
+            (Some(file), reader.errors)
         }
         Err(error) => {
             let span = error.span().unwrap_or_default();
@@ -93,7 +93,7 @@ pub(super) fn read(bytes: &[u8], file: Arc<Path>) -> (raw::File, Vec<ConfigError
             if !found.is_empty() {
                 message = format!("{message}: {found}");
             }
-            (raw::File::default(), vec![fatal(at, Problem::Syntax(message))])
+            (None, vec![fatal(at, Problem::Syntax(message))])
         }
     }
 }
@@ -139,18 +139,19 @@ impl Reader<'_> {
         let name = self.name(entry, group_name, Problem::GroupName);
         let table = self.table(entry, "a table [groups.NAME]")?;
         let (mut fdt, mut failback, mut take_over) = (None, None, None);
-        let (mut data, mut targets) = (Vec::new(), Vec::new());
-        let (mut routes, mut interfaces) = (Vec::new(), Vec::new());
+        let (mut data, mut targets) = (List::default(), List::default());
+        let (mut routes, mut interfaces) = (List::default(), Vec::new());
         for entry in entries(table, &entry.path) {
             match entry.name {
                 "failure_detection_time" => fdt = self.duration(&entry, &(FDT_MIN..=FDT_MAX)),
                 "failback" => failback = self.boolean(&entry),
                 "take_over" => take_over = self.choice(&entry, &TAKE_OVER),
-                "data_addresses" => data = self.texts(&entry, DATA, address::data),
+                "data_addresses" => data = self.texts(&entry, DATA, address::data).into(),
                 "targets" => {
-                    targets = self.texts(&entry, TARGETS, |t| address::neighbour(t, "a target"));
+                    let target = |t: &str| address::neighbour(t, "a target");
+                    targets = self.texts(&entry, TARGETS, target).into();
                 }
-                "routes" => routes = self.routes(&entry),
+                "routes" => routes = self.routes(&entry).into(),
                 "interfaces" => interfaces = self.interfaces(&entry),
                 _ if holds_group(entry.item) => self.unquoted(&entry, 1),
                 _ if misplaced(&entry, INTERFACE) => {
@@ -189,11 +190,11 @@ impl Reader<'_> {
         let name = self.name(entry, interface_name, Problem::InterfaceName);
         let table =
             self.table(entry, "a table [groups.NAME.interfaces.NAME], which may be empty")?;
-        let mut test = Vec::new();
+        let mut test = List::default();
         let (mut standby, mut datapath, mut consume_replies) = (None, None, None);
         for entry in entries(table, &entry.path) {
             match entry.name {
-                "test_addresses" => test = self.texts(&entry, TEST, address::test),
+                "test_addresses" => test = self.texts(&entry, TEST, address::test).into(),
                 "standby" => standby = self.boolean(&entry),
                 "datapath" => datapath = self.choice(&entry, &DATAPATHS),
                 "consume_replies" => consume_replies = self.boolean(&entry),

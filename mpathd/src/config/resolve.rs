@@ -10,7 +10,7 @@ use mpathd_core::ids::{Family, GroupName};
 
 use super::MAX_INTERFACES;
 use super::origin::Origins;
-use super::raw::{self, Located};
+use super::raw::{self, List, Located};
 use super::{Realtime, Settings, Sysctls, TakeOver};
 
 /// The defaults of the contract.
@@ -66,7 +66,7 @@ fn one<T>(Located { value, at }: Located<T>, origins: &mut Origins) -> T {
     value
 }
 
-fn all<T>(values: Vec<Located<T>>, origins: &mut Origins) -> Vec<T> {
+fn all<T>(values: List<Located<T>>, origins: &mut Origins) -> Vec<T> {
     values.into_iter().map(|value| one(value, origins)).collect()
 }
 

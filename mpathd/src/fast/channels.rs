@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use super::clock;
 use super::frames::{Frame, Paths, Sent, identify};
 use super::neighbours::Neighbours;
+use super::random::Random;
 use super::receivers;
 use super::slots::SlotMap;
 use super::socket::{self, BATCH, Buffer};
@@ -26,6 +27,8 @@ pub(super) struct Probing {
     pub paths: Paths,
     pub neighbours: Neighbours,
     pub slots: SlotMap,
+    /// For cookies.
+    pub random: Random,
 }
 
 /// The NICs that may be probed. Its storage is made once.
@@ -69,6 +72,19 @@ impl Channels {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> {
         self.all.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Channel> {
+        self.all.iter_mut()
+    }
+
+    /// Moves all that `keep` gives back; `other` has room for them.
+    pub(super) fn move_into(
+        &mut self,
+        other: &mut Self,
+        keep: impl FnMut(Channel) -> Option<Channel>,
+    ) {
+        other.all.extend(self.all.drain(..).filter_map(keep));
     }
 
     pub(super) fn get(&self, ifindex: Ifindex) -> Option<&Channel> {

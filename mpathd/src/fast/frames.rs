@@ -92,32 +92,45 @@ impl Path {
 /// All paths, by number.
 pub(super) struct Paths {
     all: Vec<Option<Path>>,
-    random: Random,
     generation: u32,
 }
 
 impl Paths {
     /// Room for paths 0 to `count` - 1; one beyond makes it grow.
-    pub(super) fn new(count: usize, random: Random) -> Self {
-        Self { all: std::iter::repeat_with(|| None).take(count).collect(), random, generation: 0 }
+    pub(super) fn new(count: usize) -> Self {
+        Self { all: std::iter::repeat_with(|| None).take(count).collect(), generation: 0 }
+    }
+
+    /// Moves all paths, under their numbers; `other` has room for them.
+    pub(super) fn move_into(&mut self, other: &mut Self) {
+        other.generation = self.generation;
+        for (place, path) in other.all.iter_mut().zip(&mut self.all) {
+            *place = path.take();
+        }
     }
 
     /// Opens a path with a cookie of its own. `None` if its ends are not of one family. `consume`:
     /// replies end at the hook.
-    pub(super) fn open(&mut self, path: PathId, key: PathKey, consume: bool) -> Option<&Path> {
+    pub(super) fn open(
+        &mut self,
+        path: PathId,
+        key: PathKey,
+        consume: bool,
+        random: &mut Random,
+    ) -> Option<&Path> {
         let index = usize::from(path.0);
         if index >= self.all.len() {
             self.all.resize_with(index + 1, || None);
         }
         self.generation = self.generation.wrapping_add(1);
         let slot = SlotKey {
-            cookie: self.random.draw(),
+            cookie: random.draw(),
             generation: self.generation,
             ifindex: key.ifindex.0,
             consume,
             path: Ends::new(key.test, key.target)?,
         };
-        let ident = self.random.draw() as u16;
+        let ident = random.draw() as u16;
         Some(self.all[index].insert(Path { key, slot, ident, template: None }))
     }
 
@@ -208,9 +221,9 @@ mod tests {
     #[test]
     fn our_own_frames_are_recognised_with_and_without_a_tag() {
         for (test, target) in [("192.0.2.11", "192.0.2.1"), ("2001:db8::11", "2001:db8::1")] {
-            let mut paths = Paths::new(8, Random::new().unwrap());
+            let mut paths = Paths::new(8);
             let key = key(test, target);
-            paths.open(PathId(5), key, true).unwrap();
+            paths.open(PathId(5), key, true, &mut Random::new().unwrap()).unwrap();
             let path = paths.get_mut(PathId(5)).unwrap();
             let mut frame = Frame::EMPTY;
             path.probe(PathId(5), Seq(700), HERE, THERE, &mut frame);
@@ -229,8 +242,8 @@ mod tests {
 
     #[test]
     fn a_changed_mac_is_used_at_once_and_the_cookie_stays() {
-        let mut paths = Paths::new(1, Random::new().unwrap());
-        paths.open(PathId(0), key("192.0.2.11", "192.0.2.1"), true).unwrap();
+        let (mut paths, mut random) = (Paths::new(1), Random::new().unwrap());
+        paths.open(PathId(0), key("192.0.2.11", "192.0.2.1"), true, &mut random).unwrap();
         let path = paths.get_mut(PathId(0)).unwrap();
         let (mut first, mut second) = (Frame::EMPTY, Frame::EMPTY);
         path.probe(PathId(0), Seq(1), HERE, THERE, &mut first);
@@ -242,11 +255,15 @@ mod tests {
 
     #[test]
     fn every_use_of_a_slot_has_another_cookie() {
-        let mut paths = Paths::new(1, Random::new().unwrap());
-        let one = paths.open(PathId(0), key("192.0.2.11", "192.0.2.1"), true).unwrap().slot;
-        let two = paths.open(PathId(0), key("192.0.2.11", "192.0.2.1"), true).unwrap().slot;
+        let (mut paths, mut random) = (Paths::new(1), Random::new().unwrap());
+        let one =
+            paths.open(PathId(0), key("192.0.2.11", "192.0.2.1"), true, &mut random).unwrap().slot;
+        let two =
+            paths.open(PathId(0), key("192.0.2.11", "192.0.2.1"), true, &mut random).unwrap().slot;
         assert_ne!(one.cookie, two.cookie);
         assert_ne!(one.generation, two.generation);
-        assert!(paths.open(PathId(0), key("192.0.2.11", "2001:db8::1"), true).is_none());
+        assert!(
+            paths.open(PathId(0), key("192.0.2.11", "2001:db8::1"), true, &mut random).is_none()
+        );
     }
 }

@@ -30,7 +30,7 @@ const DOUBT_AGAIN: Duration = Duration::from_millis(100);
 pub(super) struct Links {
     socket: OwnedFd,
     message: Box<[u8]>,
-    watched: Vec<Watched>,
+    watch: Watch,
     /// Notices were lost or may be late, or it is the start: a dump is wanted.
     missed: bool,
     doubted: Instant,
@@ -42,7 +42,18 @@ pub(super) struct Links {
     left: bool,
 }
 
+/// The interfaces of the configuration: all that is ever told of.
+pub(super) struct Watch(Vec<Watched>);
+
+impl Watch {
+    pub(super) fn new(names: &[IfName]) -> Self {
+        let new = |name: &IfName| Watched { name: *name, link: None, fresh: false, dumped: false };
+        Self(names.iter().map(new).collect())
+    }
+}
+
 /// An interface of the configuration, or a seat of the anonymous group.
+#[derive(Clone, Copy)]
 struct Watched {
     /// Of a seat: one that no interface has.
     name: IfName,
@@ -55,11 +66,11 @@ struct Watched {
 }
 
 impl Links {
-    /// Listens in the network namespace of the caller; `names` are all it ever tells of.
+    /// Listens in the network namespace of the caller.
     ///
     /// # Errors
     /// What socket or bind say.
-    pub(super) fn open(names: &[IfName]) -> io::Result<Self> {
+    pub(super) fn open(watch: Watch) -> io::Result<Self> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let protocol = SockProtocol::NetlinkRoute;
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
@@ -68,31 +79,41 @@ impl Links {
             setsockopt(&socket, sockopt::RcvBuf, &SOCKET_BUFFER)?;
         }
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, libc::RTMGRP_LINK as u32))?;
-        let mut links = Self {
+        Ok(Self {
             socket,
             message: vec![0; MESSAGE_MAX].into_boxed_slice(),
-            watched: Vec::new(),
+            watch,
             missed: true,
             doubted: Instant(0),
             empty: false,
             asked: 0,
             left: false,
-        };
-        links.watch(names);
-        Ok(links)
+        })
     }
 
-    /// Changes the interfaces that are told of; what is known about the others is forgotten. Not
-    /// once the thread is not to allocate any more.
-    pub(super) fn watch(&mut self, names: &[IfName]) {
-        self.watched.retain(|w| names.contains(&w.name));
-        for name in names {
-            if self.watched.iter().all(|w| w.name != *name) {
-                let new = Watched { name: *name, link: None, fresh: false, dumped: false };
-                self.watched.push(new);
+    /// Changes the interfaces that are told of; what was known of others is left in `watch`. New ones
+    /// are asked for.
+    pub(super) fn watch(&mut self, watch: &mut Watch) {
+        let named = |name| watch.0.iter().any(|new| new.name == name);
+        // A seat is vacated by whom the configuration names now.
+        for seat in self.watch.0.iter_mut().filter(|w| w.is_seat()) {
+            seat.link = seat.link.filter(|link| !named(link.name));
+        }
+        for new in &mut watch.0 {
+            match self.watch.0.iter().find(|known| known.name == new.name) {
+                Some(known) => *new = *known,
+                None => self.missed = true,
             }
         }
-        self.missed = true;
+        // And who is named no more may take one.
+        let stays = |old: &Watched| watch.0.iter().any(|new| new.name == old.name);
+        self.missed |= !self.watch.0.iter().all(stays);
+        std::mem::swap(&mut self.watch, watch);
+    }
+
+    /// Whether it is told of, by its name or in a seat.
+    pub(super) fn knows(&self, name: IfName) -> bool {
+        self.watch.0.iter().any(|watched| watched.goes_by() == Some(name))
     }
 
     /// Reads the notices that are there, some at most; `tell` hears what has changed.
@@ -103,7 +124,7 @@ impl Links {
                 // From another process, not from the kernel.
                 Ok((_, Some(from))) if from.pid() != 0 => {}
                 Ok((len, _)) if len < MESSAGE_MAX => {
-                    let Self { message, watched, missed, left, .. } = self;
+                    let Self { message, watch: Watch(watched), missed, left, .. } = self;
                     let (before, seats) = seats(watched);
                     *missed |= !take_all(watched, &message[..len], &mut tell);
                     let (after, _) = self::seats(watched);
@@ -126,7 +147,7 @@ impl Links {
     /// once only if it has told none for a second (net/core/link_watch.c); a dump knows it already.
     pub(super) fn doubt(&mut self, ifindex: Ifindex, now: Instant) {
         let runs = |link: Link| link.ifindex == ifindex && link.running;
-        if self.watched.iter().any(|w| w.link.is_some_and(runs))
+        if self.watch.0.iter().any(|w| w.link.is_some_and(runs))
             && now.since(self.doubted) >= DOUBT_AGAIN
         {
             self.doubted = now;
@@ -145,7 +166,7 @@ impl Links {
         self.missed = false;
         self.left = false;
         self.asked += 1;
-        for watched in &mut self.watched {
+        for watched in &mut self.watch.0 {
             watched.fresh = false;
             watched.dumped = false;
         }
@@ -153,13 +174,13 @@ impl Links {
 
     /// A link told by a dump; `Some` if it is news.
     pub(super) fn dumped(&mut self, link: Link) -> Option<Event> {
-        let known = self.watched.iter().any(|w| w.goes_by() == Some(link.name));
+        let known = self.watch.0.iter().any(|w| w.goes_by() == Some(link.name));
         if !known && self.left {
-            self.missed |= seats(&self.watched).1 > 0;
+            self.missed |= seats(&self.watch.0).1 > 0;
             return None;
         }
-        let Some(watched) = place(&mut self.watched, &link) else {
-            return crowded(&self.watched, &link);
+        let Some(watched) = place(&mut self.watch.0, &link) else {
+            return crowded(&self.watch.0, &link);
         };
         watched.dumped = true;
         if watched.fresh || watched.link == Some(link) {
@@ -175,7 +196,7 @@ impl Links {
         if self.asked > 0 {
             return;
         }
-        for watched in self.watched.iter_mut().filter(|w| !w.dumped && !w.fresh) {
+        for watched in self.watch.0.iter_mut().filter(|w| !w.dumped && !w.fresh) {
             if let Some(link) = watched.link.take() {
                 tell(Event::LinkGone(link.ifindex));
             }

@@ -16,11 +16,13 @@ use mpathd_core::view::View;
 
 use crate::messages::Queues;
 use crate::shared::Shared;
+pub use heir::{Heir, Note};
 
 pub mod alloc;
 mod channels;
 pub mod clock;
 mod frames;
+mod heir;
 pub(crate) mod link_message;
 mod links;
 pub mod memory;
@@ -50,6 +52,10 @@ pub trait Brain {
     fn fill(&self, view: &mut View, now: Instant);
     /// Whether outcomes of single probes are wanted as notices.
     fn stream_probes(&mut self, on: bool);
+    /// Whether another one may take over now.
+    fn may_retire(&self) -> bool;
+    /// `heir` takes over; what is left of this one comes back in its place.
+    fn make_way(&mut self, heir: &mut Engine, now: Instant);
 }
 
 impl Brain for Engine {
@@ -83,6 +89,15 @@ impl Brain for Engine {
 
     fn stream_probes(&mut self, on: bool) {
         self.stream_probes(on);
+    }
+
+    fn may_retire(&self) -> bool {
+        self.may_retire()
+    }
+
+    fn make_way(&mut self, heir: &mut Engine, now: Instant) {
+        heir.succeed(self, now);
+        std::mem::swap(self, heir);
     }
 }
 

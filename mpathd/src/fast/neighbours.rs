@@ -47,6 +47,11 @@ impl Neighbours {
         Self { entries: Vec::with_capacity(capacity), capacity }
     }
 
+    /// Moves all that is known; `other` has room for it.
+    pub(super) fn move_into(&mut self, other: &mut Self) {
+        other.entries.append(&mut self.entries);
+    }
+
     /// Begins to listen for this neighbour. The one unused for longest makes room.
     pub(super) fn watch(&mut self, ifindex: Ifindex, address: IpAddr, now: Instant) {
         self.enter(ifindex, address, false, now);

@@ -61,7 +61,10 @@ impl fmt::Display for Outcome {
 pub fn apply(priority: u8) -> Outcome {
     exact_timers();
     if priority == 0 {
-        return Outcome::Ordinary;
+        // After a reload it may have had more until now; giving it up is never refused.
+        match set(libc::SCHED_OTHER, 0) {
+            Ok(()) | Err(_) => return Outcome::Ordinary,
+        }
     }
     let allowed = raise_limit(priority);
     let first = match fifo(priority) {

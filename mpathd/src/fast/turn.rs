@@ -5,12 +5,13 @@
 //! the noted time has been heard when the engine judges as of that time, however long the thread
 //! was stopped.
 
+mod succession;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mpathd_core::config::MAX_TARGETS;
 use mpathd_core::event::{Done, Errno, Event, Fate};
 use mpathd_core::ids::{Family, Ifindex, PathId, Seq};
 use mpathd_core::message::Severity;
@@ -19,9 +20,8 @@ use mpathd_core::time::Instant;
 use mpathd_core::view::View;
 
 use super::channels::{Channels, Probing};
-use super::frames::Paths;
+use super::heir::{self, Heir, Room};
 use super::links::Links;
-use super::neighbours::Neighbours;
 use super::random::Random;
 use super::slots::SlotMap;
 use super::socket::Buffer;
@@ -40,8 +40,6 @@ const MESSAGES_PER_TURN: usize = 256;
 const POSTPONED_AT_MOST: u8 = 16;
 /// Rounds of deciding and carrying out in one turn: what is sent changes the next deadline.
 const DECISIONS_PER_TURN: usize = 4;
-/// Replies of one path that can matter at a time: a ring of the kernel's.
-const PENDING_PER_PATH: usize = mpathd_common::abi::RING as usize;
 
 pub(super) struct Fast<B> {
     desk: Desk<B>,
@@ -56,6 +54,8 @@ pub(super) struct Fast<B> {
     /// Channels on their way to the host thread, which closes them.
     retired: Vec<Channel>,
     priority: u8,
+    /// Waits until it may take over.
+    heir: Option<Box<Heir>>,
     /// The deadline that is waited for.
     due: Option<Instant>,
     /// The receive sockets were empty then.
@@ -86,25 +86,28 @@ impl<B: Brain> Fast<B> {
     pub(super) fn new(setup: Setup<B>) -> io::Result<Self> {
         let Setup { brain, names, queues, shared, priority } = setup;
         let members = names.len();
-        let paths = members * Family::ALL.len() * MAX_TARGETS;
-        shared.publish(|view| reserve(view, members, paths));
+        shared.publish(|view| reserve(view, members, heir::paths(members)));
+        let Room { watch, channels, paths, neighbours, pending, replies, watched, polled, retired } =
+            Room::new(members, &names);
         let now = clock::now();
         Ok(Self {
             desk: Desk { brain, queues, shared, changed: true, counted: false, dropped: 0 },
-            links: Links::open(&names)?,
-            channels: Channels::new(members),
+            links: Links::open(watch)?,
+            channels,
             probing: Probing {
-                paths: Paths::new(paths, Random::new()?),
-                neighbours: Neighbours::new(2 * paths),
+                paths,
+                neighbours,
                 slots: SlotMap::plain()?,
+                random: Random::new()?,
             },
             buffer: Buffer::new(),
-            pending: Vec::with_capacity(paths * PENDING_PER_PATH),
-            replies: Vec::with_capacity(paths * PENDING_PER_PATH),
-            watched: Vec::with_capacity(members),
-            polled: Vec::with_capacity(2 + 2 * members),
-            retired: Vec::with_capacity(2 * members),
+            pending,
+            replies,
+            watched,
+            polled,
+            retired,
             priority,
+            heir: None,
             due: None,
             drained: now,
             postponed: 0,
@@ -181,6 +184,9 @@ impl<B: Brain> Fast<B> {
         if complete || self.postponed >= POSTPONED_AT_MOST {
             self.postponed = 0;
             self.decide(now);
+            if self.hand_over(now) {
+                self.decide(now);
+            }
         } else {
             self.postponed += 1;
         }
@@ -225,6 +231,7 @@ impl<B: Brain> Fast<B> {
                 self.probing.slots = slots;
             }
             ToFast::Channel(channel) => self.open_channel(channel),
+            ToFast::Heir(heir) => self.announce_heir(heir),
             ToFast::Stop => self.stopping = true,
         }
     }
@@ -322,7 +329,7 @@ impl<B: Brain> Fast<B> {
     }
 
     fn set_path(&mut self, path: PathId, key: Option<PathKey>, now: Instant) {
-        let Probing { paths, neighbours, slots } = &mut self.probing;
+        let Probing { paths, neighbours, slots, random } = &mut self.probing;
         self.desk.changed = true;
         slots.clear(path);
         paths.close(path);
@@ -330,7 +337,7 @@ impl<B: Brain> Fast<B> {
         neighbours.watch(key.ifindex, key.target, now);
         neighbours.guard(key.ifindex, key.test, now);
         let consume = self.channels.get(key.ifindex).is_none_or(|channel| channel.consume);
-        if let Some(open) = paths.open(path, key, consume) {
+        if let Some(open) = paths.open(path, key, consume, random) {
             slots.set(path, &open.slot);
         }
     }
@@ -353,7 +360,7 @@ impl<B: Brain> Fast<B> {
     }
 
     fn publish(&mut self, now: Instant) {
-        // The last picture is what another engine begins with.
+        // The last picture is what the next daemon begins with.
         if now < self.picture_due() && !self.stopping {
             return;
         }
@@ -438,7 +445,7 @@ impl<B: Brain> Desk<B> {
 }
 
 /// Room for all rows there can be, so that filling the picture does not allocate.
-fn reserve(view: &mut View, members: usize, paths: usize) {
+pub(super) fn reserve(view: &mut View, members: usize, paths: usize) {
     view.interfaces.reserve(members);
     view.groups.reserve(members);
     view.instances.reserve(members * Family::ALL.len());

@@ -3,7 +3,7 @@
 //! as sender (N20). A repeat that comes after the address has moved on would steal it back, so a
 //! repeat goes out only while the address is observed where it says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
@@ -94,6 +94,12 @@ impl Announcer {
     pub(super) fn forget(&mut self, ifindex: Ifindex) {
         self.pending.retain(|p| p.ifindex != ifindex);
         self.sockets.remove(&ifindex);
+    }
+
+    /// Of these links only.
+    pub(super) fn keep(&mut self, links: &BTreeSet<Ifindex>) {
+        self.pending.retain(|p| links.contains(&p.ifindex));
+        self.sockets.retain(|ifindex, _| links.contains(ifindex));
     }
 
     pub(super) fn due(&self) -> Option<Instant> {

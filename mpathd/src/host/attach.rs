@@ -2,7 +2,7 @@
 //! place, and its sockets. Nothing here is fatal: what can't be had lowers the mode and is said
 //! (N13). Somebody else's XDP program is never touched. Nothing is detached at stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -60,7 +60,8 @@ impl Hooks {
         Self { object, bpffs, kernel: Kernel::Untried, attached: BTreeMap::new() }
     }
 
-    /// Attaches the hook and hands over the sockets; a hook of the right kind that stands is left.
+    /// Attaches the hook and hands over the sockets; a hook of the right kind that stands is left, and no
+    /// other one is there: [`Hooks::detach_unwanted`].
     ///
     /// # Errors
     /// Where not even the sockets can be opened (EPERM without CAP_NET_RAW).
@@ -85,11 +86,23 @@ impl Hooks {
             }
             return Ok(attached.mode);
         }
-        self.detach(ifindex);
         let (mode, hook) = self.choose(link, datapath, slow);
         self.attached.insert(ifindex, Attached { mode, consume, _hook: hook });
         self.open_channel(link, fast).inspect_err(|_| self.detach(ifindex))?;
         Ok(mode)
+    }
+
+    /// Takes off a hook of a kind that is not wanted any more. `true`: the link is to be looked at anew.
+    pub(super) fn detach_unwanted(&mut self, link: &LinkFact, datapath: Datapath) -> bool {
+        let ifindex = link.link.ifindex;
+        let unwanted = self
+            .attached
+            .get(&ifindex)
+            .is_some_and(|it| !wanted(link, datapath).contains(&it.mode));
+        if unwanted {
+            self.detach(ifindex);
+        }
+        unwanted
     }
 
     pub(super) fn is_attached(&self, ifindex: Ifindex) -> bool {
@@ -112,6 +125,23 @@ impl Hooks {
         let Some(attached) = self.attached.remove(&ifindex) else { return };
         if let Kernel::Ready { pins: Some(pins), .. } = &self.kernel {
             unpin(&pins.join(pin_name(attached.mode, ifindex)));
+        }
+    }
+
+    /// Whether replies go further than the hook: it stays, and the sockets of the next channel know.
+    pub(super) fn consume_as(&mut self, ifindex: Ifindex, consume: bool) {
+        if let Some(attached) = self.attached.get_mut(&ifindex) {
+            attached.consume = consume;
+        }
+    }
+
+    /// Only these have hooks from now on, whoever has attached the others: an earlier daemon may have
+    /// had other members.
+    pub(super) fn keep(&mut self, links: &BTreeSet<Ifindex>) {
+        let others: Vec<_> = self.attached.keys().filter(|i| !links.contains(i)).copied().collect();
+        others.into_iter().for_each(|ifindex| self.detach(ifindex));
+        if let Some(pins) = pins::present(&self.bpffs) {
+            unpin_where(&pins, |info| !links.contains(&info.ifindex));
         }
     }
 
@@ -230,9 +260,18 @@ fn unpin(path: &Path) {
 
 /// Unlinks links whose device has gone: they hold nothing, but block their name (N25).
 fn clear_defunct(pins: &Path) {
+    unpin_where(pins, |info| info.ifindex == Ifindex(0));
+}
+
+/// Looks at links only; maps are pinned beside them.
+fn unpin_where(pins: &Path, useless: impl Fn(LinkInfo) -> bool) {
     let Ok(entries) = fs::read_dir(pins) else { return };
-    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-        if matches!(bpf::link_info(&path), Ok(LinkInfo { ifindex: Ifindex(0), .. })) {
+    let is_link = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("xdp-") || name.starts_with("tcx-")
+    };
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()).filter(is_link) {
+        if bpf::link_info(&path).is_ok_and(&useless) {
             unpin(&path);
         }
     }

@@ -2,7 +2,7 @@
 //! is left to a thread of ordinary priority starves when the host is busy, and no evidence from
 //! above can tell that from silence (design 2.12, N16).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use mpathd_core::event::Event;
@@ -32,6 +32,11 @@ impl Deferral {
             None => drop(self.0.remove(&ifindex)),
         }
         Some(Event::ReceiveDeferred { ifindex, deferred })
+    }
+
+    /// Of these links only.
+    pub(super) fn keep(&mut self, links: &BTreeSet<Ifindex>) {
+        self.0.retain(|ifindex, _| links.contains(ifindex));
     }
 
     pub(super) fn forget(&mut self, ifindex: Ifindex) {

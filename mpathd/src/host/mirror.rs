@@ -54,12 +54,20 @@ struct Told {
 }
 
 impl Mirror {
-    /// Other interfaces, addresses or routes matter from now on. A full dump is to follow.
+    /// Other interfaces, addresses or routes matter from now on, to somebody who may not have heard what
+    /// was told before: all is told again. A full dump is to follow.
     pub(super) fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
+        self.told = Told::default();
         self.routes
             .retain(|key, fact| fact.protocol == PROTOCOL || self.settings.routes.contains(key));
         self.retell();
+        self.tell_all_foreign();
+        let links: Vec<Ifindex> = self.links.keys().copied().collect();
+        links.into_iter().for_each(|ifindex| self.retell_own(ifindex));
+        if self.told.gateways == Gateways::default() {
+            self.events.push(Event::Gateways(Gateways::default()));
+        }
     }
 
     /// The differences since the last call.
@@ -119,6 +127,10 @@ impl Mirror {
         self.settings.strangers
             && link.may_be_watched()
             && !self.settings.interfaces.contains(&link.name)
+    }
+
+    pub(super) fn links_of(&self, names: &BTreeSet<IfName>) -> impl Iterator<Item = &LinkFact> {
+        self.links.values().filter(|l| names.contains(&l.link.name))
     }
 
     pub(super) fn name(&self, ifindex: Ifindex) -> Option<IfName> {

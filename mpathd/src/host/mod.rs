@@ -84,11 +84,14 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
     let Setup { queues, settings, priority, bpffs, object, notices } = setup;
     let requests = Requests::open()?;
     let monitor = Monitor::open(settings.clone(), notices)?;
+    let mut sysctls = sysctl::Sysctls::default();
+    sysctls.remember(&settings.sysctls);
     let mut host = Host {
         settings,
+        priority,
         requests,
         monitor,
-        sysctls: sysctl::Sysctls::default(),
+        sysctls,
         twins: twins::Twins::new(),
         drift: drift::Drift::default(),
         announcer: announce::Announcer::default(),
@@ -112,6 +115,8 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
 struct Host {
     queues: Queues,
     settings: Settings,
+    /// SCHED_FIFO, 0 = ordinary.
+    priority: u8,
     requests: Requests,
     monitor: Monitor,
     sysctls: sysctl::Sysctls,
@@ -178,15 +183,28 @@ impl Host {
                 ToHost::Op(op) => self.operate(op),
                 ToHost::Close(channel) => drop(channel),
                 ToHost::DumpLinks => self.answer_dump(),
-                ToHost::Settings(settings) => {
-                    self.settings = *settings;
-                    self.monitor.set_settings(self.settings.clone());
-                    self.pass_on();
-                }
+                ToHost::Settings { settings, priority } => self.configure(*settings, priority),
                 ToHost::Stop => return false,
             }
         }
         true
+    }
+
+    /// Another configuration: what is known is told anew, and surveyed next.
+    fn configure(&mut self, settings: Settings, priority: u8) {
+        self.sysctls.remember(&settings.sysctls);
+        self.settings = settings;
+        for member in self.monitor.mirror.links_of(&self.settings.interfaces) {
+            let consumes = self.settings.consuming.contains(&member.link.name);
+            self.hooks.consume_as(member.link.ifindex, consumes);
+        }
+        self.monitor.set_settings(self.settings.clone());
+        self.pass_on();
+        if self.priority != priority {
+            self.priority = priority;
+            let outcome = priority::apply(priority);
+            self.slow.push(ToSlow::Scheduled { thread: "host", outcome });
+        }
     }
 
     fn survey(&mut self) {

@@ -83,9 +83,11 @@ impl Monitor {
         })
     }
 
+    /// What is known is told anew, and everything is looked at next.
     pub(super) fn set_settings(&mut self, settings: Settings) {
         self.mirror.set_settings(settings);
         self.due = Due::Everything;
+        self.survey = None;
     }
 
     /// Takes in what is waiting. Bounded, for whoever changes routes without end must

@@ -11,7 +11,7 @@ use netlink_packet_route::link::{LinkFlags, LinkMessage};
 
 use super::facts::LinkFact;
 use super::netlink::Refused;
-use super::{Host, address, monitor, route, search, sysctl, unconfigured};
+use super::{Host, address, monitor, route, search, sysctl};
 use crate::config::Sysctls;
 use crate::fast::clock;
 use crate::messages::ToFast;
@@ -72,7 +72,10 @@ impl Host {
             }
             Request::Attach { ifindex, datapath, consume_replies, .. } => {
                 // Anew: the XDP slot is not told by every notice.
-                let link = monitor::link(requests, ifindex)?;
+                let mut link = monitor::link(requests, ifindex)?;
+                if self.hooks.detach_unwanted(&link, datapath) {
+                    link = monitor::link(requests, ifindex)?;
+                }
                 let (fast, slow) = (&mut self.fast, &mut self.slow);
                 let mode = self.hooks.attach(&link, datapath, consume_replies, fast, slow)?;
                 self.warm(&link);
@@ -88,9 +91,7 @@ impl Host {
                 announcer.begin(address, ifindex, peers, clock::now());
                 Ok(())
             }
-            Request::RemoveUnconfigured => {
-                unconfigured::remove(requests, mirror, &self.settings, &mut self.slow)
-            }
+            Request::RemoveUnconfigured => self.remove_unconfigured(),
             Request::Search { ifindex, test, neighbours, .. } => {
                 let link = mirror.link(ifindex).ok_or(Refused::errno(libc::ENODEV))?;
                 if neighbours {

@@ -48,6 +48,12 @@ pub(super) fn directory(bpffs: &Path) -> Result<PathBuf, String> {
     Ok(directory)
 }
 
+/// That directory, if there is one.
+pub(super) fn present(bpffs: &Path) -> Option<PathBuf> {
+    let directory = bpffs.join(format!("{LAYOUT}-{}", netns_cookie().ok()?));
+    directory.is_dir().then_some(directory)
+}
+
 /// Removes the pins of this network namespace, of whatever layout, and with them the hooks: nothing
 /// else holds them when the daemon is gone. With `dry` they are only counted.
 ///

@@ -9,11 +9,15 @@ use mpathd_core::ids::{IfName, IpNet};
 use mpathd_core::request::Role;
 
 use crate::config::Sysctls;
+use crate::messages::SysctlKey;
+use crate::slow::state::State;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Members of all groups.
     pub interfaces: BTreeSet<IfName>,
+    /// Those whose replies end at the hook.
+    pub consuming: BTreeSet<IfName>,
     /// Interfaces outside of groups are watched too.
     pub strangers: bool,
     /// Data and test addresses: observed wherever on the host they stand.
@@ -27,6 +31,8 @@ pub struct Settings {
     pub recorded: BTreeSet<(IfName, IpAddr)>,
     /// Keys of our routes; a route there is told whoever made it.
     pub routes: BTreeSet<RouteKey>,
+    /// Values of sysctls before ours, by that record.
+    pub sysctls: Vec<(IfName, SysctlKey, i32)>,
     /// Configured routes and their gateways: those of somebody else that go the same way are taken
     /// over.
     pub gateways: Vec<(RouteKey, IpAddr)>,
@@ -47,8 +53,10 @@ impl Settings {
 
     /// With what an earlier daemon has put in place.
     #[must_use]
-    pub fn with_record(mut self, addresses: impl IntoIterator<Item = (IfName, IpAddr)>) -> Self {
-        self.recorded.extend(addresses);
+    pub fn with_record(mut self, state: &State) -> Self {
+        self.recorded =
+            state.addresses.iter().map(|own| (own.interface, own.address.address)).collect();
+        self.sysctls = state.sysctls.iter().map(|it| (it.interface, it.key, it.old)).collect();
         self
     }
 
@@ -73,6 +81,8 @@ impl Settings {
                 }
             }
         }
+        let consuming = group.members.iter().filter(|member| member.consume_replies);
+        self.consuming.extend(consuming.map(|member| member.name));
         self.interfaces.extend(group.members.iter().map(|member| member.name));
         self.routes.extend(group.data.iter().map(|net| RouteKey {
             table: TABLE_MAIN,

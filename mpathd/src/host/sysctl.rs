@@ -23,9 +23,9 @@ pub(super) struct Sysctls {
     prepared: BTreeSet<IfName>,
     /// Per value: how often it was found changed, or could not be set.
     seen: BTreeMap<(IfName, SysctlKey), u32>,
-    /// What they were before us.
-    old: BTreeMap<(IfName, SysctlKey), i32>,
     refused: Option<String>,
+    /// Values that were there before ours.
+    before: BTreeMap<(IfName, SysctlKey), i32>,
 }
 
 impl Sysctls {
@@ -97,7 +97,7 @@ impl Sysctls {
         *times += 1;
         match *times {
             1 => {
-                self.old.insert((name, key), old);
+                self.before.entry((name, key)).or_insert(old);
                 slow.push(ToSlow::Sysctl { interface: name, key, old, new });
             }
             2..=4 => slow.log(
@@ -126,12 +126,37 @@ impl Sysctls {
     pub(super) fn forget(&mut self, name: IfName) {
         self.prepared.remove(&name);
         self.seen.retain(|(known, _), _| *known != name);
-        self.old.retain(|(known, _), _| *known != name);
+        self.before.retain(|(known, _), _| *known != name);
+    }
+
+    /// What the state file tells of values before ours.
+    pub(super) fn remember(&mut self, before: &[(IfName, SysctlKey, i32)]) {
+        for (name, key, old) in before {
+            self.before.entry((*name, *key)).or_insert(*old);
+        }
+    }
+
+    /// NICs that are no members any more get back the values they had, where ours still stand.
+    pub(super) fn restore_all_but(&mut self, members: &BTreeSet<IfName>, slow: &mut Slow) {
+        let names: BTreeSet<IfName> = self.before.keys().map(|(name, _)| *name).collect();
+        for name in names.difference(members) {
+            for key in SysctlKey::ALL {
+                if let Some(old) = self.before.get(&(*name, key)) {
+                    restore(*name, key, *old, slow);
+                }
+            }
+            slow.push(ToSlow::SysctlsRestored(*name));
+        }
+        let others = |name: &IfName| !members.contains(name);
+        let leaving: Vec<_> = self.prepared.iter().copied().filter(others).collect();
+        leaving.into_iter().chain(names.difference(members).copied()).for_each(|name| {
+            self.forget(name);
+        });
     }
 
     /// A device that is called otherwise now is no member any more, and gets its own values back.
     pub(super) fn give_back(&self, name: IfName, renamed: IfName, slow: &mut Slow) {
-        for ((_, key), old) in self.old.iter().filter(|((known, _), _)| *known == name) {
+        for ((_, key), old) in self.before.iter().filter(|((known, _), _)| *known == name) {
             let path = key.path(renamed);
             match std::fs::write(Path::new(ROOT).join(&path), old.to_string()) {
                 Ok(()) => slow.log(Severity::Notice, format!("set {path} back to {old}")),
@@ -141,6 +166,20 @@ impl Sysctls {
                     slow.log(Severity::Error, format!("setting {path} back failed: {error}"));
                 }
             }
+        }
+    }
+}
+
+fn restore(name: IfName, key: SysctlKey, old: i32, slow: &mut Slow) {
+    let path = key.path(name);
+    // The device may have gone, and somebody else may have set another value since.
+    if read(&path).ok() != Some(key.wanted()) {
+        return;
+    }
+    match std::fs::write(Path::new(ROOT).join(&path), old.to_string()) {
+        Ok(()) => slow.log(Severity::Notice, format!("set {path} back to {old}")),
+        Err(error) => {
+            slow.log(Severity::Error, format!("setting {path} back to {old} failed: {error}"));
         }
     }
 }

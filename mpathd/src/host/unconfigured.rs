@@ -1,55 +1,88 @@
 //! What carries our mark and is in no configuration any more: left by an earlier one, or by a daemon
-//! that was killed. Removed when all that is configured stands (O2).
+//! that was killed. Removed when all that is configured stands (O2): routes, their next hops, addresses,
+//! then the hooks of NICs that are no members any more, and last their sysctls, for without
+//! promote_secondaries the removal of one address could take others with it (A 7).
+
+use std::collections::BTreeSet;
 
 use mpathd_core::event::RouteKey;
-use mpathd_core::ids::IfName;
+use mpathd_core::ids::{IfName, Ifindex};
 use mpathd_core::message::Severity;
 use mpathd_core::request::Role;
 
 use super::facts::AddressFact;
-use super::mirror::Mirror;
-use super::netlink::{Refused, Requests};
-use super::outbox::Slow;
-use super::settings::Settings;
-use super::{PROTOCOL, address, route};
+use super::netlink::Refused;
+use super::{Host, PROTOCOL, address, nexthop, route};
 
-/// # Errors
-/// The first refusal of the kernel; the rest is still tried.
-pub(super) fn remove(
-    requests: &mut Requests,
-    mirror: &Mirror,
-    settings: &Settings,
-    slow: &mut Slow,
-) -> Result<(), Refused> {
-    let mut outcome = Ok(());
-    let routes: Vec<RouteKey> = mirror
-        .routes()
-        .filter(|fact| fact.protocol == PROTOCOL && !settings.routes.contains(&fact.key))
-        .map(|fact| fact.key)
-        .collect();
-    for key in routes {
-        slow.log(Severity::Notice, format!("removing the route to {}: not configured", key.to));
-        outcome = outcome.and(route::unset(requests, &key));
+impl Host {
+    /// # Errors
+    /// The first refusal of the kernel; the rest is still tried.
+    pub(super) fn remove_unconfigured(&mut self) -> Result<(), Refused> {
+        let routes = self.remove_routes();
+        let addresses = self.remove_addresses();
+        let nexthops = self
+            .monitor
+            .refresh_routes(&mut self.requests)
+            .and_then(|()| nexthop::sweep(&mut self.requests, &self.monitor.mirror));
+        let members: BTreeSet<Ifindex> =
+            self.monitor.mirror.members().map(|member| member.link.ifindex).collect();
+        self.announcer.keep(&members);
+        self.hooks.keep(&members);
+        self.deferral.keep(&members);
+        self.sysctls.restore_all_but(&self.settings.interfaces, &mut self.slow);
+        routes.and(addresses).and(nexthops)
     }
-    let strays: Vec<AddressFact> = mirror.all_addresses().filter(|f| f.ours()).copied().collect();
-    for fact in strays {
-        let ip = fact.address.address;
-        let name = mirror.name(fact.ifindex);
-        let is_home =
-            |name: Option<IfName>| name.is_some_and(|n| settings.homes.contains(&(n, ip)));
-        let stands_at_home = || {
-            mirror
-                .all_addresses()
-                .any(|f| f.address.address == ip && is_home(mirror.name(f.ifindex)))
-        };
-        // On a renamed device it still serves, until a member has it.
-        let data = settings.roles.get(&ip).is_some_and(|(_, role)| *role == Role::Data);
-        if is_home(name) || data && !stands_at_home() {
-            continue;
+
+    fn remove_routes(&mut self) -> Result<(), Refused> {
+        let mut outcome = Ok(());
+        let configured = &self.settings.routes;
+        let routes = self.monitor.mirror.routes();
+        let strays: Vec<RouteKey> = routes
+            .filter(|fact| fact.protocol == PROTOCOL && !configured.contains(&fact.key))
+            .map(|fact| fact.key)
+            .collect();
+        for key in strays {
+            let text = format!("removing the route to {}: not configured", key.to);
+            self.slow.log(Severity::Notice, text);
+            outcome = outcome.and(route::unset(&mut self.requests, &key));
         }
-        let device = name.map_or_else(|| fact.ifindex.0.to_string(), |name| name.to_string());
-        slow.log(Severity::Notice, format!("removing {ip} from {device}: not configured there"));
-        outcome = outcome.and(address::unset(requests, mirror, fact.ifindex, ip));
+        outcome
     }
-    outcome
+
+    /// One that stands where it may, but has become a test address or was one, is removed too: its scope
+    /// cannot be changed, and the engine sets it anew.
+    fn remove_addresses(&mut self) -> Result<(), Refused> {
+        let mut outcome = Ok(());
+        let all: Vec<AddressFact> = self.monitor.mirror.all_addresses().copied().collect();
+        for fact in all {
+            let Self { requests, monitor, announcer, slow, settings, .. } = self;
+            let (ip, ifindex) = (fact.address.address, fact.ifindex);
+            let name = monitor.mirror.name(ifindex);
+            let recorded = name.is_some_and(|name| settings.recorded.contains(&(name, ip)))
+                && fact.address.len == fact.address.family().host_bits();
+            if !monitor.mirror.is_ours(&fact) && !recorded {
+                continue;
+            }
+            let is_home = |name: Option<IfName>| {
+                name.is_some_and(|name| settings.homes.contains(&(name, ip)))
+            };
+            let at_home = is_home(name);
+            let is_test = settings.roles.get(&ip).map(|(_, role)| *role == Role::Test);
+            let in_form = ip.is_ipv6() || is_test == Some(fact.link_scope);
+            let mut places = monitor.mirror.all_addresses().filter(|f| f.address.address == ip);
+            let stands_at_home = places.any(|f| is_home(monitor.mirror.name(f.ifindex)));
+            // On a renamed device it still serves, until a member has it.
+            let serves = is_test == Some(false) && !stands_at_home;
+            if at_home && in_form || serves {
+                continue;
+            }
+            let device = name.map_or_else(|| ifindex.0.to_string(), |name| name.to_string());
+            let why = if at_home { "it is to be something else" } else { "not configured there" };
+            let text = format!("removing {ip} from {device}: {why}");
+            slow.log(Severity::Notice, text);
+            outcome = outcome.and(address::delete(requests, ifindex, fact.address));
+            announcer.unbound(ip, ifindex, &monitor.mirror, slow);
+        }
+        outcome
+    }
 }

@@ -20,7 +20,7 @@ pub use super::reload::Reloaded;
 
 /// The daemon answers from memory; a command waits 5 s for the engine at most.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Threads are given 10 s to stop and 5 s to settle, and another reload may come before ours.
+/// A reload is answered after 5 s at the latest, and others may come before ours.
 const RELOAD: Duration = Duration::from_secs(40);
 
 #[derive(Debug, thiserror::Error)]
@@ -108,8 +108,32 @@ impl Client {
     /// `BadConfiguration`, `NotReloaded` or `PermissionDenied`, besides those of
     /// [`Client::snapshot`]; in all of these the daemon goes on as before.
     pub fn reload(&mut self) -> Result<Reloaded, ClientError> {
+        self.configure("Reload", json!({}))
+    }
+
+    /// The same for so long, unless it is confirmed.
+    ///
+    /// # Errors
+    /// As [`Client::reload`].
+    pub fn trial(&mut self, lasts: Duration) -> Result<Reloaded, ClientError> {
+        self.configure("Trial", json!({ "seconds": lasts.as_secs() }))
+    }
+
+    /// # Errors
+    /// As [`Client::reload`]; `NotReloaded` where nothing is on trial.
+    pub fn confirm(&mut self) -> Result<Reloaded, ClientError> {
+        self.configure("Confirm", json!({}))
+    }
+
+    /// # Errors
+    /// As [`Client::confirm`].
+    pub fn revert(&mut self) -> Result<Reloaded, ClientError> {
+        self.configure("Revert", json!({}))
+    }
+
+    fn configure(&mut self, method: &str, parameters: Value) -> Result<Reloaded, ClientError> {
         self.stream.get_ref().set_read_timeout(Some(RELOAD)).map_err(ClientError::Io)?;
-        self.call("Reload", json!({}), false)?;
+        self.call(method, parameters, false)?;
         Ok(self.reply()?.0)
     }
 

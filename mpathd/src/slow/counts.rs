@@ -28,6 +28,10 @@ pub struct Snapshot {
     /// the kernel program was loaded first.
     #[serde(default)]
     pub skips: BTreeMap<String, u64>,
+    /// What an administrator is to know of the configuration: that it is on trial, or not what the
+    /// files say.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 impl Snapshot {
@@ -129,10 +133,6 @@ impl Counts {
         *self = Self { source: Some(source), ..Self::default() };
     }
 
-    pub(super) fn forget(&mut self) {
-        *self = Self::default();
-    }
-
     /// Learns who has which slot; to be told of every picture. What a slot has counted for somebody
     /// else is read then, 20 ms after the path was opened; a slot that nobody had begins with zero.
     pub(super) fn follow(&mut self, view: &View) {
@@ -167,7 +167,7 @@ impl Counts {
         }
         match &self.last {
             Some(Reading { counts, skips, .. }) => {
-                Snapshot { view, counts: counts.clone(), skips: skips.clone() }
+                Snapshot { view, counts: counts.clone(), skips: skips.clone(), note: None }
             }
             None => Snapshot { view, ..Snapshot::default() },
         }
@@ -195,7 +195,7 @@ impl Counts {
     pub(super) fn alarms(&mut self, view: &View, now: Instant) -> Result<Vec<Alarm>, MapError> {
         let alarms = self.risen(view, now);
         if alarms.is_err() {
-            self.forget();
+            *self = Self::default();
         }
         alarms
     }

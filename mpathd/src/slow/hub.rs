@@ -9,12 +9,12 @@ use std::time::Duration;
 use mpathd_core::event::{Command, Event};
 use mpathd_core::ids::Family;
 use mpathd_core::request::{CommandError, ProbeOutcome};
-use tokio::sync::{Notify, broadcast, oneshot, watch};
+use tokio::sync::{Notify, broadcast, oneshot};
 
 use super::control::ProbeRecord;
 use super::counts::{Counts, Snapshot};
 use super::now;
-use super::reload::{self, Asked};
+use super::reload::{self, Asked, Wish};
 use crate::messages::{Queues, ToFast};
 use crate::shared::Shared;
 
@@ -33,11 +33,11 @@ pub(super) struct Hub {
     asking: RefCell<VecDeque<oneshot::Sender<Answer>>>,
     probes: broadcast::Sender<ProbeRecord>,
     counts: RefCell<Counts>,
-    /// Wishes for a reload, oldest first.
-    reloads: RefCell<VecDeque<Asked>>,
-    reload_asked: Notify,
-    /// No engine is there to answer commands.
-    closed: watch::Sender<bool>,
+    /// What is wanted of the configuration, oldest first.
+    wishes: RefCell<VecDeque<Asked>>,
+    wished: Notify,
+    /// What an administrator is to know of the configuration.
+    note: RefCell<Option<String>>,
 }
 
 /// Why there is no answer.
@@ -53,14 +53,19 @@ impl Hub {
             asking: RefCell::default(),
             probes,
             counts: RefCell::default(),
-            reloads: RefCell::default(),
-            reload_asked: Notify::new(),
-            closed: watch::Sender::new(false),
+            wishes: RefCell::default(),
+            wished: Notify::new(),
+            note: RefCell::default(),
         }
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        self.counts().complete(self.shared.view(), now())
+        let snapshot = self.counts().complete(self.shared.view(), now());
+        Snapshot { note: self.note.borrow().clone(), ..snapshot }
+    }
+
+    pub(super) fn note(&self, note: Option<String>) {
+        *self.note.borrow_mut() = note;
     }
 
     /// Not to be held while waiting.
@@ -68,13 +73,7 @@ impl Hub {
         self.counts.borrow_mut()
     }
 
-    /// While a reload is under way, it waits for the new engine.
     pub(super) async fn command(&self, command: Command) -> Result<Answer, NoAnswer> {
-        let mut closed = self.closed.subscribe();
-        let opened = closed.wait_for(|closed| !closed);
-        if tokio::time::timeout(ANSWER, opened).await.is_err() {
-            return Err(NoAnswer);
-        }
         self.queues.fast.push(ToFast::Event(Event::Command(command))).map_err(|_| NoAnswer)?;
         let (sender, receiver) = oneshot::channel();
         self.asking.borrow_mut().push_back(sender);
@@ -93,40 +92,25 @@ impl Hub {
         }
     }
 
-    /// From now on commands wait.
-    pub(super) fn close(&self) {
-        self.closed.send_replace(true);
-    }
-
-    pub(super) fn open(&self) {
-        self.closed.send_replace(false);
-    }
-
-    /// The engine that was asked is no more, and its slots get other paths.
-    pub(super) fn forget(&self) {
-        self.asking.borrow_mut().clear();
-        self.counts().forget();
-    }
-
-    /// Reloads, and waits for the outcome.
-    pub(super) async fn reload(&self) -> Result<reload::Answer, NoAnswer> {
+    /// Waits for the outcome of a wish.
+    pub(super) async fn wish(&self, wish: Wish) -> Result<reload::Answer, NoAnswer> {
         let (sender, receiver) = oneshot::channel();
-        self.ask_for_reload(Asked(Some(sender)));
+        self.ask(Asked { wish, answer: Some(sender) });
         receiver.await.map_err(|_| NoAnswer)
     }
 
-    pub(super) fn ask_for_reload(&self, asked: Asked) {
-        self.reloads.borrow_mut().push_back(asked);
-        self.reload_asked.notify_one();
+    pub(super) fn ask(&self, asked: Asked) {
+        self.wishes.borrow_mut().push_back(asked);
+        self.wished.notify_one();
     }
 
-    /// The next wish for a reload.
-    pub(super) async fn asked_for_reload(&self) -> Asked {
+    /// The next wish.
+    pub(super) async fn asked(&self) -> Asked {
         loop {
-            if let Some(asked) = self.reloads.borrow_mut().pop_front() {
+            if let Some(asked) = self.wishes.borrow_mut().pop_front() {
                 return asked;
             }
-            self.reload_asked.notified().await;
+            self.wished.notified().await;
         }
     }
 

@@ -12,10 +12,11 @@ mod recorder;
 mod reload;
 #[cfg(test)]
 mod sample;
-mod signals;
+pub(crate) mod signals;
 pub mod state;
 mod statistics;
 mod systemd;
+pub mod trial;
 mod turn;
 
 use std::future::pending;
@@ -44,7 +45,7 @@ pub use recorder::Recording;
 use reload::Asked;
 pub use reload::{NotReloaded, Plan, Reload, Reloaded};
 use signals::{Signals, Wish};
-use turn::Turn;
+use turn::{Parts, Turn};
 
 /// The host thread may be in a request that waits for RTNL; longer than this is a hang.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -63,6 +64,10 @@ pub struct Setup<'a> {
     pub state: state::State,
     pub config: Config,
     pub record: Option<Recording>,
+    /// Where the records of trials are.
+    pub place: trial::Place,
+    /// What an administrator is to know of the configuration, from the start.
+    pub note: Option<String>,
     pub reload: &'a mut dyn Reload,
 }
 
@@ -74,14 +79,12 @@ pub enum RunError {
     Record { path: PathBuf, source: io::Error },
     #[error("the {0} thread has ended by itself")]
     Died(&'static str),
-    #[error("cannot start the other threads again: {0}")]
-    Respawn(#[source] io::Error),
     #[error("the other threads have not stopped within {} s", STOP_WITHIN.as_secs())]
     Hangs,
 }
 
-/// Serves until TERM or INT, reloads at HUP, then stops the two other threads and waits for them. To be called on
-/// the main thread, when they run.
+/// Serves until TERM or INT, reloads at HUP, then stops the two other threads and waits for them. To be
+/// called on the main thread, when they run.
 ///
 /// # Errors
 /// Where the recording can't be made, and where a thread ends by itself or
@@ -112,13 +115,17 @@ pub(crate) fn now() -> Instant {
 
 async fn serve(setup: Setup<'_>) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Runtime)?;
-    let Setup { queues, shared, lock, listener, run_dir, log, state, config, record, reload } =
-        setup;
+    signals::release().map_err(RunError::Runtime)?;
+    let Setup { queues, shared, lock, listener, run_dir, log, state, config, .. } = setup;
+    let Setup { record, place, note, reload, .. } = setup;
     let hub = Rc::new(Hub::new(Arc::clone(&shared), queues.clone()));
+    hub.note(note);
     let notices = watch(queues.slow.as_fd()).map_err(RunError::Runtime)?;
     let pictures = watch(shared.as_fd()).map_err(RunError::Runtime)?;
     let keeper = state::Keeper::new(&run_dir, state, &config);
-    let mut turn = Turn::new(queues, shared, Rc::clone(&hub), log, keeper, record, reload)?;
+    let for_turn = Rc::clone(&hub);
+    let parts = Parts { queues, shared, hub: for_turn, log, keeper, record, place, reload };
+    let mut turn = Turn::new(parts)?;
     let listener = listener.open().map_err(RunError::Runtime)?;
     let lock = lock.open().map_err(RunError::Runtime)?;
     spawn_local(control::serve(listener, Rc::clone(&hub), Access::new()));
@@ -133,10 +140,12 @@ async fn serve(setup: Setup<'_>) -> Result<(), RunError> {
             () = woken(&pictures) => turn.picture(),
             wish = signals.next() => match wish {
                 Wish::Stop => turn.begin_stop(),
-                Wish::Reload => hub.ask_for_reload(Asked(None)),
+                Wish::Reload => {
+                    hub.ask(Asked { wish: reload::Wish::Reload, answer: None });
+                }
                 Wish::Statistics => turn.statistics(),
             },
-            asked = hub.asked_for_reload(), if turn.may_reload() => turn.begin_reload(asked),
+            asked = hub.asked(), if turn.may_reload() => turn.begin(asked),
             _ = tick.tick() => turn.tick(),
             () = until(turn.deadline()) => if let Err(error) = turn.overdue() {
                 break Err(error);

@@ -2,6 +2,7 @@
 //! whoever starts the daemon. The course of it is in `turn::reloading`.
 
 use std::io;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -9,9 +10,10 @@ use zlink::introspect::Type;
 
 use super::state::State;
 use crate::config::{Errors, Settings};
+use crate::fast::Heir;
 use crate::host::taken::Taken;
 
-/// Whoever starts the daemon: knows where the files are, and makes the two threads on the clock.
+/// Whoever starts the daemon: knows where the files are, and what an engine is made from.
 pub trait Reload {
     /// Reads the files and looks at the host; touches nothing.
     ///
@@ -19,12 +21,23 @@ pub trait Reload {
     /// Where the files are bad or the host is not fit for them.
     fn prepare(&mut self, state: &State) -> Result<Plan, NotReloaded>;
 
-    /// Starts both threads anew from what the state file says; the old ones have said `Stopped`, and
-    /// their queues are empty. The seed of the new engine.
+    /// The same for a text of its own, which was in force before: the host is not asked.
     ///
     /// # Errors
-    /// Where descriptors or threads are not to be had: nothing probes any more.
-    fn respawn(&mut self, plan: &Plan, state: &State) -> io::Result<u64>;
+    /// Where the text is bad, which it was not then.
+    fn restore(&mut self, text: &str) -> Result<Plan, NotReloaded>;
+
+    /// What is in force, as the text of a file.
+    fn in_force(&self) -> String;
+
+    /// Makes the engine that takes over, and all that the fast thread needs for it.
+    ///
+    /// # Errors
+    /// Where the kernel gives no random numbers.
+    fn heir(&mut self, plan: &Plan, state: &State) -> io::Result<Box<Heir>>;
+
+    /// That engine is on its way: this is the configuration that the next one will differ from.
+    fn handed_over(&mut self, settings: Settings);
 }
 
 /// What a reload is to bring.
@@ -37,8 +50,16 @@ pub struct Plan {
     pub refused: Vec<String>,
     /// What others have set and is to be taken over.
     pub taken: Vec<Taken>,
-    /// The file, for the recorder.
+    /// What the files say, as the text of one file.
     pub text: String,
+}
+
+impl Plan {
+    /// The answer where nothing is to be done.
+    pub(super) fn unchanged(self) -> Reloaded {
+        let missing = (!self.refused.is_empty()).then(|| self.refused.join("; "));
+        Reloaded { changes: Vec::new(), missing }
+    }
 }
 
 /// Why the old configuration is kept.
@@ -65,13 +86,27 @@ pub struct Reloaded {
 
 pub(super) type Answer = Result<Reloaded, NotReloaded>;
 
-/// A wish for a reload; `None`: a signal, which waits for no answer.
-pub(super) struct Asked(pub(super) Option<oneshot::Sender<Answer>>);
+/// What an administrator wants of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Apply the files.
+    Reload,
+    /// Apply the files, for so long unless that is confirmed.
+    Try(Duration),
+    Confirm,
+    Revert,
+}
+
+/// A wish, and who waits for its outcome; `None`: a signal.
+pub(super) struct Asked {
+    pub(super) wish: Wish,
+    pub(super) answer: Option<oneshot::Sender<Answer>>,
+}
 
 impl Asked {
     pub(super) fn answer(self, answer: Answer) {
         // An error: who asked has gone.
-        match self.0.map(|asking| asking.send(answer)) {
+        match self.answer.map(|asking| asking.send(answer)) {
             None | Some(Ok(()) | Err(_)) => {}
         }
     }

@@ -76,6 +76,8 @@ pub(crate) fn view() -> View {
     View {
         at: Instant(1_000_000_000),
         settled: true,
+        revision: 0,
+        tidied: true,
         groups: vec![GroupView {
             name: group(),
             state: GroupState::Degraded,
@@ -123,6 +125,7 @@ pub(crate) fn snapshot() -> Snapshot {
         view: view(),
         counts: vec![counts(1, &[("forged", 3), ("duplicate", 1)]), counts(2, &[])],
         skips: [("not_ours".to_owned(), 7)].into(),
+        note: None,
     }
 }
 

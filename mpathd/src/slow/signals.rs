@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nix::sys::signal::{SigSet, Signal as Number};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(super) struct Signals {
@@ -16,6 +17,23 @@ pub(super) enum Wish {
     Stop,
     Reload,
     Statistics,
+}
+
+/// Until somebody handles them, these would end the process: they wait.
+///
+/// # Errors
+/// None that sigprocmask(2) knows of for a valid set.
+pub(crate) fn hold() -> io::Result<()> {
+    Ok(held().thread_block()?)
+}
+
+/// They are handled now, those that waited too.
+pub(super) fn release() -> io::Result<()> {
+    Ok(held().thread_unblock()?)
+}
+
+fn held() -> SigSet {
+    [Number::SIGHUP, Number::SIGUSR1].into_iter().collect()
 }
 
 impl Signals {

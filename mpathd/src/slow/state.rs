@@ -199,9 +199,9 @@ impl Keeper {
             .filter_map(|row| Some(OwnAddress { interface: row.inbound?, address: row.address }));
         let tests = self.tests.iter().copied().filter(|test| present(test.interface));
         let mut now: Vec<_> = data.chain(tests).collect();
-        if !view.settled || view.groups.iter().all(|group| group.name.is_anonymous()) {
-            // What an earlier daemon left behind is ours until it has been taken away, and without
-            // groups nothing is touched.
+        if !view.tidied {
+            // What an earlier configuration left behind is ours until it has been taken away, and a
+            // daemon that starts without groups touches nothing.
             now.extend(
                 self.state
                     .addresses
@@ -220,6 +220,11 @@ impl Keeper {
         if !self.state.sysctls.iter().any(known) {
             self.state.sysctls.push(OldSysctl { interface, key, old });
         }
+    }
+
+    /// They are what they were before us.
+    pub(super) fn sysctls_restored(&mut self, interface: IfName) {
+        self.state.sysctls.retain(|sysctl| sysctl.interface != interface);
     }
 
     pub(super) fn taken(&mut self, taken: Taken) {
@@ -293,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_configuration_left_is_ours_until_the_new_one_has_settled() {
+    fn what_an_earlier_configuration_left_is_ours_until_it_is_gone() {
         let dir = sample::dir("state-left-behind");
         let left = OwnAddress {
             interface: sample::name("eth9"),
@@ -304,7 +309,7 @@ mod tests {
         keeper.observe(&View { at: sample::view().at, settled: true, ..View::default() });
         assert_eq!(keeper.state.addresses, [left], "without groups nothing is touched");
         keeper.configure(&sample::config());
-        keeper.observe(&View { settled: false, ..sample::view() });
+        keeper.observe(&View { tidied: false, ..sample::view() });
         let ours: Vec<_> = keeper.state.addresses.iter().map(|a| a.address.to_string()).collect();
         assert_eq!(ours, ["192.0.2.50/24", "192.0.2.11/24", "192.0.2.99/24"]);
         keeper.observe(&sample::view());

@@ -1,6 +1,7 @@
 //! What the slow thread does with each thing it hears.
 
 mod reloading;
+mod trial;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,10 +18,12 @@ use super::recorder::{Recorder, Recording};
 use super::reload::Reload;
 use super::state::Keeper;
 use super::systemd::Systemd;
+use super::trial::Place;
 use super::{RunError, STOP_WITHIN, now, statistics};
 use crate::messages::{Queues, ToFast, ToHost, ToSlow};
 use crate::shared::Shared;
 use reloading::Reloading;
+use trial::Trial;
 
 /// Items taken from the queue before clients have their turn.
 const BATCH: usize = 256;
@@ -44,10 +47,25 @@ pub(super) struct Turn<'a> {
     view: Option<View>,
     reload: &'a mut dyn Reload,
     reloading: Option<Reloading>,
+    trial: Option<Trial>,
+    /// Of the records of trials.
+    place: Place,
     stopping: Option<Stopping>,
     stopped: Vec<&'static str>,
     /// Of stopping or reloading.
     deadline: Option<tokio::time::Instant>,
+}
+
+/// What it works with.
+pub(super) struct Parts<'a> {
+    pub(super) queues: Queues,
+    pub(super) shared: Arc<Shared>,
+    pub(super) hub: Rc<Hub>,
+    pub(super) log: Log,
+    pub(super) keeper: Keeper,
+    pub(super) record: Option<Recording>,
+    pub(super) place: Place,
+    pub(super) reload: &'a mut dyn Reload,
 }
 
 /// Which threads have been told.
@@ -68,15 +86,10 @@ impl Stopping {
 }
 
 impl<'a> Turn<'a> {
-    pub(super) fn new(
-        queues: Queues,
-        shared: Arc<Shared>,
-        hub: Rc<Hub>,
-        log: Log,
-        keeper: Keeper,
-        record: Option<Recording>,
-        reload: &'a mut dyn Reload,
-    ) -> Result<Self, RunError> {
+    /// # Errors
+    /// Where the recording can't be made.
+    pub(super) fn new(parts: Parts<'a>) -> Result<Self, RunError> {
+        let Parts { queues, shared, hub, log, keeper, record, place, reload } = parts;
         let start = now();
         let recorder = record.map(|recording| {
             Recorder::start(&recording)
@@ -98,6 +111,8 @@ impl<'a> Turn<'a> {
             view: None,
             reload,
             reloading: None,
+            trial: None,
+            place,
             stopping: None,
             stopped: Vec::new(),
             deadline: None,
@@ -105,7 +120,8 @@ impl<'a> Turn<'a> {
     }
 
     pub(super) fn deadline(&self) -> Option<tokio::time::Instant> {
-        self.deadline
+        let trial = self.trial.as_ref().filter(|_| self.may_reload()).map(|trial| trial.until);
+        self.deadline.into_iter().chain(trial).min()
     }
 
     /// Empties the queue.
@@ -134,6 +150,15 @@ impl<'a> Turn<'a> {
                 self.log.line(Severity::Notice, format!("set {path} from {old} to {new}"));
                 self.keeper.sysctl(interface, key, old);
                 self.save();
+            }
+            ToSlow::SysctlsRestored(interface) => {
+                self.keeper.sysctls_restored(interface);
+                self.save();
+            }
+            ToSlow::Past { heir, since } => self.succeeded(&heir, since),
+            ToSlow::Scheduled { thread, outcome } => {
+                let severity = if outcome.is_short() { Severity::Warning } else { Severity::Info };
+                self.log.line(severity, format!("{thread} thread: {outcome}"));
             }
             ToSlow::Taken(taken) => {
                 self.keeper.taken(*taken);
@@ -194,11 +219,8 @@ impl<'a> Turn<'a> {
         self.tell_systemd();
     }
 
-    /// While the threads are changed there is nothing to tell.
     fn tell_systemd(&mut self) {
-        if self.reloading.is_none() {
-            self.systemd.update(self.view.as_ref(), now().since(self.start));
-        }
+        self.systemd.update(self.view.as_ref(), now().since(self.start));
     }
 
     fn save(&mut self) {
@@ -255,7 +277,7 @@ impl<'a> Turn<'a> {
 
     pub(super) fn begin_stop(&mut self) {
         self.systemd.stopping();
-        self.give_up_reload();
+        self.finish_reload();
         self.stopping = Some(self.stopping.unwrap_or_default().tell(&self.queues));
         self.deadline = Some(tokio::time::Instant::now() + STOP_WITHIN);
     }
@@ -266,14 +288,28 @@ impl<'a> Turn<'a> {
 
     /// Whether, and how, the daemon ends; to be asked after everything that was heard.
     pub(super) fn ended(&mut self) -> Option<Result<(), RunError>> {
-        if let Err(error) = self.continue_reload() {
-            return Some(Err(error));
-        }
+        self.continue_reload();
         match (self.stopping, self.stopped.first()) {
             (Some(_), _) => self.others_have_stopped().then_some(Ok(())),
-            (None, Some(name)) if !self.is_between_threads() => Some(Err(RunError::Died(name))),
-            (None, _) => None,
+            (None, Some(name)) => Some(Err(RunError::Died(name))),
+            (None, None) => None,
         }
+    }
+
+    /// The time that was given has passed.
+    ///
+    /// # Errors
+    /// Where threads that are to stop have not.
+    pub(super) fn overdue(&mut self) -> Result<(), RunError> {
+        if self.stopping.is_some() {
+            return Err(RunError::Hangs);
+        }
+        if self.reloading.is_some() {
+            self.finish_reload();
+        } else {
+            self.end_trial();
+        }
+        Ok(())
     }
 
     fn end_recording(&mut self, recorder: Recorder) {

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod any_input;
+mod drop_ins;
 mod keys;
 mod meaning;
 mod reload;
@@ -9,6 +10,7 @@ mod rules;
 
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use mpathd::config;
 
@@ -27,6 +29,7 @@ fn errors_of(bytes: &[u8]) -> String {
     }
 }
 
+/// Behaviours 2, 3, 6, 7, 8: no value is guessed or corrected.
 #[test]
 fn every_error_says_where_what_and_how() {
     let mut wrong = String::new();
@@ -37,6 +40,20 @@ fn every_error_says_where_what_and_how() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Behaviours 4, 5: the bounds of the failure detection time are allowed themselves.
+#[test]
+fn the_least_and_the_greatest_time_are_accepted() {
+    for (text, time) in [("5ms", Duration::from_millis(5)), ("1h", Duration::from_hours(1))] {
+        let toml = format!("failure_detection_time = \"{text}\"\n[groups.g.interfaces.eth0]\n");
+        let settings = config::parse(toml.as_bytes(), Path::new("mpathd.toml")).unwrap();
+        assert_eq!(settings.engine.groups[0].fdt, time);
+    }
+    for text in ["4ms", "61m"] {
+        let toml = format!("failure_detection_time = \"{text}\"\n");
+        assert!(errors_of(toml.as_bytes()).ends_with("5ms to 1h is allowed"), "{text}");
+    }
 }
 
 #[test]

@@ -81,6 +81,7 @@ fn the_example_of_the_contract() {
     assert_eq!((settings.realtime, settings.sysctls), (Realtime::Auto, Sysctls::Set));
 }
 
+/// Behaviour 1.
 #[test]
 fn nothing_written_means_the_defaults() {
     let settings = settings("[groups.g.interfaces.eth0]\n");

@@ -8,3 +8,4 @@ mod ipmpstat;
 mod json;
 mod modes;
 mod sample;
+mod status;

@@ -130,6 +130,8 @@ pub(crate) fn view() -> View {
     View {
         at: Instant(60_000_000_000),
         settled: true,
+        revision: 0,
+        tidied: true,
         proven: Vec::new(),
         groups: vec![
             group("field2", GroupState::Degraded, Some(20_000)),
@@ -187,7 +189,12 @@ fn snapshot() -> Snapshot {
         outcomes: [("forged".to_owned(), 2), ("reply".to_owned(), 98)].into(),
         rtt_histogram: vec![0, 98],
     };
-    Snapshot { view: view(), counts: vec![counts], skips: [("not_ours".to_owned(), 7)].into() }
+    Snapshot {
+        view: view(),
+        counts: vec![counts],
+        skips: [("not_ours".to_owned(), 7)].into(),
+        note: None,
+    }
 }
 
 pub(crate) fn record(seq: u16, received_ns: Option<u64>) -> ProbeRecord {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mpathd::fast::Brain;
 use mpathd::queue::Queue;
+use mpathd_core::engine::Engine;
 use mpathd_core::event::{Event, Fate};
 use mpathd_core::ids::{Family, Ifindex, PathId, Seq};
 use mpathd_core::request::{Action, PathKey, Probe, Round};
@@ -155,4 +156,11 @@ impl Brain for Script {
     }
 
     fn stream_probes(&mut self, _: bool) {}
+
+    /// A script has no heir.
+    fn may_retire(&self) -> bool {
+        false
+    }
+
+    fn make_way(&mut self, _: &mut Engine, _: Instant) {}
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use mpathd::messages::ToSlow;
+use mpathd::slow::state::{OwnAddress, State};
 use mpathd_core::event::Event;
 use mpathd_core::ids::{IfName, Ifindex};
 use mpathd_core::request::{Request, Role};
@@ -234,8 +235,10 @@ fn after_a_restart_the_record_counts() {
         host.stop();
         set_anew(&lab);
         let eth0 = IfName::new("eth0").expect("a name");
-        let recorded = [DATA, DATA6].map(|text| (eth0, net(text).address));
-        let settings = settings().with_record(recorded);
+        let addresses =
+            [DATA, DATA6].map(|text| OwnAddress { interface: eth0, address: net(text) });
+        let record = State { addresses: addresses.into(), ..State::default() };
+        let settings = settings().with_record(&record);
         let options = Options { settings, ..Options::default() };
         let mut host = Host::with(lab.host(), options);
         wait_for_marks(&lab);

@@ -8,7 +8,7 @@ use mpathd_core::request::{Request, Role};
 use mpathd_tests::observe::link;
 use mpathd_tests::{Lab, isolated, wait_for};
 
-use crate::driver::{Host, LIMIT, Options, ip, settings};
+use crate::driver::{Host, LIMIT, Options, settings};
 
 fn prepare(host: &Host, name: &str, set_up: bool) -> Request {
     Request::Prepare {
@@ -151,14 +151,17 @@ fn after_a_reload_other_things_are_told() {
         let mut host = Host::start(lab.host());
         host.forget();
         let only = |name| IfName::new(name).into_iter().collect();
-        host.send(ToHost::Settings(Box::new(Settings { interfaces: only("eth2"), ..settings() })));
+        let settings = Box::new(Settings { interfaces: only("eth2"), ..settings() });
+        host.send(ToHost::Settings { settings, priority: 0 });
         let (eth0, eth2) = (host.ifindex("eth0"), host.ifindex("eth2"));
-        let gone = Event::AddressGone { ifindex: eth0, address: ip("192.0.2.78") };
         let came = |e: &Event| matches!(e, Event::Address(a) if a.ifindex == eth2 && !a.ours);
-        wait_for("both", LIMIT, || {
+        host.expect("what is of concern now", came);
+        let of_eth0 = |e: &Event| matches!(e, Event::Address(a) if a.ifindex == eth0);
+        wait_for("the new survey", LIMIT, || {
             host.listen();
-            let both = host.events.contains(&gone) && host.events.iter().any(came);
-            if both { Ok(()) } else { Err(host.events.clone()) }
+            let done = host.events.contains(&Event::Surveyed);
+            if done { Ok(()) } else { Err(host.events.clone()) }
         });
+        assert!(!host.events.iter().any(of_eth0), "{:?}", host.events);
     });
 }

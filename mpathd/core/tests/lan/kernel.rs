@@ -1,13 +1,13 @@
 //! The kernel's side: carries out what the engine asks for, and tells it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use mpathd_core::event::{
     Address, Done, Errno, Event, Fate, FoundBy, Hops, ObservedRoute, ReceiveMode,
 };
-use mpathd_core::ids::{IfName, Ifindex, PathId, Seq};
+use mpathd_core::ids::{IfName, PathId, Seq};
 use mpathd_core::request::{Action, Notice, Op, PathKey, Request, Role};
 
 use super::{Answer, Lan, Limit, Outcome, Wire};
@@ -159,28 +159,8 @@ impl Lan {
                 let frames = nic.frames;
                 self.post(took, Event::Transmits { ifindex, frames });
             }
-            Request::RemoveUnconfigured => self.tidy(took),
+            Request::RemoveUnconfigured => self.remove_unconfigured(took),
             Request::Prepare { .. } | Request::Announce { .. } => {}
-        }
-    }
-}
-
-impl Lan {
-    /// Takes away what stands on a device that is no member, and on a member too.
-    fn tidy(&mut self, took: Duration) {
-        let members = self.config.groups.iter().flat_map(|g| &g.members);
-        let members: BTreeSet<Ifindex> =
-            members.filter_map(|m| Some(self.nics.get(&m.name)?.link.ifindex)).collect();
-        let at_home: BTreeSet<IpAddr> =
-            self.addresses.iter().filter(|(i, _)| members.contains(i)).map(|(_, a)| *a).collect();
-        let is_stray = |(i, a): &&(Ifindex, IpAddr)| {
-            !members.contains(i) && (at_home.contains(a) || !self.data.contains(a))
-        };
-        for (ifindex, address) in
-            self.addresses.iter().filter(is_stray).copied().collect::<Vec<_>>()
-        {
-            self.addresses.remove(&(ifindex, address));
-            self.post(took, Event::AddressGone { ifindex, address });
         }
     }
 }

@@ -21,6 +21,7 @@ use mpathd_core::view::{TargetMode, TargetState, View};
 
 mod groups;
 mod kernel;
+mod reload;
 
 pub use groups::*;
 

@@ -173,7 +173,10 @@ pub fn as_json(mode: Mode, snapshot: &Snapshot) -> Value {
     });
     match mode {
         Mode::Addresses => object["addresses"] = address::as_json(view),
-        Mode::Groups => object["groups"] = group::as_json(view),
+        Mode::Groups => {
+            object["groups"] = group::as_json(view);
+            object["note"] = json!(snapshot.note);
+        }
         Mode::Interfaces => object["interfaces"] = interface::as_json(view),
         Mode::Targets => {
             object["instances"] = target::instances_as_json(view);

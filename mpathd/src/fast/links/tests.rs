@@ -3,13 +3,13 @@ use super::*;
 
 fn links(names: &[&str]) -> Links {
     let names: Vec<IfName> = names.iter().map(|n| IfName::new(n).unwrap()).collect();
-    Links::open(&names).unwrap()
+    Links::open(Watch::new(&names)).unwrap()
 }
 
 /// What the engine is told of these notices.
 fn notice(links: &mut Links, datagram: &[u8]) -> Vec<Event> {
     let mut told = Vec::new();
-    assert!(take_all(&mut links.watched, datagram, &mut |event| told.push(event)));
+    assert!(take_all(&mut links.watch.0, datagram, &mut |event| told.push(event)));
     told
 }
 
@@ -51,7 +51,7 @@ fn a_dump_does_not_undo_a_newer_notice() {
     links.dump_asked();
     let down = Link { running: false, ..link("eth0", 7) };
     notice(&mut links, &build::link("eth0", 7).attribute(33, &[0]).done());
-    assert_eq!(links.watched[0].link, Some(down));
+    assert_eq!(links.watch.0[0].link, Some(down));
     assert_eq!(links.dumped(link("eth0", 7)), None, "older than the notice");
     assert_eq!(links.dumped(link("eth1", 8)), Some(Event::Link(link("eth1", 8))));
     assert_eq!(links.dumped(link("eth9", 10)), None, "not configured");
@@ -69,7 +69,7 @@ fn of_two_dumps_only_the_last_says_what_is_gone() {
     links.dump_done(|event| panic!("{event:?}"));
     links.dumped(link("eth0", 7));
     links.dump_done(|event| panic!("{event:?}"));
-    assert!(links.watched[0].link.is_some());
+    assert!(links.watch.0[0].link.is_some());
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_dump_seats_nobody_who_may_have_left() {
     let nic = Link { up: true, mac: [2, 0, 0, 0, 0, 8], unfit: None, ..nic };
     links.missed = false;
     assert_eq!(links.dumped(nic), Some(Event::Link(nic)));
-    links.watched[0].link = None;
+    links.watch.0[0].link = None;
     links.left = true;
     assert_eq!(links.dumped(nic), None, "the dump may be older");
     assert!(links.missed, "and is asked for again");

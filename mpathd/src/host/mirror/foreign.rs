@@ -65,6 +65,15 @@ impl Mirror {
         way.map(|(key, _)| *key)
     }
 
+    /// To somebody who may have heard nothing of it.
+    pub(super) fn tell_all_foreign(&mut self) {
+        self.foreign.told_addresses.clear();
+        self.foreign.told_rivals.clear();
+        let all: Vec<IpAddr> = self.settings.addresses.iter().copied().collect();
+        all.into_iter().for_each(|ip| self.retell_foreign(ip));
+        self.retell_rivals();
+    }
+
     pub(super) fn retell_foreign(&mut self, ip: IpAddr) {
         if !self.settings.addresses.contains(&ip) {
             if self.foreign.told_addresses.remove(&ip).is_some() {

@@ -15,7 +15,7 @@ use zlink::connection::socket::FetchPeerCredentials;
 use super::wire::{ControlError, Picture, ProbeRecord, described};
 use super::{Access, socket};
 use crate::slow::hub::{Hub, Subscription};
-use crate::slow::reload::{NotReloaded, Reloaded};
+use crate::slow::reload::{NotReloaded, Reloaded, Wish};
 
 /// How often a reader of probes is checked while none are sent.
 const CHECK: Duration = Duration::from_secs(1);
@@ -95,7 +95,41 @@ where
         #[zlink(connection)] connection: &mut zlink::Connection<Sock>,
     ) -> Result<Reloaded, ControlError> {
         self.access.check(connection).await?;
-        match self.hub.reload().await {
+        self.wish(Wish::Reload).await
+    }
+
+    /// The same, undone by itself after so many seconds unless it is confirmed (mpathd try).
+    async fn trial(
+        &self,
+        seconds: u32,
+        #[zlink(connection)] connection: &mut zlink::Connection<Sock>,
+    ) -> Result<Reloaded, ControlError> {
+        self.access.check(connection).await?;
+        self.wish(Wish::Try(Duration::from_secs(seconds.into()))).await
+    }
+
+    /// What is on trial is to stay (mpathd confirm).
+    async fn confirm(
+        &self,
+        #[zlink(connection)] connection: &mut zlink::Connection<Sock>,
+    ) -> Result<Reloaded, ControlError> {
+        self.access.check(connection).await?;
+        self.wish(Wish::Confirm).await
+    }
+
+    /// What is on trial is undone at once (mpathd revert).
+    async fn revert(
+        &self,
+        #[zlink(connection)] connection: &mut zlink::Connection<Sock>,
+    ) -> Result<Reloaded, ControlError> {
+        self.access.check(connection).await?;
+        self.wish(Wish::Revert).await
+    }
+}
+
+impl Control {
+    async fn wish(&self, wish: Wish) -> Result<Reloaded, ControlError> {
+        match self.hub.wish(wish).await {
             Ok(Ok(reloaded)) => Ok(reloaded),
             Ok(Err(NotReloaded::Configuration(errors))) => {
                 Err(ControlError::BadConfiguration { errors })
@@ -104,9 +138,7 @@ where
             Err(_) => Err(ControlError::NoAnswer),
         }
     }
-}
 
-impl Control {
     async fn ask(
         &self,
         interface: String,

@@ -105,6 +105,10 @@ pub(super) mod described {
         /// When it was taken, CLOCK_MONOTONIC, ns.
         at: u64,
         settled: bool,
+        /// Number of the configuration in force: 0 at the start, one more with each reload.
+        revision: u32,
+        /// What earlier configurations have left is gone.
+        tidied: bool,
         groups: Vec<Group>,
         interfaces: Vec<Interface>,
         addresses: Vec<Address>,
@@ -116,6 +120,8 @@ pub(super) mod described {
         counts: Vec<TargetCounts>,
         /// Frames that were no reply to a probe, by reason.
         skips: BTreeMap<String, u64>,
+        /// What is to be known of the configuration: on trial, or not what the files say.
+        note: Option<String>,
     }
 
     #[derive(CustomType)]

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::counts::Alarm;
 
+pub(crate) use sink::rfc3339;
 pub use sink::{Format, Sink};
 
 /// What is written down: the text for people, the fields for searching.

@@ -110,7 +110,8 @@ fn time(at: Instant) -> String {
     rfc3339(wall.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-fn rfc3339(since_epoch: Duration) -> String {
+/// UTC, with milliseconds.
+pub fn rfc3339(since_epoch: Duration) -> String {
     let seconds = since_epoch.as_secs();
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);

@@ -139,11 +139,9 @@ impl Recorder {
         }
     }
 
-    /// Another engine has begun, with this configuration and seed: what was known of paths is void.
-    pub(super) fn start_anew(&mut self, at: Instant, config: &str, seed: u64) {
-        self.rounds.finish();
-        self.write_rounds();
-        self.rounds = Rounds::default();
+    /// Another configuration is in force, with this seed: numbers of paths may have changed hands.
+    pub(super) fn reloaded(&mut self, at: Instant, config: &str, seed: u64) {
+        self.rounds.forget_paths();
         self.write(at, "reload", &json!({ "config": config, "seed": seed }));
     }
 

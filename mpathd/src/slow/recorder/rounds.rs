@@ -62,6 +62,11 @@ impl Rounds {
         }
     }
 
+    /// The next picture says whose paths they are.
+    pub(super) fn forget_paths(&mut self) {
+        self.paths.clear();
+    }
+
     /// `Sent`, `Left`, `Reply` or `Resolved`.
     pub(super) fn take(&mut self, event: Event) {
         let held = !self.held.is_empty() || !self.known(event);

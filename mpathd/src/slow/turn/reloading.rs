@@ -1,37 +1,30 @@
-//! The course of a reload: the files are read and the host is looked at; both threads are told to
-//! stop; when they have, they are started anew on the new configuration and adopt what stands, so
-//! nothing moves; it is answered when the new engine has settled. Until the threads are stopped
-//! nothing is lost by a refusal.
-
-use std::time::Duration;
+//! The course of a reload: the files are read and the host is looked at; an engine for what they say is
+//! made here and handed to the fast thread, which lets it take over between two turns; it is answered
+//! when all stands that is configured, and all is gone that is not. What a reload has replaced comes
+//! back to be freed here.
 
 use mpathd_core::message::Severity;
 use mpathd_core::time::Instant;
+use mpathd_core::view::View;
 
-use super::{Stopping, Turn};
-use crate::slow::reload::{Asked, NotReloaded, Plan, Reloaded};
-use crate::slow::{RunError, STOP_WITHIN, now, systemd};
+use super::Turn;
+use crate::fast::Heir;
+use crate::messages::ToFast;
+use crate::slow::reload::{Asked, NotReloaded, Plan, Reloaded, Wish};
+use crate::slow::{now, systemd};
 
 /// It is answered then at the latest, with what is missing.
-const SETTLE_WITHIN: Duration = Duration::from_secs(5);
-
-/// A daemon without groups touches nothing (contract, Configuration).
-const LAST_GROUP: &str = "no group is left, so nothing was taken away: when mpathd has stopped, \
-                          `mpathd release` does";
+const SETTLE_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A reload under way.
 pub(super) struct Reloading {
-    plan: Plan,
+    changes: Vec<String>,
+    /// Groups that this host does not let start, a line each.
+    refused: Vec<String>,
     asked: Asked,
     begun: Instant,
-    phase: Phase,
-}
-
-enum Phase {
-    /// Both threads are to stop.
-    Stopping(Stopping),
-    /// They run again.
-    Settling,
+    /// Of the configuration that is to be in force.
+    revision: u32,
 }
 
 impl Turn<'_> {
@@ -40,109 +33,103 @@ impl Turn<'_> {
         self.reloading.is_none() && self.stopping.is_none()
     }
 
-    pub(in crate::slow) fn begin_reload(&mut self, asked: Asked) {
-        match self.reload.prepare(self.keeper.state()) {
-            Err(why) => {
-                match &why {
-                    NotReloaded::Configuration(lines) => lines.iter().for_each(|line| {
-                        self.log.line(Severity::Error, format!("reload: {line}"));
-                    }),
-                    NotReloaded::Refused(text) => {
-                        self.log.line(Severity::Error, format!("reload: {text}"));
-                    }
-                }
-                self.log.line(Severity::Error, "reload: the old configuration is kept");
-                asked.answer(Err(why));
-            }
-            Ok(plan) if plan.changes.is_empty() => {
-                self.log.line(Severity::Notice, "reload: nothing changed");
-                let missing = (!plan.refused.is_empty()).then(|| plan.refused.join("; "));
-                asked.answer(Ok(Reloaded { changes: plan.changes, missing }));
-            }
+    pub(in crate::slow) fn begin(&mut self, asked: Asked) {
+        match asked.wish {
+            Wish::Reload => self.begin_reload(asked),
+            Wish::Try(lasts) => self.begin_trial(asked, lasts),
+            Wish::Confirm => self.confirm(asked),
+            Wish::Revert => self.revert(asked),
+        }
+    }
+
+    fn begin_reload(&mut self, asked: Asked) {
+        let plan = self.may_reload_files().and_then(|()| self.reload.prepare(self.keeper.state()));
+        match plan {
+            Err(why) => self.refuse(asked, why),
             Ok(plan) => {
-                for line in &plan.refused {
-                    self.log.line(Severity::Error, format!("reload: {line}"));
+                self.confirmed(&plan.text);
+                if plan.changes.is_empty() {
+                    self.log.line(Severity::Notice, "reload: nothing changed");
+                    asked.answer(Ok(plan.unchanged()));
+                } else {
+                    self.put_in_force(plan, asked);
                 }
-                // Before anything is taken over: how it was must not be lost with us.
-                plan.taken.iter().for_each(|taken| self.keeper.taken(taken.clone()));
-                self.save();
-                for change in &plan.changes {
-                    self.log.line(Severity::Notice, format!("reload: {change}"));
-                }
-                self.hub.close();
-                let told = Stopping::default().tell(&self.queues);
-                let phase = Phase::Stopping(told);
-                self.reloading = Some(Reloading { plan, asked, begun: now(), phase });
-                self.deadline = Some(tokio::time::Instant::now() + STOP_WITHIN);
             }
         }
     }
 
-    /// Takes the next step, if its time has come.
-    ///
-    /// # Errors
-    /// Where the threads could not be started again.
-    pub(super) fn continue_reload(&mut self) -> Result<(), RunError> {
-        let Some(Reloading { phase, .. }) = &mut self.reloading else { return Ok(()) };
-        match phase {
-            Phase::Stopping(told) => {
-                *told = told.tell(&self.queues);
-                if self.others_have_stopped() { self.start_anew() } else { Ok(()) }
-            }
-            Phase::Settling => {
-                if self.view.as_ref().is_some_and(|view| view.settled) {
-                    self.finish_reload();
-                }
-                Ok(())
-            }
+    pub(super) fn refuse(&mut self, asked: Asked, why: NotReloaded) {
+        let lines = match &why {
+            NotReloaded::Configuration(lines) => lines.as_slice(),
+            NotReloaded::Refused(text) => std::slice::from_ref(text),
+        };
+        for line in lines {
+            self.log.line(Severity::Error, format!("reload: {line}"));
         }
+        self.log.line(Severity::Error, "reload: the old configuration is kept");
+        asked.answer(Err(why));
     }
 
-    /// The two threads have been told to stop, and are to start again.
-    pub(super) fn is_between_threads(&self) -> bool {
-        matches!(self.reloading, Some(Reloading { phase: Phase::Stopping(_), .. }))
-    }
-
-    fn start_anew(&mut self) -> Result<(), RunError> {
-        // What the old threads have told last.
-        self.picture();
-        while self.queues.fast.pop().is_some() {}
-        while self.queues.host.pop().is_some() {}
-        self.stopped.clear();
-        self.hub.forget();
-        self.shared.unsettle();
-        self.view = None;
-        let Some(reloading) = &mut self.reloading else { return Ok(()) };
-        let state = self.keeper.state();
-        let seed = self.reload.respawn(&reloading.plan, state).map_err(|error| {
-            let text = format!(
-                "reload: the threads cannot be started again: {error}; addresses stay where they \
-                 are and nothing watches them"
-            );
-            self.log.line(Severity::Critical, text);
-            RunError::Respawn(error)
-        })?;
-        self.keeper.configure(&reloading.plan.settings.engine);
-        if let Some(recorder) = &mut self.recorder {
-            recorder.start_anew(now(), &reloading.plan.text, seed);
+    pub(super) fn put_in_force(&mut self, plan: Plan, asked: Asked) {
+        for line in &plan.refused {
+            self.log.line(Severity::Error, format!("reload: {line}"));
         }
-        reloading.phase = Phase::Settling;
+        // Before anything is taken over: how it was must not be lost with us.
+        plan.taken.iter().for_each(|taken| self.keeper.taken(taken.clone()));
+        self.save();
+        let heir = match self.reload.heir(&plan, self.keeper.state()) {
+            Ok(heir) => heir,
+            Err(error) => return self.refuse(asked, NotReloaded::Refused(error.to_string())),
+        };
+        let revision = heir.note.revision;
+        if self.queues.fast.push(ToFast::Heir(heir)).is_err() {
+            let text = "the engine does not keep up; try again".to_owned();
+            return self.refuse(asked, NotReloaded::Refused(text));
+        }
+        for change in &plan.changes {
+            self.log.line(Severity::Notice, format!("reload: {change}"));
+        }
+        self.reload.handed_over(plan.settings.clone());
+        let Plan { changes, refused, .. } = plan;
+        self.reloading = Some(Reloading { changes, refused, asked, begun: now(), revision });
         self.deadline = Some(tokio::time::Instant::now() + SETTLE_WITHIN);
-        Ok(())
+    }
+
+    /// What has been replaced; `since`: when it was.
+    pub(super) fn succeeded(&mut self, heir: &Heir, since: Option<Instant>) {
+        let Some(since) = since else { return };
+        self.keeper.configure(&heir.note.config);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.reloaded(since, &heir.note.text, heir.note.seed);
+        }
+    }
+
+    /// Answers, if the time has come.
+    pub(super) fn continue_reload(&mut self) {
+        let Some(Reloading { revision, .. }) = &self.reloading else { return };
+        let stands = |view: &View| view.revision == *revision && view.settled && view.tidied;
+        if self.view.as_ref().is_some_and(stands) {
+            self.finish_reload();
+        }
     }
 
     /// Answers with what has been reached.
-    fn finish_reload(&mut self) {
-        let Some(Reloading { plan, asked, begun, .. }) = self.reloading.take() else { return };
+    pub(super) fn finish_reload(&mut self) {
+        let Some(reloading) = self.reloading.take() else { return };
+        let Reloading { changes, refused, asked, begun, revision } = reloading;
         self.deadline = None;
-        self.hub.open();
         let missing = match &self.view {
-            Some(view) if view.settled && view.groups.is_empty() => Some(LAST_GROUP.to_owned()),
-            Some(view) if view.settled => None,
-            Some(view) => Some(systemd::missing(view)),
+            Some(view) if view.revision != revision => {
+                Some("the engine has not taken it over yet".to_owned())
+            }
+            Some(view) if !view.settled => Some(systemd::missing(view)),
+            Some(view) if !view.tidied => {
+                Some("what is no longer configured is not all gone yet; see the log".to_owned())
+            }
+            Some(_) => None,
             None => Some("the engine has not started".to_owned()),
         };
-        let missing = plan.refused.iter().cloned().chain(missing).reduce(|a, b| a + "; " + &b);
+        let missing = refused.into_iter().chain(missing).reduce(|a, b| a + "; " + &b);
         match &missing {
             None => {
                 let took = now().since(begun).as_millis();
@@ -153,30 +140,6 @@ impl Turn<'_> {
                 self.log.line(Severity::Warning, text);
             }
         }
-        asked.answer(Ok(Reloaded { changes: plan.changes, missing }));
-    }
-
-    /// The time that was given has passed.
-    ///
-    /// # Errors
-    /// Where threads that are to stop have not.
-    pub(in crate::slow) fn overdue(&mut self) -> Result<(), RunError> {
-        match &self.reloading {
-            Some(Reloading { phase: Phase::Settling, .. }) if self.stopping.is_none() => {
-                self.finish_reload();
-                Ok(())
-            }
-            Some(_) | None => Err(RunError::Hangs),
-        }
-    }
-
-    /// The daemon is to end.
-    pub(super) fn give_up_reload(&mut self) {
-        if self.is_between_threads() {
-            let Some(Reloading { asked, .. }) = self.reloading.take() else { return };
-            asked.answer(Err(NotReloaded::Refused("mpathd(8) is stopping".to_owned())));
-        } else {
-            self.finish_reload();
-        }
+        asked.answer(Ok(Reloaded { changes, missing }));
     }
 }

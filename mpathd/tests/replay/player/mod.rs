@@ -213,7 +213,7 @@ impl Player {
                 self.surveyed = true;
                 self.lan.survey();
             }
-            Fact::Reload(reload) => self.lan.start_anew(parse(&reload.config)?, reload.seed),
+            Fact::Reload(reload) => self.lan.reload(parse(&reload.config)?, reload.seed),
             Fact::Answers(answers) => self.answers(answers),
             Fact::Transmits(transmits) => {
                 if let Some(nic) = self.lan.nics.get_mut(&transmits.interface) {

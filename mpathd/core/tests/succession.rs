@@ -1,0 +1,295 @@
+//! A new configuration takes over from the old one while probes are on their way (behaviours 11, 165).
+
+mod lan;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use lan::*;
+use mpathd_core::config::{Config, Group};
+use mpathd_core::event::Command;
+use mpathd_core::ids::IfName;
+use mpathd_core::request::Request;
+use mpathd_core::time::Instant;
+use mpathd_core::view::{InterfaceState, TargetState, View};
+
+const FDT: Duration = Duration::from_millis(600);
+
+fn one_address_more(mut group: Group) -> Group {
+    group.data.push("192.0.2.60/24".parse().unwrap());
+    group
+}
+
+/// Of each target on each NIC: number of its path, probes sent, answered, and smoothed RTT.
+fn history(view: &View) -> BTreeMap<(IfName, IpAddr), (u16, u64, u64, u64)> {
+    let row = |t: &mpathd_core::view::TargetView| (t.path, t.sent, t.acked, t.srtt);
+    view.targets.iter().map(|t| ((t.interface, t.target), row(t))).collect()
+}
+
+fn failed(lan: &Lan, i: usize) -> bool {
+    let view = lan.view();
+    view.interfaces.iter().any(|it| it.name == name(i) && it.state == InterfaceState::Failed)
+}
+
+fn until_failed(lan: &mut Lan, i: usize, limit: Duration) -> Duration {
+    lan.until(limit, |lan| failed(lan, i))
+}
+
+fn requests(lan: &Lan) -> Vec<Request> {
+    let asked = lan.requests.iter().map(|(_, request)| *request);
+    asked.filter(|request| !matches!(request, Request::Prepare { .. })).collect()
+}
+
+#[test]
+fn behaviour_165_what_did_not_change_keeps_its_history() {
+    let group = dual_stack(group(3, 3, FDT));
+    let mut lan = Lan::settled(group.clone());
+    lan.turn();
+    let before = lan.view();
+    lan.reload_group(group.clone());
+    let after = lan.view();
+    assert_eq!(history(&after), history(&before));
+    let same = View { at: before.at, revision: 0, tidied: true, ..after };
+    assert_eq!(same, before);
+    lan.run(S);
+    assert_eq!(requests(&lan), [Request::RemoveUnconfigured]);
+    assert!(lan.texts().is_empty(), "{:#?}", lan.texts());
+
+    lan.reload_group(one_address_more(group));
+    let begun = history(&lan.view());
+    lan.run(2 * S);
+    lan.assert_at_rest();
+    assert_eq!(lan.holders("192.0.2.60").len(), 1);
+    for (path, (number, sent, acked, _)) in history(&lan.view()) {
+        let (before, had_sent, had_acked, _) = begun[&path];
+        assert_eq!(number, before);
+        // Twenty rounds, none lost on the way.
+        let (sent, acked) = (sent - had_sent, acked - had_acked);
+        assert!((19..=21).contains(&sent) && sent.abs_diff(acked) <= 1, "{sent} {acked}");
+    }
+    assert_eq!(lan.texts().len(), 1, "{:#?}", lan.texts());
+}
+
+#[test]
+fn a_cut_around_a_reload_is_judged_in_time() {
+    let group = dual_stack(group(3, 3, FDT));
+    for phase in 0..60 {
+        let mut lan = Lan::settled(group.clone());
+        lan.run(phase * 7 * MS);
+        lan.wire(1, Wire::Cut);
+        let cut = lan.now;
+        lan.run(phase * 10 * MS);
+        if !failed(&lan, 1) {
+            lan.reload_group(one_address_more(group.clone()));
+        }
+        until_failed(&mut lan, 1, FDT);
+        let took = lan.now.since(cut);
+        assert!(took <= FDT, "phase {phase}: {took:?}");
+        lan.run(50 * MS);
+        lan.assert_at_rest();
+        assert!(lan.view().addresses.iter().all(|a| a.inbound != Some(name(1))));
+    }
+}
+
+#[test]
+fn reloads_without_end_never_put_off_a_verdict_or_a_repair() {
+    let small = dual_stack(group(2, 2, FDT));
+    let large = one_address_more(small.clone());
+    let mut lan = Lan::settled(small.clone());
+    let reloads = |lan: &mut Lan, done: &dyn Fn(&Lan) -> bool| {
+        let begun = lan.now;
+        for group in [&large, &small].into_iter().cycle() {
+            if done(lan) {
+                break;
+            }
+            lan.reload_group(group.clone());
+            lan.run(37 * MS);
+        }
+        lan.now.since(begun)
+    };
+    lan.wire(0, Wire::Cut);
+    assert!(reloads(&mut lan, &|lan| failed(lan, 0)) <= FDT + 37 * MS);
+    lan.run(S);
+    lan.wire(0, Wire::Works);
+    let repaired = reloads(&mut lan, &|lan| !failed(lan, 0));
+    assert!((2 * FDT..3 * FDT).contains(&repaired), "{repaired:?}");
+}
+
+#[test]
+fn a_failed_member_stays_failed_and_earns_its_repair_as_if_nothing_had_happened() {
+    let group = dual_stack(group(3, 3, FDT));
+    let repaired_after = |reload_at: Option<Duration>| {
+        let mut lan = Lan::settled(group.clone());
+        lan.wire(0, Wire::Cut);
+        lan.run(2 * S);
+        lan.wire(0, Wire::Works);
+        let mended = lan.now;
+        if let Some(at) = reload_at {
+            lan.run(at);
+            lan.reload_group(one_address_more(group.clone()));
+            assert!(failed(&lan, 0));
+        }
+        lan.until(3 * S, |lan| !failed(lan, 0));
+        lan.now.since(mended)
+    };
+    let undisturbed = repaired_after(None);
+    for at in [MS, 500 * MS, S, 1150 * MS] {
+        assert_eq!(repaired_after(Some(at)), undisturbed, "reload at {at:?}");
+    }
+}
+
+#[test]
+fn flags_and_damping_hold_on() {
+    let group = group(3, 3, FDT);
+    let mut lan = Lan::settled(group.clone());
+    assert!(lan.command(Command::Offline { interface: name(2) }));
+    for _ in 0..2 {
+        lan.wire(0, Wire::Cut);
+        lan.run(2 * S);
+        lan.wire(0, Wire::Works);
+        lan.until(5 * S, |lan| !failed(lan, 0));
+    }
+    let before = lan.view();
+    assert!(before.interfaces[0].damped.is_some());
+    lan.reload_group(one_address_more(group));
+    assert_eq!(lan.view().interfaces, before.interfaces);
+    lan.run(5 * S);
+    assert!(lan.view().interfaces[0].damped.is_some());
+    assert!(lan.holders("192.0.2.50") != [0] && lan.view().interfaces[2].offline);
+    lan.run(10 * S);
+    assert!(lan.view().interfaces[0].damped.is_none());
+}
+
+#[test]
+fn who_stays_keeps_its_paths_when_others_come_and_go() {
+    let three = group(3, 3, FDT);
+    let mut without_first = three.clone();
+    without_first.members.remove(0);
+    let mut lan = Lan::settled(three.clone());
+    let before = history(&lan.view());
+    lan.reload_group(without_first.clone());
+    assert_eq!(history(&lan.view()).keys().filter(|(nic, _)| *nic == name(0)).count(), 0);
+    lan.run(S);
+    lan.assert_at_rest();
+    assert!(lan.texts().iter().any(|text| text.starts_with("moved 192.0.2.50 from eth0 to eth")));
+    assert!(lan.addresses.iter().all(|(ifindex, _)| ifindex.0 != 2), "eth0 is bare");
+    assert!(lan.view().tidied);
+
+    // The number that became free is used again, and nothing comes of it for the others.
+    let mut another = without_first.clone();
+    lan.plug(name(3), 9);
+    another.members.insert(0, member(3));
+    lan.reload_group(another);
+    lan.run(2 * S);
+    lan.assert_at_rest();
+    let after = history(&lan.view());
+    let numbers = |view: &BTreeMap<_, (u16, u64, u64, u64)>, nic| {
+        let of_nic = view.iter().filter(|((name, _), _): &(&(IfName, IpAddr), _)| *name == nic);
+        of_nic.map(|(_, row)| row.0).collect::<Vec<_>>()
+    };
+    for nic in [1, 2] {
+        assert_eq!(numbers(&after, name(nic)), numbers(&before, name(nic)));
+    }
+    assert_eq!(numbers(&after, name(3)), numbers(&before, name(0)));
+    let active = |t: &mpathd_core::view::TargetView| t.state == TargetState::Active && t.lost == 0;
+    assert!(lan.view().targets.iter().all(active), "{:#?}", lan.view().targets);
+}
+
+#[test]
+fn behaviour_11_a_new_failure_detection_time_is_in_force_and_fails_nothing() {
+    for (old, new) in [(100 * MS, 2 * S), (2 * S, 100 * MS)] {
+        for phase in 0..20 {
+            let mut lan = Lan::settled(group(2, 2, old));
+            lan.run(old / 20 * phase);
+            // Four probes of the old pace go astray.
+            lan.wire(0, Wire::Cut);
+            lan.run(old / 6 * 4);
+            lan.reload_group(group(2, 2, new));
+            lan.run(MS);
+            lan.wire(0, Wire::Works);
+            lan.run(10 * S);
+            let quick = new < old;
+            assert!(!failed(&lan, 0) && (quick || lan.texts().is_empty()), "{:#?}", lan.texts());
+            assert_eq!(lan.view().groups[0].fdt, Some(new));
+
+            lan.wire(0, Wire::Cut);
+            let took = until_failed(&mut lan, 0, new);
+            assert!(took >= new / 6 * 4, "{took:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cut_while_the_failure_detection_time_changes_is_judged_within_the_new_one() {
+    for (old, new) in [(100 * MS, 600 * MS), (600 * MS, 100 * MS)] {
+        for phase in 0..24 {
+            let mut lan = Lan::settled(group(2, 2, old));
+            lan.run(phase * 9 * MS);
+            lan.wire(0, Wire::Cut);
+            lan.run(old / 40 * phase);
+            lan.reload_group(group(2, 2, new));
+            let took = until_failed(&mut lan, 0, new);
+            assert!(took <= new, "{took:?} after the reload");
+        }
+    }
+}
+
+/// An address that is to come elsewhere is put there first, and answers to what the old engine had
+/// asked are not lost: no request is made twice.
+#[test]
+fn requests_under_way_are_answered_to_the_heir() {
+    let group = group(2, 4, FDT);
+    let mut lan = Lan::settled(group.clone());
+    lan.kernel = 300 * MS;
+    lan.wire(0, Wire::Cut);
+    until_failed(&mut lan, 0, FDT);
+    lan.run(MS);
+    let asked = requests(&lan);
+    assert!(!asked.is_empty());
+    lan.reload_group(group);
+    lan.run(100 * MS);
+    let twice = |request: &&Request| requests(&lan).iter().filter(|it| it == request).count() > 1;
+    assert_eq!(asked.iter().find(twice), None);
+    lan.run(3 * S);
+    lan.assert_at_rest();
+}
+
+#[test]
+fn groups_come_and_go() {
+    let first = group(2, 2, FDT);
+    let mut second = group(2, 1, FDT);
+    second.name = "h".parse().unwrap();
+    second.data = vec!["198.51.100.50/24".parse().unwrap()];
+    second.routes.clear();
+    second.targets.clear();
+    second.members = vec![member(2), member(3)];
+    second.members.iter_mut().for_each(|m| m.test = [None, None]);
+    let mut lan = Lan::settled(first.clone());
+    let before = history(&lan.view());
+    (2..4).for_each(|i| lan.plug(name(i), 20 + i as u32));
+    lan.reload(Config { groups: vec![second.clone(), first.clone()] }, 3);
+    lan.run(2 * S);
+    lan.assert_at_rest();
+    lan.reload(Config { groups: vec![second] }, 4);
+    lan.run(2 * S);
+    lan.assert_at_rest();
+    assert!(!lan.addresses.iter().any(|(ifindex, _)| ifindex.0 < 20), "{:?}", lan.addresses);
+    lan.reload(Config::default(), 5);
+    lan.run(2 * S);
+    assert!(lan.addresses.is_empty() && lan.routes.is_empty() && lan.view().tidied);
+    lan.reload_group(first);
+    lan.run(5 * S);
+    lan.assert_at_rest();
+    assert_eq!(history(&lan.view()).len(), before.len());
+}
+
+#[test]
+fn without_groups_at_the_start_nothing_is_touched() {
+    let mut lan = Lan::bare(Config::default(), Default::default(), 1);
+    lan.plug(name(0), 2);
+    lan.survey();
+    lan.run(30 * S);
+    assert!(requests(&lan).is_empty() && lan.view().settled && !lan.view().tidied);
+    assert!(lan.now > Instant(0));
+}

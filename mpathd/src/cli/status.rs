@@ -1,0 +1,139 @@
+//! `mpathd status`: a line a group, and an exit code for scripts and monitoring (O22).
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use mpathd_core::view::{GroupState, GroupView, InterfaceState, InterfaceView};
+use serde_json::{Value, json};
+
+use super::daemon::Daemon;
+use crate::config::words;
+use crate::slow::client::Snapshot;
+
+/// Of the exit; nowhere else 3 or 4 are used (contract).
+const CANNOT_ASK: u8 = 1;
+const DEGRADED: u8 = 3;
+const FAILED: u8 = 4;
+
+/// Of all groups, or of one.
+pub fn run<D: Daemon>(
+    run_dir: &Path,
+    group: Option<&str>,
+    as_json: bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> ExitCode {
+    match show::<D>(run_dir, group, as_json, out, err) {
+        Ok(code) => ExitCode::from(code),
+        Err(text) => {
+            // Nobody is left to be told of an error here.
+            drop(writeln!(err, "mpathd: {text}"));
+            ExitCode::from(CANNOT_ASK)
+        }
+    }
+}
+
+fn show<D: Daemon>(
+    run_dir: &Path,
+    name: Option<&str>,
+    as_json: bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<u8, String> {
+    let snapshot =
+        D::connect(run_dir).and_then(|mut daemon| daemon.snapshot()).map_err(|e| e.to_string())?;
+    let wanted = |group: &&GroupView| name.is_none_or(|name| group.name.as_str() == name);
+    let groups: Vec<&GroupView> = snapshot.view.groups.iter().filter(wanted).collect();
+    if let (Some(name), []) = (name, &groups[..]) {
+        return Err(format!("{name}: no such group"));
+    }
+    let written = if as_json {
+        let all: Vec<Value> = groups.iter().map(|group| object(&snapshot, group)).collect();
+        writeln!(out, "{:#}", json!({ "groups": all, "note": snapshot.note }))
+    } else {
+        let lines = groups.iter().try_for_each(|group| writeln!(out, "{}", line(&snapshot, group)));
+        lines.and_then(|()| match &snapshot.note {
+            Some(note) => writeln!(err, "mpathd: note: {note}"),
+            None => Ok(()),
+        })
+    };
+    written.map_err(|error| format!("cannot write: {error}"))?;
+    let states = groups.iter().map(|group| match group.state {
+        GroupState::Ok => 0,
+        GroupState::Degraded => DEGRADED,
+        GroupState::Failed => FAILED,
+    });
+    Ok(states.max().unwrap_or(0))
+}
+
+fn members<'a>(
+    snapshot: &'a Snapshot,
+    group: &'a GroupView,
+) -> impl Iterator<Item = &'a InterfaceView> {
+    snapshot.view.interfaces.iter().filter(|it| it.group == group.name)
+}
+
+fn usable(interface: &InterfaceView) -> bool {
+    interface.active || interface.inactive
+}
+
+fn state(group: &GroupView) -> &'static str {
+    match group.state {
+        GroupState::Ok => "ok",
+        GroupState::Degraded => "degraded",
+        GroupState::Failed => "failed",
+    }
+}
+
+/// `ipmp0 degraded 1 of 2 interfaces, FDT 100ms; eth0 failed (probes)`.
+fn line(snapshot: &Snapshot, group: &GroupView) -> String {
+    let (all, able) = (
+        members(snapshot, group).count(),
+        members(snapshot, group).filter(|it| usable(it)).count(),
+    );
+    let mut line = format!("{} {} {able} of {all} interfaces", group.name, state(group));
+    if let Some(fdt) = group.fdt {
+        line += &format!(", FDT {}", words::duration(fdt));
+    }
+    let troubles: Vec<String> = members(snapshot, group).filter_map(trouble).collect();
+    if !troubles.is_empty() {
+        line += &format!("; {}", troubles.join(", "));
+    }
+    line
+}
+
+fn trouble(interface: &InterfaceView) -> Option<String> {
+    let name = interface.name;
+    let why = interface.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    match (interface.ifindex, interface.state) {
+        (None, _) => Some(format!("{name} absent")),
+        (_, InterfaceState::Failed) => Some(format!("{name} failed{why}")),
+        (_, InterfaceState::Offline) => Some(format!("{name} offline")),
+        (_, InterfaceState::Unknown) if !usable(interface) => Some(format!("{name} unknown")),
+        (_, InterfaceState::Ok | InterfaceState::Unknown) => None,
+    }
+}
+
+fn object(snapshot: &Snapshot, group: &GroupView) -> Value {
+    let able = members(snapshot, group).filter(|it| usable(it)).count();
+    let interfaces: Vec<Value> = members(snapshot, group)
+        .map(|it| {
+            json!({
+                "name": it.name,
+                "state": it.state,
+                "usable": usable(it),
+                "active": it.active,
+                "present": it.ifindex.is_some(),
+                "reason": it.reason,
+            })
+        })
+        .collect();
+    json!({
+        "name": group.name,
+        "state": group.state,
+        "usable": able,
+        "fdt_ms": group.fdt.map(|fdt| fdt.as_secs_f64() * 1e3),
+        "interfaces": interfaces,
+    })
+}

@@ -1,0 +1,59 @@
+//! `mpathd status` (O22).
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use mpathd::cli::daemon::Daemon;
+use mpathd::cli::status;
+use serde_json::{Value, json};
+
+use crate::sample::{Absent, Idle, Lab};
+
+/// Exit code, what it says, and what it complains of.
+fn said<D: Daemon>(group: Option<&str>, as_json: bool) -> (ExitCode, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let code = status::run::<D>(Path::new("/run/mpathd"), group, as_json, &mut out, &mut err);
+    (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+#[test]
+fn a_line_a_group_and_the_worst_of_them() {
+    let (code, out, err) = said::<Lab>(None, false);
+    assert_eq!((code, err.as_str()), (ExitCode::from(4), ""), "{out}");
+    assert_eq!(out, STATUS);
+    let (code, out, _) = said::<Lab>(Some("field2"), false);
+    assert_eq!((code, out.lines().count()), (ExitCode::from(3), 1), "{out}");
+}
+
+#[test]
+fn without_groups_all_is_well() {
+    assert_eq!(said::<Idle>(None, false), (ExitCode::SUCCESS, String::new(), String::new()));
+}
+
+#[test]
+fn who_cannot_be_asked() {
+    let text = "mpathd: cannot contact mpathd(8) at /run/mpathd/mpathd.sock -- is it running?\n";
+    assert_eq!(said::<Absent>(None, false), (ExitCode::from(1), String::new(), text.to_owned()));
+    let text = "mpathd: nogroup: no such group\n".to_owned();
+    assert_eq!(said::<Lab>(Some("nogroup"), true), (ExitCode::from(1), String::new(), text));
+}
+
+#[test]
+fn as_json() {
+    let (code, out, _) = said::<Lab>(Some("field2"), true);
+    assert_eq!(code, ExitCode::from(3));
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(told["note"], Value::Null);
+    let group = &told["groups"][0];
+    assert_eq!((&group["name"], &group["state"]), (&json!("field2"), &json!("degraded")));
+    assert_eq!(group["fdt_ms"], json!(20_000.0));
+    let names: Vec<_> =
+        group["interfaces"].as_array().unwrap().iter().map(|i| &i["name"]).collect();
+    assert_eq!(names, ["fops1", "fops2", "fops3", "fops0"]);
+}
+
+const STATUS: &str = "\
+field2 degraded 3 of 4 interfaces, FDT 20s; fops1 failed (link)
+acctg1 failed 0 of 2 interfaces; hme1 unknown, hme0 offline
+itops0 ok 2 of 2 interfaces, FDT 104ms
+";
