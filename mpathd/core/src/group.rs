@@ -100,6 +100,7 @@ impl Group {
             best,
             settles_at,
             fdt_missed,
+            fdt_told,
             announce,
         } = *old;
         self.has_worked = has_worked;
@@ -107,7 +108,8 @@ impl Group {
         self.judges_again_at = judges_again_at;
         self.best = best;
         self.settles_at = settles_at;
-        self.fdt_missed = fdt_missed && fdt == self.fdt;
+        self.fdt_missed = fdt_missed.filter(|_| fdt == self.fdt);
+        self.fdt_told = fdt_told;
         self.announce = announce;
     }
 

@@ -135,6 +135,7 @@ impl Member {
             failed,
             offline,
             active,
+            led,
             set_aside,
             met,
             since,
@@ -161,6 +162,7 @@ impl Member {
         self.failed = *failed;
         self.offline = *offline;
         self.active = *active && same_group;
+        self.led = *led && same_group;
         // Whether that still holds is decided at the next repair.
         self.set_aside = *set_aside && same_group && !self.config.standby;
         self.met = *met;

@@ -16,6 +16,7 @@ pub struct Round {
 
 const NONE: Round = Round { number: u32::MAX, at: Instant(0), left: false, answered: false };
 
+#[derive(Clone, Copy)]
 pub struct Rounds {
     ring: [Round; RING],
     next: u32,
