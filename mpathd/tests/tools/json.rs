@@ -41,7 +41,7 @@ fn addresses() {
     let addresses = parsed("-a --json");
     let expected = json!({
         "address": "2001:db8::10/64", "group": "itops0", "up": true, "inbound": "net1",
-        "outbound": ["net0", "net1"], "wanted": "net0",
+        "outbound": ["net0", "net1"], "wanted": "net0", "held_ms": null,
     });
     assert_eq!(addresses["addresses"][1], expected);
 }
