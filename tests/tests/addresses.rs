@@ -50,7 +50,7 @@ fn source_of_ping(lab: &Lab, from: Option<IpAddr>, to: &str) -> IpAddr {
     }
 }
 
-/// Behaviour 25.
+/// Behaviour 25: whoever does not bind has a data address for source.
 #[test]
 fn a_route_of_somebody_else_takes_no_test_address_for_source() {
     isolated(|| {

@@ -47,9 +47,13 @@ impl Engine {
             Resource::Test(..) | Resource::Data(..) | Resource::Route(_) => {}
         }
         match done.result {
-            Ok(()) if self.slots[index].take_drift() => self.tell_drift(index),
+            Ok(()) => {
+                if let Some(held) = self.slots[index].take_drift() {
+                    self.tell_drift(index, held);
+                }
+            }
             // The notice that the link is down follows.
-            Ok(()) | Err(Errno(ENETDOWN)) => {}
+            Err(Errno(ENETDOWN)) => {}
             Err(errno) => {
                 let first = self.slots[index].failed_once();
                 if let Some(request) = self.wish(index, now).filter(|_| first) {
@@ -71,37 +75,37 @@ impl Engine {
     }
 
     /// Somebody else's change, now put right. What the kernel drops with a dead link is none.
-    fn tell_drift(&mut self, index: usize) {
+    fn tell_drift(&mut self, index: usize, held: bool) {
         let (g, message) = match self.slots[index].what {
             Resource::Data(k, position) => {
                 let g = self.group_of_address(k);
                 let interface = self.members[self.groups[g].members.start + position].name();
-                (g, Message::Drift { interface, address: self.addresses[k].net.address })
+                (g, Message::Drift { interface, address: self.addresses[k].net.address, held })
             }
             Resource::Test(m, family) => {
                 let Some(net) = self.static_test(m, family) else { return };
                 let interface = self.members[m].name();
-                (self.group_of(m), Message::Drift { interface, address: net.address })
+                (self.group_of(m), Message::Drift { interface, address: net.address, held })
             }
             Resource::Route(r) => {
                 let Some(g) = self.groups.iter().position(|g| g.routes.contains(&r)) else {
                     return;
                 };
-                (g, Message::RouteDrift { to: self.routes[r].key.to })
+                (g, Message::RouteDrift { to: self.routes[r].key.to, held })
             }
             Resource::TakeData(k) => {
                 let address = self.addresses[k].net.address;
-                (self.group_of_address(k), Message::SetAgain { address })
+                (self.group_of_address(k), Message::SetAgain { address, held })
             }
             Resource::TakeTest(m, family) => {
                 let Some(net) = self.static_test(m, family) else { return };
-                (self.group_of(m), Message::SetAgain { address: net.address })
+                (self.group_of(m), Message::SetAgain { address: net.address, held })
             }
             Resource::TakeRoute(r) => {
                 let Some(g) = self.groups.iter().position(|g| g.routes.contains(&r)) else {
                     return;
                 };
-                (g, Message::RouteSetAgain { to: self.routes[r].key.to })
+                (g, Message::RouteSetAgain { to: self.routes[r].key.to, held })
             }
             Resource::Prepare(_)
             | Resource::Attach(_)
@@ -109,7 +113,9 @@ impl Engine {
             | Resource::Search(..)
             | Resource::Unconfigured => return,
         };
-        if self.members[self.groups[g].members.clone()].iter().all(Member::link_up) {
+        let links_are_up =
+            || self.members[self.groups[g].members.clone()].iter().all(Member::link_up);
+        if !matches!(message, Message::RouteDrift { .. }) || links_are_up() {
             self.out.message(message);
         }
     }

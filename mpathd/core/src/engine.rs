@@ -242,8 +242,10 @@ impl Engine {
             let fails_now = group.failure_told && !had_failed;
             group.tell_fdt(members, &mut self.out);
             let failed = members.iter().any(|m| m.since == now);
-            if group.activate(members, now, &mut self.out) || failed {
+            let changed = group.activate(members, now, &mut self.out) || failed;
+            if changed {
                 self.out.persist();
+                self.routes_are_urgent(g);
             }
             if fails_now {
                 self.flush_hosts(g, now);
@@ -386,6 +388,7 @@ impl Engine {
             address.holder = item.holder;
             group.announce = true;
         }
+        self.moves_are_urgent(g, now);
     }
 
     fn next_wake(&self, now: Instant) -> Option<Instant> {

@@ -198,20 +198,25 @@ pub enum Message {
         request: Request,
         errno: Errno,
     },
-    /// An address of ours was gone or changed, and has been put back; a route likewise.
+    /// An address of ours was gone or changed, and has been put back; a route likewise. `held`: it
+    /// was done too often before, and had to wait.
     Drift {
         interface: IfName,
         address: IpAddr,
+        held: bool,
     },
     RouteDrift {
         to: IpNet,
+        held: bool,
     },
     /// What was taken over once was set by somebody else again, and was taken away.
     SetAgain {
         address: IpAddr,
+        held: bool,
     },
     RouteSetAgain {
         to: IpNet,
+        held: bool,
     },
     /// Our own thread was late by this much: verdicts are late, not false.
     Late {
@@ -550,18 +555,26 @@ impl fmt::Display for Message {
             Message::RequestFailed { request, errno } => {
                 write!(f, "{} failed: errno {}", Wish(request), errno.0)
             }
-            Message::Drift { interface, address } => {
-                write!(f, "{address} on {interface} was changed by somebody else; it was put back")
-            }
-            Message::RouteDrift { to } => {
-                write!(f, "the route to {to} was changed by somebody else; it was put back")
-            }
-            Message::SetAgain { address } => {
-                write!(f, "{address} was set by somebody else once more; it was taken away")
-            }
-            Message::RouteSetAgain { to } => {
-                write!(f, "a route to {to} was set by somebody else once more; it was taken away")
-            }
+            Message::Drift { interface, address, held } => write!(
+                f,
+                "{address} on {interface} was changed by somebody else; it was put back{}",
+                pace(*held)
+            ),
+            Message::RouteDrift { to, held } => write!(
+                f,
+                "the route to {to} was changed by somebody else; it was put back{}",
+                pace(*held)
+            ),
+            Message::SetAgain { address, held } => write!(
+                f,
+                "{address} was set by somebody else once more; it was taken away{}",
+                pace(*held)
+            ),
+            Message::RouteSetAgain { to, held } => write!(
+                f,
+                "a route to {to} was set by somebody else once more; it was taken away{}",
+                pace(*held)
+            ),
             Message::Late { by, missed } => write!(
                 f,
                 "missed sending {missed} rounds of probes: this host ran mpathd {:.1} ms late",
@@ -577,4 +590,9 @@ fn all_hosts(family: Family) -> &'static str {
         Family::Inet => "224.0.0.1",
         Family::Inet6 => "ff02::1",
     }
+}
+
+/// How often somebody is answered who insists (O17).
+fn pace(held: bool) -> &'static str {
+    if held { "; that is done once in 10 s now" } else { "" }
 }

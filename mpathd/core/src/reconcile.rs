@@ -206,8 +206,10 @@ impl Engine {
         let g = self.groups.iter().position(|g| g.routes.contains(&r))?;
         let near = route.via.unwrap_or(route.key.to.address);
         let family = route.family();
-        let addresses = &self.addresses[self.groups[g].addresses.clone()];
-        let of_family = || addresses.iter().filter(|a| a.net.family() == family);
+        // One that somebody keeps taking away, and that waits, must not hold up the routes.
+        let usable = |k: &usize| !self.waits_for_a_fight(*k);
+        let addresses = self.groups[g].addresses.clone().filter(usable).map(|k| &self.addresses[k]);
+        let of_family = || addresses.clone().filter(|a| a.net.family() == family);
         let source = match route.src {
             Some(src) => of_family().find(|a| a.net.address == src),
             None => of_family().find(|a| a.net.contains(near)).or_else(|| of_family().next()),

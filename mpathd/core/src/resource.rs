@@ -130,8 +130,10 @@ pub struct Slot {
     pub not_before: Instant,
     /// Repairs of somebody else's changes, the last three (O17).
     drifts: [Option<Instant>; 3],
-    /// A repair that has not been told yet: told when it has succeeded.
-    drift_untold: bool,
+    /// A repair that has not been told yet, and whether it was held back: told when it has succeeded.
+    drift_untold: Option<bool>,
+    /// `not_before` is for the sake of somebody else, who insists.
+    held: bool,
     /// What it is to take over was taken once: who sets it again undoes that.
     pub taken: bool,
 }
@@ -154,7 +156,8 @@ impl Slot {
             failures: 0,
             not_before: Instant(0),
             drifts: [None; 3],
-            drift_untold: false,
+            drift_untold: None,
+            held: false,
             taken: false,
         }
     }
@@ -220,21 +223,35 @@ impl Slot {
     pub fn drifted(&mut self, now: Instant) {
         let recent =
             self.drifts.iter().flatten().filter(|at| now.since(**at) < DRIFT_WINDOW).count();
-        if recent == self.drifts.len() {
+        self.held = recent == self.drifts.len();
+        if self.held {
             self.not_before = now + DRIFT_PAUSE;
         }
         self.drifts = [Some(now), self.drifts[0], self.drifts[1]];
-        self.drift_untold = true;
+        self.drift_untold = Some(self.held);
     }
 
-    /// Whether what was just done put right somebody else's change.
-    pub fn take_drift(&mut self) -> bool {
-        core::mem::take(&mut self.drift_untold)
+    /// A repair waits for the sake of somebody else, who insists.
+    pub fn held(&self) -> bool {
+        self.held
+    }
+
+    /// Something else is wanted now, and that is not to wait for whoever fought over what was.
+    pub fn release(&mut self) {
+        if core::mem::take(&mut self.held) {
+            self.not_before = Instant(0);
+        }
+    }
+
+    /// Whether what was just done put right somebody else's change, and if so, whether that had to
+    /// wait.
+    pub fn take_drift(&mut self) -> Option<bool> {
+        self.drift_untold.take()
     }
 
     /// The reason for its failures has gone or is known: nobody else's doing, and no pause.
     pub fn forgive(&mut self) {
-        (self.drift_untold, self.failures, self.not_before) = (false, 0, Instant(0));
+        (self.drift_untold, self.failures, self.not_before) = (None, 0, Instant(0));
     }
 
     /// When a pause ends.

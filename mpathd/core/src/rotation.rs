@@ -104,7 +104,8 @@ impl Engine {
         routers
     }
 
-    /// Sets aside what is dead, slow or mute where another one can take its place.
+    /// Sets aside a target that is dead, slow or mute where another one can take its place; one at a
+    /// time.
     fn exchange(&mut self, now: Instant, m: usize, i: usize, candidates: &Candidates) {
         let interface = self.members[m].name();
         for n in 0..MAX_TARGETS {
@@ -128,9 +129,7 @@ impl Engine {
             }
             self.close_path(m, i, n);
             self.members[m].instances[i].bench.add(target, now);
-            if let Some(by) = spare {
-                self.members[m].instances[i].bench.remove(by);
-            }
+            return;
         }
     }
 

@@ -118,9 +118,11 @@ impl Instance {
         matches!(self.mode, TargetMode::Multicast | TargetMode::Neighbors)
     }
 
-    /// One host is too few (behaviour 118): were it to die, the NIC would seem to have failed.
+    /// One host is too few (behaviour 118): were it to die, the NIC would seem to have failed. And
+    /// where all hosts fell silent on all NICs, it may be they that have died.
     fn is_searching(&self) -> bool {
-        self.seeks_hosts() && self.counted().count() <= 1
+        let none_answers = self.failure.is_some_and(|failure| failure.together);
+        self.seeks_hosts() && (none_answers || self.counted().count() <= 1)
     }
 
     fn tries_neighbours(&self) -> bool {

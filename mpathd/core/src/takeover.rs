@@ -43,6 +43,35 @@ impl Engine {
         }
     }
 
+    /// Who takes part has changed: routes do not wait for whoever fought over them as they were.
+    pub(crate) fn routes_are_urgent(&mut self, g: usize) {
+        for r in self.groups[g].routes.clone() {
+            let slot = self.slot_of(Resource::Route(r));
+            self.slots[slot].release();
+        }
+    }
+
+    /// It is gone, and put back only when who takes it away has been given time.
+    pub(crate) fn waits_for_a_fight(&self, k: usize) -> bool {
+        let DataAddress { holder, on, .. } = &self.addresses[k];
+        let held = |to| self.slots[self.slot_of(Resource::Data(k, to))].held();
+        on.is_empty() && holder.is_some_and(held)
+    }
+
+    /// Nor do addresses that have just been given to another member.
+    pub(crate) fn moves_are_urgent(&mut self, g: usize, now: Instant) {
+        for k in self.groups[g].addresses.clone() {
+            let DataAddress { holder, moving, .. } = self.addresses[k];
+            if let (Some(to), Some((decided, _))) = (holder, moving)
+                && decided == now
+            {
+                let slot = self.slot_of(Resource::Data(k, to));
+                self.slots[slot].release();
+                self.routes_are_urgent(g);
+            }
+        }
+    }
+
     /// Position of the member that has an address of somebody else's: there the traffic is.
     pub(crate) fn stands_foreign(&self, g: usize, address: &DataAddress) -> Option<usize> {
         self.groups[g].members.clone().position(|m| {

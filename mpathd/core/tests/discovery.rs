@@ -376,6 +376,30 @@ fn hosts_are_found_for_each_family() {
     }
 }
 
+/// One family alone falls silent: the group has not failed, yet others are looked for.
+#[test]
+fn a_family_whose_hosts_have_died_is_repaired_by_another() {
+    const HOSTS: [&str; 2] = ["2001:db8::21", "2001:db8::22"];
+    let mut group = dual_stack(group(2, 2, FDT));
+    group.targets.clear();
+    group.routes.clear();
+    let mut lan = Lan::new(group, Saved::default());
+    lan.add_targets(&["192.0.2.1", "2001:db8::21", "2001:db8::22", "2001:db8::23"]);
+    lan.responders = ip(&HOSTS);
+    lan.gateways(&["192.0.2.1"]);
+    lan.survey();
+    lan.run(6 * S);
+    HOSTS.iter().for_each(|host| lan.target(host).alive = false);
+    lan.run(30 * S);
+    assert_eq!(lan.told("All inet6 targets of group g are silent on every interface"), 1);
+    lan.responders = ip(&["2001:db8::23"]);
+    lan.run(15 * S);
+    for i in 0..2 {
+        assert!(lan.targets_of(i, Family::Inet6).1.contains(&"2001:db8::23".to_owned()));
+        assert_eq!(lan.view().interfaces[i].degraded, [false; 2]);
+    }
+}
+
 /// What was proven before the restart counts at once: also a host that is found again.
 #[test]
 fn a_found_host_that_was_proven_counts_after_a_restart() {

@@ -1,13 +1,15 @@
 //! The clocks of the fast thread. All times are CLOCK_MONOTONIC, as the hook's stamps are; only the
 //! stamps of sockets come in CLOCK_REALTIME and are converted here.
 
+use std::time::Duration;
+
 use mpathd_core::time::Instant;
 
 const NS_PER_S: u64 = 1_000_000_000;
 
 fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid timespec, and both clocks we name exist on every kernel.
+    // SAFETY: `time` is a valid timespec, and the clocks we name exist on every kernel.
     unsafe { libc::clock_gettime(clock, &mut time) };
     nanoseconds(time)
 }
@@ -19,6 +21,11 @@ fn nanoseconds(time: libc::timespec) -> u64 {
 /// CLOCK_MONOTONIC.
 pub fn now() -> Instant {
     Instant(read(libc::CLOCK_MONOTONIC))
+}
+
+/// CPU time that the calling thread has used so far; not what it waited.
+pub fn used() -> Duration {
+    Duration::from_nanos(read(libc::CLOCK_THREAD_CPUTIME_ID))
 }
 
 /// How far CLOCK_REALTIME is ahead of CLOCK_MONOTONIC, sampled by [`Realtime::sample`].

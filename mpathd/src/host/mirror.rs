@@ -115,6 +115,11 @@ impl Mirror {
         self.links.get(&ifindex)
     }
 
+    /// Of all links of this host.
+    pub(super) fn macs(&self) -> impl Iterator<Item = [u8; 6]> + '_ {
+        self.links.values().map(|fact| fact.link.mac)
+    }
+
     /// Links that bear a configured name, and those that are watched besides.
     pub(super) fn members(&self) -> impl Iterator<Item = &LinkFact> {
         self.links.values().filter(|l| {

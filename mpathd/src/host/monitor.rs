@@ -43,6 +43,7 @@ pub(super) struct Monitor {
 #[derive(Clone, Copy)]
 struct Dumped {
     at: Instant,
+    /// CPU time: what waits for RTNL is not dear, or a busy host would look at its tables seldom.
     took: Duration,
 }
 
@@ -135,13 +136,13 @@ impl Monitor {
     /// # Errors
     /// The kernel's to a dump; the same is tried again when due.
     pub(super) fn survey(&mut self, requests: &mut Requests) -> Result<(), Refused> {
-        let at = clock::now();
+        let (at, used) = (clock::now(), clock::used());
         // What waits is older than the dump, which is to have the last word.
         self.drain();
         let due = if self.due == Due::Nothing { Due::Everything } else { self.due };
         self.due = Due::Nothing;
         let result = self.dump(requests, due);
-        let dumped = Dumped { at, took: clock::now().since(at) };
+        let dumped = Dumped { at, took: clock::used().saturating_sub(used) };
         self.last = Some(dumped);
         if result.is_err() {
             self.due = due;

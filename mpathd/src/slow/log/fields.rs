@@ -171,10 +171,10 @@ fn details(fields: &mut Fields, message: &Message) {
         Message::RequestFailed { errno, .. } => fields.push(("MPATHD_ERRNO", errno.0.into())),
         Message::DuplicateTest { address, .. }
         | Message::Drift { address, .. }
-        | Message::SetAgain { address } => {
+        | Message::SetAgain { address, .. } => {
             put(fields, "MPATHD_ADDRESS", Some(address));
         }
-        Message::RouteDrift { to } | Message::RouteSetAgain { to } => {
+        Message::RouteDrift { to, .. } | Message::RouteSetAgain { to, .. } => {
             put(fields, "MPATHD_ROUTE", Some(to));
         }
         Message::Late { by, missed } => {

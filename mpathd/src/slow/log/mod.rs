@@ -4,6 +4,7 @@
 
 mod fields;
 mod journal;
+mod managers;
 mod sink;
 
 use std::collections::BTreeMap;
@@ -58,7 +59,10 @@ impl Log {
         self.seq += 1;
         let mut fields = fields::of(message, &self.groups);
         fields.push(("MPATHD_SEQ", self.seq.into()));
-        let detail = fields::evidence(message).map(fields::words);
+        let detail = match message.event() {
+            "drift" => managers::likely(),
+            _ => fields::evidence(message).map(fields::words),
+        };
         let (severity, text) = (message.severity(), message.to_string());
         self.write(&Record { at, severity, text, detail, fields });
     }

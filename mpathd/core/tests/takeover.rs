@@ -1,0 +1,101 @@
+//! What somebody else has set, as the engine sees it: taken over when ours stands, where it stands, and never fought
+//! over at the price of a failover (contract, Take-over; design 5, Drift).
+
+mod lan;
+
+use std::time::Duration;
+
+use lan::*;
+use mpathd_core::event::{Event, Hops};
+use mpathd_core::request::Request;
+use mpathd_core::state::Saved;
+
+fn foreign(lan: &Lan, address: &str, on: &[usize]) -> Event {
+    let hops: Hops = on.iter().map(|i| lan.nics[&name(*i)].link.ifindex).collect();
+    Event::Foreign { address: address.parse().unwrap(), on: hops }
+}
+
+/// Requests so far that concern an address or the routes, in order.
+fn requests(lan: &Lan, address: &str) -> Vec<String> {
+    let ip: std::net::IpAddr = address.parse().unwrap();
+    let word = |request: &Request| match request {
+        Request::SetAddress { name, address, .. } if address.address == ip => {
+            Some(format!("set {name}"))
+        }
+        Request::UnsetAddress { name, address, .. } if address.address == ip => {
+            Some(format!("unset {name}"))
+        }
+        Request::TakeAddress(address) if *address == ip => Some("take".to_owned()),
+        Request::SetRoute(_) => Some("route".to_owned()),
+        _ => None,
+    };
+    lan.requests.iter().filter_map(|(_, request)| word(request)).collect()
+}
+
+#[test]
+fn an_address_of_somebody_else_is_taken_where_it_stands_and_when_ours_does() {
+    for at in [0, 1] {
+        let mut lan = Lan::new(group(2, 1, 100 * MS), Saved::default());
+        let event = foreign(&lan, "192.0.2.50", &[at]);
+        lan.post(Duration::ZERO, event);
+        lan.survey();
+        lan.run(3 * S);
+        let order = requests(&lan, "192.0.2.50");
+        assert_eq!(order[0], format!("set {}", name(at)), "there the traffic is");
+        let (route, take) = ("route".to_owned(), "take".to_owned());
+        let first = |what| order.iter().position(|it| *it == what).expect("it is asked for");
+        assert!(first(route) < first(take), "{order:?}");
+        lan.assert_at_rest();
+        assert_eq!(lan.holders("192.0.2.50"), [at], "it stays");
+    }
+}
+
+/// O5: an address is not moved for the sake of balance to a NIC that has not shown that it works.
+#[test]
+fn addresses_stay_until_the_others_have_answered() {
+    let mut lan = Lan::new(group(2, 2, 100 * MS), Saved::default());
+    lan.wire(1, Wire::Cut);
+    for address in ["192.0.2.50", "192.0.2.51"] {
+        let event = foreign(&lan, address, &[0]);
+        lan.post(Duration::ZERO, event);
+    }
+    lan.survey();
+    lan.run(5 * S);
+    assert_eq!(lan.holders("192.0.2.51"), [0]);
+    lan.wire(1, Wire::Works);
+    lan.run(5 * S);
+    assert_eq!(lan.holders("192.0.2.51"), [1]);
+}
+
+#[test]
+fn a_copy_that_comes_back_is_taken_three_times_at_once_then_once_in_ten_seconds() {
+    let mut lan = Lan::settled(group(2, 1, 100 * MS));
+    for _ in 0..5 {
+        let event = foreign(&lan, "192.0.2.50", &[1]);
+        lan.post(Duration::ZERO, event);
+        lan.run(S);
+    }
+    let taken = |lan: &Lan| requests(lan, "192.0.2.50").iter().filter(|it| *it == "take").count();
+    assert_eq!(taken(&lan), 1 + 3, "the first time it was no fight");
+    lan.run(10 * S);
+    assert_eq!(taken(&lan), 1 + 3 + 1);
+    let text = "192.0.2.50 was set by somebody else once more; it was taken away";
+    assert_eq!(lan.told(text), 3);
+    assert_eq!(lan.told(&format!("{text}; that is done once in 10 s now")), 1);
+}
+
+#[test]
+fn a_failure_does_not_wait_for_a_fight() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    let key = *lan.routes.keys().next().expect("the route of the subnet");
+    for _ in 0..4 {
+        lan.routes.remove(&key);
+        lan.post(Duration::ZERO, Event::RouteGone(key));
+        lan.run(20 * MS);
+    }
+    assert!(!lan.routes.contains_key(&key), "it is held back");
+    lan.wire(0, Wire::Cut);
+    lan.run(S);
+    let only: Hops = [lan.nics[&name(1)].link.ifindex].into_iter().collect();
+    assert_eq!(lan.routes.get(&key).map(|route| route.hops), Some(only));
+}

@@ -1,0 +1,49 @@
+//! Who else sets addresses and routes on this host: the likely one when something of ours was changed,
+//! for the kernel does not say (O17).
+
+use std::fs;
+use std::path::Path;
+
+/// Names as /proc has them, cut to 15 bytes, and how each is told to leave members alone.
+const MANAGERS: [(&str, &str); 9] = [
+    ("systemd-network", "systemd-networkd runs here: give it a .network file with Unmanaged=yes"),
+    ("NetworkManager", "NetworkManager runs here: `nmcli device set IF managed no`"),
+    ("dhclient", "dhclient runs here: stop it on members"),
+    ("dhcpcd", "dhcpcd runs here: `denyinterfaces` in dhcpcd.conf keeps it off members"),
+    ("udhcpc", "udhcpc runs here: stop it on members"),
+    ("connmand", "connmand runs here: NetworkInterfaceBlacklist in main.conf keeps it off members"),
+    ("wickedd", "wickedd runs here: take the members out of its ifcfg files"),
+    ("keepalived", "keepalived runs here: it is not to have addresses of mpathd"),
+    ("zebra", "zebra of FRR runs here: it is not to have addresses or routes of mpathd"),
+];
+
+/// In words; `None` where none of them runs in this network namespace.
+pub(super) fn likely() -> Option<String> {
+    let own = fs::read_link("/proc/self/ns/net").ok();
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc").ok()?.flatten() {
+        let at = process.path();
+        let comm = fs::read_to_string(at.join("comm")).unwrap_or_default();
+        let known = MANAGERS.iter().find(|(name, _)| *name == comm.trim_end());
+        found.extend(known.filter(|_| is_here(&at, own.as_deref())).map(|(_, advice)| *advice));
+    }
+    found.sort_unstable();
+    found.dedup();
+    (!found.is_empty()).then(|| found.join("; "))
+}
+
+/// A namespace that we may not see is taken for ours.
+fn is_here(process: &Path, own: Option<&Path>) -> bool {
+    let its = fs::read_link(process.join("ns/net")).ok();
+    its.is_none_or(|its| own.is_none_or(|own| its == own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_the_kernel_cuts_them() {
+        assert!(MANAGERS.iter().all(|(name, _)| name.len() <= 15));
+    }
+}
