@@ -63,7 +63,7 @@ fn take(
     }
     let Some(answer) = parse_neighbour_answer(received.frame) else { return };
     if probing.neighbours.guards(channel.ifindex, answer.ip) {
-        if answer.mac != channel.mac {
+        if answer.mac != channel.mac && !probing.own.contains(&answer.mac) {
             let (ifindex, address, mac) = (channel.ifindex, answer.ip, answer.mac);
             tell(at, Event::Claimed { ifindex, address, mac });
         }

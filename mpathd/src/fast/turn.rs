@@ -26,7 +26,7 @@ use super::random::Random;
 use super::slots::SlotMap;
 use super::socket::Buffer;
 use super::{Brain, Setup, alloc, clock, memory, priority, receive};
-use crate::messages::{Channel, Queues, ToFast, ToHost, ToSlow};
+use crate::messages::{Channel, OWN_MACS, Queues, ToFast, ToHost, ToSlow};
 use crate::shared::Shared;
 use crate::slow::state;
 
@@ -98,6 +98,7 @@ impl<B: Brain> Fast<B> {
                 paths,
                 neighbours,
                 slots: SlotMap::plain()?,
+                own: [[0; 6]; OWN_MACS],
                 random: Random::new()?,
             },
             buffer: Buffer::new(),
@@ -231,6 +232,7 @@ impl<B: Brain> Fast<B> {
                 self.probing.slots = slots;
             }
             ToFast::Channel(channel) => self.open_channel(channel),
+            ToFast::OwnMacs(own) => self.probing.own = own,
             ToFast::Heir(heir) => self.announce_heir(heir),
             ToFast::Stop => self.stopping = true,
         }
@@ -329,7 +331,7 @@ impl<B: Brain> Fast<B> {
     }
 
     fn set_path(&mut self, path: PathId, key: Option<PathKey>, now: Instant) {
-        let Probing { paths, neighbours, slots, random } = &mut self.probing;
+        let Probing { paths, neighbours, slots, random, .. } = &mut self.probing;
         self.desk.changed = true;
         slots.clear(path);
         paths.close(path);

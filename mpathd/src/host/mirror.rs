@@ -58,15 +58,16 @@ impl Mirror {
     /// was told before: all is told again. A full dump is to follow.
     pub(super) fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
-        self.told = Told::default();
+        let before = std::mem::take(&mut self.told);
         self.routes
             .retain(|key, fact| fact.protocol == PROTOCOL || self.settings.routes.contains(key));
         self.retell();
         self.tell_all_foreign();
         let links: Vec<Ifindex> = self.links.keys().copied().collect();
         links.into_iter().for_each(|ifindex| self.retell_own(ifindex));
-        if self.told.gateways == Gateways::default() {
-            self.events.push(Event::Gateways(Gateways::default()));
+        let none = Gateways::default();
+        if before.gateways != none && self.told.gateways == none {
+            self.events.push(Event::Gateways(none));
         }
     }
 
@@ -113,6 +114,11 @@ impl Mirror {
 
     pub(super) fn link(&self, ifindex: Ifindex) -> Option<&LinkFact> {
         self.links.get(&ifindex)
+    }
+
+    /// Of all links of this host.
+    pub(super) fn macs(&self) -> impl Iterator<Item = [u8; 6]> + '_ {
+        self.links.values().map(|fact| fact.link.mac)
     }
 
     /// Links that bear a configured name, and those that are watched besides.

@@ -8,6 +8,7 @@ use mpathd_core::time::Instant;
 
 use super::Host;
 use crate::fast::clock;
+use crate::messages::{OWN_MACS, ToFast};
 
 const EVERY: Duration = Duration::from_secs(20);
 /// The receive socket is open by then.
@@ -37,7 +38,10 @@ impl Host {
             return;
         }
         self.twins.0 = Some(now + EVERY);
-        let Self { monitor, announcer, .. } = self;
+        let Self { monitor, announcer, fast, .. } = self;
+        let mut own = [[0; 6]; OWN_MACS];
+        own.iter_mut().zip(monitor.mirror.macs()).for_each(|(place, mac)| *place = mac);
+        fast.push(ToFast::OwnMacs(own));
         for (ifindex, net, role) in monitor.mirror.vouched() {
             let Some(link) = monitor.mirror.link(ifindex).filter(|link| link.link.running) else {
                 continue;
