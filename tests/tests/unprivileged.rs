@@ -39,6 +39,12 @@ fn prepare_folders() {
     }
 }
 
+/// Besides the two files that each BPF file system has.
+fn is_pinned() -> bool {
+    let mut entries = fs::read_dir(BPFFS).expect("it is mounted");
+    entries.any(|entry| entry.is_ok_and(|it| it.path().is_dir()))
+}
+
 /// The limits of the unit. Root may not raise them everywhere: a container may lack CAP_SYS_RESOURCE.
 const LIMITS: [&str; 3] = ["prlimit", "--rtprio=99", "--memlock=unlimited"];
 
@@ -84,11 +90,7 @@ fn three_capabilities_are_enough() {
             assert_eq!(row[1], "xdp", "{}", daemon.log_text());
             assert_eq!(link(lab.host(), &row[0]).xdp.map(|it| it.mode), Some(1));
         }
-        // Besides the two files that each BPF file system has.
-        let mut entries = fs::read_dir(BPFFS).expect("it is mounted");
-        let is_folder =
-            |entry: std::io::Result<fs::DirEntry>| entry.is_ok_and(|it| it.path().is_dir());
-        assert!(entries.any(is_folder), "nothing is pinned");
+        assert!(is_pinned(), "nothing is pinned");
         assert!(!Path::new("/sys/fs/bpf/mpathd").exists());
         daemon.wait_log(scheduling, begun, LIMIT);
         assert_eq!(lab.host().read_sysctl("ipv4/conf/eth0/arp_ignore"), "1");
@@ -112,6 +114,13 @@ fn three_capabilities_are_enough() {
         wait_interface(&daemon, "eth0", "state,receive", &["failed", "xdp"]);
         lab.mend(0);
         wait_interface(&daemon, "eth0", "active,state", &["yes", "ok"]);
+
+        // Root is not told where. The hooks go with the pins, when the kernel gets to it.
+        daemon.stop();
+        let release = daemon.mpathd(&["release"]);
+        assert!(release.status.success(), "{release:?}");
+        assert!(!is_pinned());
+        wait_for("end of the hook", LIMIT, || link(lab.host(), "eth0").xdp.map_or(Ok(()), Err));
     });
 }
 

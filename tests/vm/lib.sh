@@ -13,13 +13,14 @@ MEMBERS=(eth0 eth1)
 # At the start of each test: nothing of the one before.
 begin() {
     systemctl stop mpathd.service 2>/dev/null || true
-    if [ -e /tmp/tests/daemon ]; then
-        kill -9 "$(cat /tmp/tests/daemon)" 2>/dev/null || true
-    fi
-    mpathd release || true
-    rm -rf /tmp/tests/daemon /run/mpathd/state.json /etc/mpathd
-    for namespace in lan far; do
-        ip netns del "$namespace" 2>/dev/null || true
+    until_true 10 mpathd release
+    rm -rf /tmp/tests/log /run/mpathd/state.json /etc/mpathd
+    local it
+    for it in lan far; do
+        ip netns del $it 2>/dev/null || true
+    done
+    for it in bond0 bond1 vrf0 eth9; do
+        ip link del $it 2>/dev/null || true
     done
     until_true 10 no_nic_left
     journalctl --rotate --vacuum-time=1s >/dev/null 2>&1
@@ -130,7 +131,6 @@ config() {
 # The daemon without a unit, until these members are at work; all of them, if none is named.
 run_daemon() {
     mpathd >/tmp/tests/log 2>&1 &
-    echo $! >/tmp/tests/daemon
     if [ $# = 0 ]; then
         settled "${MEMBERS[@]}"
     else
@@ -195,7 +195,7 @@ moved_after() {
 ms() { awk -v from="$1" -v to="$2" 'BEGIN { printf "%.0f", (to - from) * 1000 }'; }
 
 # survives_a_cut FDT WHAT: cuts the path of the first member, waits until all is on the second, and says how long that
-# took. At most twice the FDT, for the machine may be an emulated one.
+# took. At most three times the FDT, for the machine may be an emulated one beside others.
 survives_a_cut() {
     local fdt=$1 longest=0 from=${MEMBERS[0]} to=${MEMBERS[1]} moving=() address took
     watch_addresses
@@ -212,7 +212,7 @@ survives_a_cut() {
     done
     kill "$WATCH"
     figure "$2: silent cut to last address moved $longest ms at FDT $fdt ms"
-    [ "$longest" -le $((fdt * 2)) ] || fail "too late"
+    [ "$longest" -le $((fdt * 3)) ] || fail "too late"
     equal "carrier of $from" "$(cat "/sys/class/net/$from/carrier")" 1
     mend 0
 }

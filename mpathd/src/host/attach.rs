@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::{XdpLink, XdpMode};
-use aya::programs::{LinkOrder, TcAttachType};
+use aya::programs::{LinkOrder, ProgramError, TcAttachType};
+use libc::EINVAL;
 use mpathd_core::config::Datapath;
 use mpathd_core::event::ReceiveMode;
 use mpathd_core::ids::Ifindex;
@@ -342,9 +343,14 @@ fn tcx(bpf: &mut Bpf, pins: Option<&Path>, link: &LinkFact) -> Result<Link, Stri
         return Err("the device has been renamed".to_owned());
     }
     let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-    let id = program
-        .attach_with_options(name.as_str(), TcAttachType::Ingress, options)
-        .map_err(|e| in_words(&e))?;
+    let id = program.attach_with_options(name.as_str(), TcAttachType::Ingress, options).map_err(
+        |error| match &error {
+            ProgramError::SyscallError(call) if call.io_error.raw_os_error() == Some(EINVAL) => {
+                "this kernel has none (it came with Linux 6.6)".to_owned()
+            }
+            other => in_words(other),
+        },
+    )?;
     let attached = program.take_link(id).map_err(|e| in_words(&e))?;
     let fd = FdLink::try_from(attached).map_err(|e| in_words(&e))?;
     let fd = match pin {

@@ -54,8 +54,6 @@ test_bonds_as_members() {
     run_daemon
     equal "hook of bond0" "$(told receive bond0)" "$(upper_hook)"
     survives_a_cut 1000 "bond"
-    ip link del bond0
-    ip link del bond1
 }
 
 # can_t_be_a_member NIC WHY
@@ -83,8 +81,6 @@ test_devices_that_are_refused() {
     # Let go, it joins.
     ip link set eth3 nomaster
     until_true 20 is_ok eth3
-    ip link del bond0
-    ip link del vrf0
 }
 
 # A device that swallows everything is a member that has never answered: it gets no data address, and harms none.
