@@ -25,8 +25,7 @@ impl Release {
                     fact.ifindex == link.link.ifindex && fact.address.address == net.address
                 };
                 // The kernel takes an IPv6 address there but once.
-                let again =
-                    net.family() == Family::Inet6 && self.addresses.iter().any(|fact| there(fact));
+                let again = net.family() == Family::Inet6 && self.addresses.iter().any(there);
                 outcome = outcome.and(self.give_back_address(&link, taken, again));
             }
         }
