@@ -1,6 +1,6 @@
 //! The maps between kernel program and daemon: names, sizes, and what each word means.
 //!
-//! What decides (slots, rings, receive witness) lies in plain arrays of `u64` words with
+//! What decides (slots and rings) lies in plain arrays of `u64` words with
 //! `BPF_F_MMAPABLE`, and every word is complete in itself. So nothing is locked or ordered, the
 //! daemon reads a word for 0.3 ns through its mapping instead of 3.2 us by system call, and a read
 //! can never mix two probes. What is only shown lies in per-CPU arrays: each CPU adds to a word of
@@ -11,14 +11,9 @@
 //! | [`maps::SLOTS`] | mapped | slot | [`Slot`] | daemon |
 //! | [`maps::TX`] | mapped | slot x 32 + seq % 32 | [`word`] | daemon, right before it sends |
 //! | [`maps::RX`] | mapped | the same | [`word`] | kernel, only where TX holds the same seq |
-//! | [`maps::SERVED_BY`] | mapped | slot | CPU + 1 | kernel, at each reply |
-//! | [`maps::FRAMES`] | mapped | CPU x 8 | count | kernel, each CPU its own |
 //! | [`maps::OUTCOMES`] | per CPU | slot x 8 + [`Outcome`] | count | kernel |
 //! | [`maps::RTT`] | per CPU | slot x 32 + log2 of the RTT | count | kernel |
 //! | [`maps::SKIPS`] | per CPU | [`Skip`] | count | kernel |
-//!
-//! SERVED_BY and FRAMES are mapped because they decide too: whether the CPU that took a slot's last
-//! reply has handled any frame since (the receive witness).
 //!
 //! Values are words and keys are variable, instead of rows such as `[u64; 32]` as values: that would
 //! need a variable offset into a map value, and without CAP_PERFMON the verifier allows one only
@@ -37,10 +32,10 @@ use core::sync::atomic::Ordering;
 
 /// Version of everything in this file. Part of the pin directory's name, and written into the
 /// object, see [`layout_of`].
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Number of slots; one slot is one (interface, target) pair, so 204 interfaces with two families of
-/// five targets each. A slot takes 584 bytes once and 320 on each possible CPU: all slots 1.1 MiB
+/// five targets each. A slot takes 576 bytes once and 320 on each possible CPU: all slots 1.1 MiB
 /// and 640 KiB per CPU, 160 MiB with 256 CPUs.
 pub const SLOTS: u32 = 2048;
 /// Probes of one slot that can be outstanding; a reply to an older one is [`Outcome::Late`].
@@ -52,25 +47,18 @@ pub const OUTCOME_ROW: u32 = Outcome::ALL.len() as u32;
 pub const RTT_ROW: u32 = 32;
 /// Words in [`maps::SKIPS`].
 pub const SKIP_ROW: u32 = Skip::ALL.len() as u32;
-/// Words per CPU in [`maps::FRAMES`]: one cache line, of which the first word is used, so that no
-/// CPU slows down another with every frame.
-pub const FRAMES_ROW: u32 = 8;
-/// CPUs that have a row in [`maps::FRAMES`]; frames on CPUs beyond are handled but bear no witness.
-pub const CPUS: u32 = 1024;
 
 /// Names of the maps in the object.
 pub mod maps {
     pub const SLOTS: &str = "MPATHD_SLOTS";
     pub const TX: &str = "MPATHD_TX";
     pub const RX: &str = "MPATHD_RX";
-    pub const SERVED_BY: &str = "MPATHD_SERVED_BY";
-    pub const FRAMES: &str = "MPATHD_FRAMES";
     pub const OUTCOMES: &str = "MPATHD_OUTCOMES";
     pub const RTT: &str = "MPATHD_RTT";
     pub const SKIPS: &str = "MPATHD_SKIPS";
 
     /// All that hold state across a restart, for pinning.
-    pub const ALL: [&str; 8] = [SLOTS, TX, RX, SERVED_BY, FRAMES, OUTCOMES, RTT, SKIPS];
+    pub const ALL: [&str; 6] = [SLOTS, TX, RX, OUTCOMES, RTT, SKIPS];
 }
 
 /// Names of the programs in the object.
@@ -272,11 +260,6 @@ pub const fn rtt_key(slot: u32, bucket: u32) -> u32 {
 /// Key of a count in [`maps::SKIPS`].
 pub const fn skip_key(skip: Skip) -> u32 {
     skip as u32
-}
-
-/// Key in [`maps::FRAMES`] of the frames that our hook handled on a CPU, of whatever kind.
-pub const fn frames_key(cpu: u32) -> u32 {
-    cpu * FRAMES_ROW
 }
 
 macro_rules! counted {

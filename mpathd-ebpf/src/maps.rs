@@ -6,8 +6,7 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{Array, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use mpathd_common::abi::{
-    CPUS, FRAMES_ROW, OUTCOME_ROW, RING, RTT_ROW, SKIP_ROW, SLOTS as SLOT_COUNT, Skip, Slot, Word,
-    frames_key, skip_key,
+    OUTCOME_ROW, RING, RTT_ROW, SKIP_ROW, SLOTS as SLOT_COUNT, Skip, Slot, Word, skip_key,
 };
 use mpathd_common::matching::Tables;
 
@@ -46,10 +45,6 @@ static SLOTS: Array<Slot<Shared>, { SLOT_COUNT as usize }, MMAPABLE> = Array::ne
 static TX: Words<{ (SLOT_COUNT * RING) as usize }> = Array::new();
 #[btf_map(name = "MPATHD_RX")]
 static RX: Words<{ (SLOT_COUNT * RING) as usize }> = Array::new();
-#[btf_map(name = "MPATHD_SERVED_BY")]
-static SERVED_BY: Words<{ SLOT_COUNT as usize }> = Array::new();
-#[btf_map(name = "MPATHD_FRAMES")]
-static FRAMES: Words<{ (CPUS * FRAMES_ROW) as usize }> = Array::new();
 #[btf_map(name = "MPATHD_OUTCOMES")]
 static OUTCOMES: Counts<{ (SLOT_COUNT * OUTCOME_ROW) as usize }> = PerCpuArray::new();
 #[btf_map(name = "MPATHD_RTT")]
@@ -90,18 +85,6 @@ impl Tables for Maps {
 }
 
 impl Maps {
-    /// The CPU + 1 that took the slot's last reply.
-    #[inline(always)]
-    pub(crate) fn served_by(&self, slot: u32) -> Option<&Shared> {
-        SERVED_BY.get(slot)
-    }
-
-    /// The frames handled on this CPU, whose number is given.
-    #[inline(always)]
-    pub(crate) fn frames(&self, cpu: u32) -> Option<&Shared> {
-        FRAMES.get(frames_key(cpu))
-    }
-
     #[inline(always)]
     pub(crate) fn skip(&self, skip: Skip) -> Option<&Shared> {
         SKIPS.get(skip_key(skip))

@@ -242,6 +242,7 @@ fn reply(stream: &mut UnixStream) -> Value {
     serde_json::from_slice(&reply).unwrap()
 }
 
+/// Behaviour 158.
 #[test]
 fn the_picture_arrives_as_it_was_published() {
     let daemon = Daemon::start("snapshot");

@@ -11,7 +11,7 @@ use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::xdp::XdpMode;
 use aya::programs::{SchedClassifier, TcAttachType, Xdp};
 use aya::{Ebpf, TestRun, TestRunOptions};
-use mpathd_common::abi::{self, Slot, Word};
+use mpathd_common::abi::{self, Slot};
 
 /// The object under test: `MPATHD_EBPF`, else `target/ebpf/mpathd.bpf.o`.
 pub fn read() -> Result<Vec<u8>> {
@@ -63,8 +63,6 @@ pub struct Program {
     pub slots: Mapping<Slot<AtomicU64>>,
     pub tx: Mapping<AtomicU64>,
     pub rx: Mapping<AtomicU64>,
-    pub served_by: Mapping<AtomicU64>,
-    pub frames: Mapping<AtomicU64>,
     pub outcomes: Counts,
     pub rtt: Counts,
     pub skips: Counts,
@@ -83,8 +81,6 @@ impl Program {
             slots: Mapping::new(&ebpf, abi::maps::SLOTS, abi::SLOTS)?,
             tx: Mapping::new(&ebpf, abi::maps::TX, abi::SLOTS * abi::RING)?,
             rx: Mapping::new(&ebpf, abi::maps::RX, abi::SLOTS * abi::RING)?,
-            served_by: Mapping::new(&ebpf, abi::maps::SERVED_BY, abi::SLOTS)?,
-            frames: Mapping::new(&ebpf, abi::maps::FRAMES, abi::CPUS * abi::FRAMES_ROW)?,
             outcomes: Counts::new(&ebpf, abi::maps::OUTCOMES, abi::SLOTS * abi::OUTCOME_ROW)?,
             rtt: Counts::new(&ebpf, abi::maps::RTT, abi::SLOTS * abi::RTT_ROW)?,
             skips: Counts::new(&ebpf, abi::maps::SKIPS, abi::SKIP_ROW)?,
@@ -107,11 +103,6 @@ impl Program {
             }
         }
         Ok(())
-    }
-
-    /// The frames that all CPUs together have handled.
-    pub fn handled(&self) -> u64 {
-        (0..abi::CPUS).map(|cpu| self.frames.at(abi::frames_key(cpu)).get()).sum()
     }
 
     /// Sends one frame through a hook, as if it came in on the loopback of this namespace (ifindex

@@ -203,7 +203,7 @@ fn check_probes(lab: &Lab, usable: BTreeSet<&str>, failed: &[&str]) {
     assert!(count > 10, "{count} probes in a second");
 }
 
-/// Behaviours 4, 102 to 106.
+/// Behaviours 4, 102 to 106, 110.
 #[test]
 fn a_silent_cut_moves_everything_and_repair_brings_it_back() {
     isolated(|| {

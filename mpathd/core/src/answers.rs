@@ -159,7 +159,8 @@ impl Engine {
         Ok(())
     }
 
-    /// FAILBACK=no is ignored here (behaviour 97).
+    /// FAILBACK=no is ignored here (behaviour 97). What became of its path meanwhile nobody knows: it
+    /// gets its addresses with its first answer (design 2.11).
     fn bring_online(&mut self, now: Instant, m: usize) -> Result<(), CommandError> {
         if !self.members[m].offline {
             return Err(CommandError::NotOffline);
@@ -172,6 +173,8 @@ impl Engine {
         member.duplicate = false;
         member.set_aside = false;
         member.since = now;
+        member.up_since = member.up_since.map(|_| now);
+        member.instances.iter_mut().for_each(Instance::forget_replies);
         let interface = member.name();
         self.out.message(Message::Offline { interface, offline: false });
         self.out.persist();

@@ -11,6 +11,8 @@ pub struct Candidate {
     pub set_aside: bool,
     /// Takes part at present.
     pub active: bool,
+    /// Took part when the whole group failed, which has just come back (N4).
+    pub led: bool,
 }
 
 /// Members of a group as a set of bits, by position.
@@ -54,12 +56,12 @@ pub fn choose(members: &[Candidate]) -> Set {
     let mut chosen = Set::default();
     let rank = |m: &Candidate| match (m.standby, m.set_aside, m.active) {
         (false, false, _) => 0,
-        (true, _, true) => 1,
-        (true, _, false) => 2,
-        (false, true, true) => 1,
-        (false, true, false) => 3,
+        _ if m.led => 1,
+        (_, _, true) => 2,
+        (true, _, false) => 3,
+        (false, true, false) => 4,
     };
-    for wanted in 0..=3 {
+    for wanted in 0..=4 {
         for (i, member) in members.iter().enumerate() {
             if member.fit && rank(member) == wanted && chosen.len() < intended {
                 chosen.insert(i);
@@ -75,7 +77,8 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
-    const UP: Candidate = Candidate { standby: false, fit: true, set_aside: false, active: false };
+    const UP: Candidate =
+        Candidate { standby: false, fit: true, set_aside: false, active: false, led: false };
     const SPARE: Candidate = Candidate { standby: true, ..UP };
     const DOWN: Candidate = Candidate { fit: false, ..UP };
 
@@ -129,17 +132,24 @@ mod tests {
     }
 
     #[test]
+    fn after_a_group_failure_the_former_one_leads_again() {
+        let (active, led) = (Candidate { active: true, ..SPARE }, Candidate { led: true, ..SPARE });
+        assert_eq!(chosen(&[active, led, SPARE]), [1]);
+    }
+
+    #[test]
     fn all_small_groups_keep_the_two_promises() {
         let mut seen = 0;
-        for bits in 0u32..1 << 12 {
+        for bits in 0u32..1 << 15 {
             let members: Vec<Candidate> = (0..3)
                 .map(|i| {
-                    let b = bits >> (4 * i);
+                    let b = bits >> (5 * i);
                     Candidate {
                         standby: b & 1 != 0,
                         fit: b & 2 != 0,
                         set_aside: b & 4 != 0,
                         active: b & 8 != 0,
+                        led: b & 16 != 0,
                     }
                 })
                 .collect();
@@ -156,6 +166,6 @@ mod tests {
             assert_eq!(choose(&settled), set, "{members:?}");
             seen += 1;
         }
-        assert_eq!(seen, 4096);
+        assert_eq!(seen, 1 << 15);
     }
 }

@@ -19,6 +19,7 @@ use crate::member::Member;
 use crate::message::Message;
 use crate::outbox::Outbox;
 use crate::placement::{Item, Places, Rank, place};
+use crate::policing;
 use crate::request::{Action, Op, OpId};
 use crate::resource::{DataAddress, Resource, Route, Slot};
 use crate::state::Saved;
@@ -238,9 +239,10 @@ impl Engine {
             let members = &mut self.members[self.groups[g].members.clone()];
             let group = &mut self.groups[g];
             let had_failed = group.failure_told;
+            policing::judge(members, now, &mut self.out);
             verdict::judge(group, members, now, &mut self.out);
             let fails_now = group.failure_told && !had_failed;
-            group.tell_fdt(members, &mut self.out);
+            group.tell_fdt(members, now, &mut self.out);
             let failed = members.iter().any(|m| m.since == now);
             let changed = group.activate(members, now, &mut self.out) || failed;
             if changed {
@@ -348,6 +350,7 @@ impl Engine {
         let members = &self.members[group.members.clone()];
         let mut ranks = [[Rank::Absent; MAX_MEMBERS]; 2];
         let mut sticky = [false; MAX_MEMBERS];
+        let mut bearable = [false; MAX_MEMBERS];
         for (i, member) in members.iter().enumerate() {
             for family in Family::ALL {
                 ranks[family as usize][i] = group.rank(member, family, now);
@@ -357,6 +360,7 @@ impl Engine {
         group.note_best(best, members, now);
         for (i, member) in members.iter().enumerate() {
             sticky[i] = group.is_sticky(member, now);
+            bearable[i] = group.is_bearable(member, members, now);
         }
         self.items.clear();
         let known = self.addresses[group.addresses.clone()].iter().filter(|a| a.known);
@@ -371,6 +375,7 @@ impl Engine {
         let places = Places {
             ranks: [&ranks[0][..n], &ranks[1][..n]],
             sticky: &sticky[..n],
+            bearable: &bearable[..n],
             rebalance: group.failback && !members.iter().any(joining),
         };
         place(&mut self.items, &places);
@@ -379,6 +384,7 @@ impl Engine {
             if address.holder == item.holder {
                 continue;
             }
+            let was_held = address.moves.held_until(now).is_some();
             if address.holder.is_some() {
                 address.moves.moved(now);
             }
@@ -387,6 +393,12 @@ impl Engine {
             address.moving = Some((now, from));
             address.holder = item.holder;
             group.announce = true;
+            let held_until = address.moves.held_until(now).filter(|_| !was_held);
+            if let (Some(until), Some(to)) = (held_until, item.holder) {
+                let (address, interface) = (address.net.address, members[to].name());
+                let wait = until.since(now);
+                self.out.message(Message::AddressHeld { address, interface, wait });
+            }
         }
         self.moves_are_urgent(g, now);
     }

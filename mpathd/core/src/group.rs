@@ -1,11 +1,12 @@
 //! A group: who takes part, where the addresses are to be, and how long that waits.
 
+use core::net::IpAddr;
 use core::ops::Range;
 use core::time::Duration;
 
 use crate::capacity::{Candidate, choose};
 use crate::config;
-use crate::ids::{Family, GroupName};
+use crate::ids::{Family, GroupName, IfName};
 use crate::instance::Instance;
 use crate::member::Member;
 use crate::message::Message;
@@ -13,6 +14,18 @@ use crate::outbox::Outbox;
 use crate::placement::Rank;
 use crate::time::Instant;
 use crate::view::GroupState;
+
+/// Changes of the achieved failure detection time are told at most once in this time (contract,
+/// Log); the original waits as long before it lowers it (behaviour file 0.3).
+const FDT_QUIET: Duration = Duration::from_secs(60);
+
+/// Who keeps the failure detection time from being met.
+#[derive(Clone, Copy)]
+struct Blame {
+    interface: IfName,
+    family: Family,
+    target: IpAddr,
+}
 
 pub struct Group {
     pub name: GroupName,
@@ -35,8 +48,9 @@ pub struct Group {
     /// away from their holders (N4).
     best: Rank,
     pub settles_at: Option<Instant>,
-    /// "Cannot meet requested failure detection time" has been told.
-    fdt_missed: bool,
+    /// "Cannot meet requested failure detection time" has been told, of this one.
+    fdt_missed: Option<Blame>,
+    fdt_told: Option<Instant>,
     /// Bindings have changed: all data addresses are to be announced by their owners (N8).
     pub announce: bool,
 }
@@ -63,7 +77,8 @@ impl Group {
             judges_again_at: None,
             best: Rank::Absent,
             settles_at: None,
-            fdt_missed: false,
+            fdt_missed: None,
+            fdt_told: None,
             announce: false,
         }
     }
@@ -85,6 +100,7 @@ impl Group {
             best,
             settles_at,
             fdt_missed,
+            fdt_told,
             announce,
         } = *old;
         self.has_worked = has_worked;
@@ -92,7 +108,8 @@ impl Group {
         self.judges_again_at = judges_again_at;
         self.best = best;
         self.settles_at = settles_at;
-        self.fdt_missed = fdt_missed && fdt == self.fdt;
+        self.fdt_missed = fdt_missed.filter(|_| fdt == self.fdt);
+        self.fdt_told = fdt_told;
         self.announce = announce;
     }
 
@@ -122,6 +139,7 @@ impl Group {
             return false;
         }
         self.note_outrun(members, now);
+        self.note_leaders(members, now);
         // One that joins while others answer takes nobody's part before it has answered itself.
         let ready = |m: &Member| {
             m.usable()
@@ -131,7 +149,7 @@ impl Group {
         };
         let all_held = !members.iter().any(ready);
         let mut candidates =
-            [Candidate { standby: false, fit: false, set_aside: false, active: false };
+            [Candidate { standby: false, fit: false, set_aside: false, active: false, led: false };
                 config::MAX_MEMBERS];
         for (candidate, m) in candidates.iter_mut().zip(members.iter()) {
             *candidate = Candidate {
@@ -139,6 +157,7 @@ impl Group {
                 fit: if all_held { m.usable() } else { ready(m) },
                 set_aside: m.set_aside,
                 active: m.active,
+                led: m.led,
             };
         }
         let chosen = choose(&candidates[..members.len()]);
@@ -157,6 +176,19 @@ impl Group {
             }
         }
         changed
+    }
+
+    /// Remembers who took part until the group is back, and the time in which it may settle is over.
+    fn note_leaders(&self, members: &mut [Member], now: Instant) {
+        let works = members.iter().any(Member::usable);
+        let returning = self.best >= Rank::Answering || self.is_settling(now);
+        for member in members {
+            member.led = if works { member.led && returning } else { member.led || member.active };
+        }
+    }
+
+    pub fn is_settling(&self, now: Instant) -> bool {
+        self.settles_at.is_some_and(|at| now < at)
     }
 
     /// A member that has not answered yet, while another one has.
@@ -208,10 +240,24 @@ impl Group {
 
     /// Keeps its addresses though better members are there.
     pub fn is_sticky(&self, member: &Member, now: Instant) -> bool {
-        let settling = self.settles_at.is_some_and(|at| now < at);
+        let settling = self.is_settling(now);
         let joining = self.rank(member, Family::Inet, now) == Rank::Joining
             || self.rank(member, Family::Inet6, now) == Rank::Joining;
         (settling && member.link_up() && !member.offline) || joining
+    }
+
+    /// Members that are equally bad must not pass an address to and fro. Where none is usable, one is
+    /// as good as the other; one that loses some and answers some is no worse than members that have
+    /// all failed repeatedly and may fail again (N10). A path that is cut is left at once.
+    pub fn is_bearable(&self, member: &Member, members: &[Member], now: Instant) -> bool {
+        let held = |m: &Member| m.returns.held_until(now).is_some();
+        let by_probes = member.failed.is_some() && member.link_up() && !member.offline;
+        let none_usable = !members.iter().any(Member::usable);
+        let all_held = members.iter().filter(|m| m.usable()).all(held);
+        let erratic = member.instances.iter().any(Instance::is_erratic);
+        let alive = now.since(member.since) < self.fdt * 2
+            || member.instances.iter().any(|i| i.answered_lately(now));
+        by_probes && (none_usable || (all_held && erratic && alive))
     }
 
     /// A group that comes back gives the holders of its addresses one T + L to come back as well,
@@ -226,43 +272,55 @@ impl Group {
     }
 
     /// Tells when the failure detection time can't be met, and when it can again (design 2.4).
-    pub fn tell_fdt(&mut self, members: &[Member], out: &mut Outbox) {
+    pub fn tell_fdt(&mut self, members: &[Member], now: Instant, out: &mut Outbox) {
         if self.is_anonymous() {
             return;
         }
-        let slowest = members
-            .iter()
-            .flat_map(|m| m.instances.iter().map(move |i| (m, i)))
-            .filter(|(_, i)| i.running())
-            .max_by_key(|(_, i)| i.achieved_fdt().0);
-        let Some((member, instance)) = slowest else { return };
-        let (interface, family, group) = (member.name(), instance.family, self.name);
-        let (now, blame) = instance.achieved_fdt();
-        match blame {
-            Some(target) if !self.fdt_missed => {
-                self.fdt_missed = true;
-                let requested = self.fdt;
-                out.message(Message::CannotMeetFdt {
-                    interface,
-                    family,
-                    group,
-                    requested,
-                    now,
-                    target,
-                });
-            }
-            None if self.fdt_missed => {
-                self.fdt_missed = false;
-                out.message(Message::ImprovedFdt { interface, family, group, now });
-            }
-            Some(_) | None => {}
+        let Some((achieved, blame)) = self.slowest(members) else { return };
+        let missed = self.fdt_missed;
+        if missed.is_some() && blame.is_some() {
+            self.fdt_missed = blame;
         }
+        let quiet = self.fdt_told.is_some_and(|at| now.since(at) < FDT_QUIET);
+        let (group, requested) = (self.name, self.fdt);
+        let message = match (missed, blame) {
+            _ if quiet => return,
+            (None, Some(Blame { interface, family, target })) => Message::CannotMeetFdt {
+                interface,
+                family,
+                group,
+                requested,
+                now: achieved,
+                target,
+            },
+            (Some(Blame { interface, family, target }), None) => {
+                Message::ImprovedFdt { interface, family, group, now: achieved, target }
+            }
+            (None, None) | (Some(_), Some(_)) => return,
+        };
+        self.fdt_missed = blame;
+        self.fdt_told = Some(now);
+        out.message(message);
     }
 
-    /// Achieved failure detection time: the slowest instance rules. `None` while nobody probes.
+    /// The slowest instance rules; one that has failed has no say (behaviour 54).
+    fn slowest(&self, members: &[Member]) -> Option<(Duration, Option<Blame>)> {
+        let instances = members.iter().flat_map(|m| m.instances.iter().map(move |i| (m, i)));
+        let probed = instances.filter(|(_, i)| i.test.is_some());
+        let told = probed.map(|(m, i)| {
+            let (interface, family) = (m.name(), i.family);
+            if i.failure.is_some() || m.offline {
+                return (self.fdt, None);
+            }
+            let (fdt, target) = i.achieved_fdt();
+            (fdt, target.map(|target| Blame { interface, family, target }))
+        });
+        told.max_by_key(|(fdt, _)| *fdt)
+    }
+
+    /// Achieved failure detection time. `None` while nobody probes.
     pub fn achieved_fdt(&self, members: &[Member]) -> Option<Duration> {
-        let probed = members.iter().flat_map(|m| &m.instances).filter(|i| i.test.is_some());
-        probed.map(|i| i.achieved_fdt().0).max()
+        self.slowest(members).map(|(fdt, _)| fdt)
     }
 
     pub fn judge_again(&mut self, at: Instant) {

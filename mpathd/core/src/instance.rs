@@ -9,8 +9,10 @@ use crate::event::Fate;
 use crate::hosts::Hosts;
 use crate::ids::{Family, Ifindex, PathId, Seq};
 use crate::message::{Evidence, Reason};
-use crate::path::{Outcome, Path, RING, Run};
+use crate::path::{Outcome, Path, Run};
 use crate::request::{Probe, Round};
+use crate::rounds::{self, Rounds};
+use crate::rtt::Rtt;
 use crate::time::Instant;
 use crate::view::TargetMode;
 
@@ -27,6 +29,8 @@ const PATIENCE: u32 = 3;
 const STARVING: Duration = Duration::from_secs(1);
 /// Losses in a row after which the target's MAC is asked for again (N9).
 const LOSSES_TO_REFRESH: u8 = 3;
+/// Whoever limits its answers shows it by then.
+const NEW_TARGETS: Duration = Duration::from_secs(5);
 
 pub struct Instance {
     pub family: Family,
@@ -47,8 +51,7 @@ pub struct Instance {
     /// Another host has the test address too, for all that is known until then.
     pub claimed_until: Option<Instant>,
     pub failure: Option<Failure>,
-    rounds: [RoundRecord; RING],
-    next_number: u32,
+    rounds: Rounds,
     /// When the first probe left that no pause of probing followed.
     asked_since: Option<Instant>,
     /// `None` while nothing may be sent.
@@ -63,6 +66,7 @@ pub struct Instance {
     pub started: Option<Instant>,
     /// A target has answered since probing began.
     pub replied: bool,
+    first_reply: Option<Instant>,
     pub missed: u32,
     /// Frames can wait on this NIC although we run.
     pub deferred: bool,
@@ -105,18 +109,6 @@ pub struct Suspicion {
     pub evidence: Evidence,
 }
 
-#[derive(Clone, Copy)]
-struct RoundRecord {
-    number: u32,
-    at: Instant,
-    /// At least one probe left.
-    left: bool,
-    answered: bool,
-}
-
-const NO_ROUND: RoundRecord =
-    RoundRecord { number: u32::MAX, at: Instant(0), left: false, answered: false };
-
 impl Instance {
     /// `first_path`: number of the first of its [`MAX_TARGETS`] paths.
     pub fn new(family: Family, first_path: PathId, fdt: Duration) -> Self {
@@ -134,8 +126,7 @@ impl Instance {
             test: None,
             claimed_until: None,
             failure: None,
-            rounds: [NO_ROUND; RING],
-            next_number: 0,
+            rounds: Rounds::new(),
             asked_since: None,
             next_round: None,
             stuck_since: None,
@@ -143,6 +134,7 @@ impl Instance {
             doubtful_until: Instant(0),
             started: None,
             replied: false,
+            first_reply: None,
             missed: 0,
             deferred: false,
             seeks_receive_witness: false,
@@ -166,8 +158,23 @@ impl Instance {
         self.paths.iter().filter(|p| p.key.is_some())
     }
 
+    /// Those that have a say. One that limits its answers is no evidence beside others (N23).
     pub fn counted(&self) -> impl Iterator<Item = &Path> {
-        self.paths.iter().filter(|p| p.counts())
+        let free = self.paths.iter().any(|p| p.counts() && !p.pace.policed());
+        self.paths.iter().filter(move |p| p.counts() && !(free && p.pace.policed()))
+    }
+
+    /// Between two probes to one target: more than an interval where all targets limit their answers.
+    pub fn spacing(&self) -> Duration {
+        let every = self.counted().map(|p| p.pace.every()).max();
+        self.interval() * every.unwrap_or(1)
+    }
+
+    /// The targets have begun to answer just now, or answer some probes and others not: a silence in
+    /// common may be theirs, and moves nothing anyway.
+    pub fn may_be_limited(&self, now: Instant) -> bool {
+        self.first_reply.is_some_and(|at| now.since(at) < NEW_TARGETS)
+            || self.counted().any(|p| p.pace.is_gappy())
     }
 
     /// It has targets that count: it has a say in the state of its interface.
@@ -193,8 +200,14 @@ impl Instance {
         self.next_round = None;
         self.asked_since = None;
         self.unstick();
-        self.rounds = [NO_ROUND; RING];
+        self.rounds.forget();
         self.paths.iter_mut().for_each(Path::clear_ring);
+    }
+
+    /// What answered before proves nothing now.
+    pub fn forget_replies(&mut self) {
+        self.replied = false;
+        self.first_reply = None;
     }
 
     pub fn asked_since(&self) -> Option<Instant> {
@@ -225,11 +238,11 @@ impl Instance {
             self.doubtful_until = now + self.fdt;
         }
         self.next_round = Some(due + interval * (slept_over + 1));
-        let number = self.next_number;
+        let number = self.rounds.next();
         let mut round = Round::new(ifindex, self.family);
         for i in 0..MAX_TARGETS {
             let refresh = self.paths[i].run(interval).losses >= LOSSES_TO_REFRESH;
-            if self.paths[i].key.is_some() {
+            if self.paths[i].key.is_some() && self.paths[i].pace.is_due() {
                 let seq = self.paths[i].next_probe(number, now);
                 round.push(Probe { path: self.path_id(i), seq, refresh });
             }
@@ -237,14 +250,12 @@ impl Instance {
         if round.probes().is_empty() {
             return None;
         }
-        self.next_number += 1;
-        self.rounds[number as usize % RING] =
-            RoundRecord { number, at: now, left: false, answered: false };
+        self.rounds.begin(now);
         Some(round)
     }
 
     pub fn sent(&mut self, path: PathId, seq: Seq, at: Instant, fate: Fate) {
-        let number = self.next_number.wrapping_sub(1);
+        let number = self.rounds.newest();
         let Some(path) = self.path_mut(path) else { return };
         path.sent(seq, at, fate);
         match fate {
@@ -283,9 +294,7 @@ impl Instance {
 
     fn progress(&mut self, round: u32) {
         self.unstick();
-        if let Some(record) = self.record(round) {
-            record.left = true;
-        }
+        self.rounds.left(round);
     }
 
     /// Refused or waiting rounds only: whether the device transmits at all must be asked.
@@ -297,19 +306,13 @@ impl Instance {
     pub fn reply(&mut self, path: PathId, seq: Seq, at: Instant) -> Option<Outcome> {
         let interval = self.interval();
         let path = self.path_mut(path)?;
-        let (round, outcome) = path.reply(seq, at)?;
+        let (round, outcome) = path.reply(seq, at, interval)?;
         path.note_pace(interval);
         self.replied = true;
+        self.first_reply = self.first_reply.or(Some(at));
         self.unstick();
-        if let Some(record) = self.record(round) {
-            record.left = true;
-            record.answered = true;
-        }
+        self.rounds.answered(round);
         Some(outcome)
-    }
-
-    fn record(&mut self, number: u32) -> Option<&mut RoundRecord> {
-        Some(&mut self.rounds[number as usize % RING]).filter(|r| r.number == number)
     }
 
     pub fn expire(&mut self, now: Instant, mut told: impl FnMut(IpAddr, &Path, Outcome)) {
@@ -430,44 +433,56 @@ impl Instance {
         self.open_paths().any(|p| p.last_acked > Some(moment))
     }
 
-    /// Fails, with the rounds forgotten: repair is earned by what comes after.
-    pub fn fail(&mut self, failure: Failure) {
-        self.failure = Some(failure);
-        self.rounds = [NO_ROUND; RING];
+    /// The same, of a target whose answer is no single one.
+    pub fn answers_after(&self, moment: Instant) -> bool {
+        self.open_paths().any(|p| p.last_acked > Some(moment) && p.is_steady())
     }
 
-    /// The newest round that had its time was answered.
+    /// Fails, with the rounds forgotten: repair is earned by what comes after, maybe on another way
+    /// through the network (behaviour 56).
+    pub fn fail(&mut self, failure: Failure) {
+        self.failure = Some(failure);
+        self.paths.iter_mut().for_each(|p| p.rtt = Rtt::new());
+        self.rounds.forget();
+    }
+
+    /// A round was answered in the last 2 x FDT.
+    pub fn answered_lately(&self, now: Instant) -> bool {
+        let mut rounds = self.decided(now).take_while(|r| now.since(r.at) < self.repair_time());
+        rounds.any(|r| r.answered)
+    }
+
+    /// It has lost some and answered some for a while: its last losses may be no more than that.
+    pub fn is_erratic(&self) -> bool {
+        self.counted().any(|p| p.pace.is_erratic())
+    }
+
+    /// One of the five newest rounds that had their time was answered.
     pub fn answering(&self, now: Instant) -> bool {
-        self.decided(now).next().is_some_and(|r| r.answered)
+        self.decided(now).take(usize::from(LOSSES_TO_FAIL)).any(|r| r.answered)
     }
 
     /// At least one target answered in every round for 2 x FDT (design 2.9).
     pub fn has_earned_repair(&self, now: Instant) -> bool {
-        self.streak(now) >= self.fdt * 2
+        self.streak(now) >= self.repair_time()
+    }
+
+    fn repair_time(&self) -> Duration {
+        self.fdt.max(self.spacing() * ROUNDS_PER_FDT) * 2
     }
 
     /// Will have earned it a round or two later, if nothing breaks.
     pub fn is_about_to_earn_repair(&self, now: Instant) -> bool {
         let streak = self.streak(now);
-        (self.fdt * 2 - self.interval() * 2..self.fdt * 2).contains(&streak)
+        (self.repair_time() - self.spacing() * 2..self.repair_time()).contains(&streak)
     }
 
-    /// How long every round has been answered. Rounds that did not leave are passed over.
     fn streak(&self, now: Instant) -> Duration {
-        let mut decided = self.decided(now).take_while(|r| r.answered);
-        let Some(newest) = decided.next() else { return Duration::ZERO };
-        newest.at.since(decided.last().unwrap_or(newest).at)
+        self.rounds.streak(now, self.longest_limit())
     }
 
-    /// Rounds that have left and had their time, newest first; an answered one has had it.
-    fn decided(&self, now: Instant) -> impl Iterator<Item = &RoundRecord> {
-        let wait = self.longest_limit();
-        (1..=RING as u32)
-            .map(|back| self.next_number.wrapping_sub(back))
-            .map(|number| (number, &self.rounds[number as usize % RING]))
-            .take_while(|(number, record)| record.number == *number)
-            .map(|(_, record)| record)
-            .filter(move |r| r.left && (r.answered || r.at + wait <= now))
+    fn decided(&self, now: Instant) -> impl Iterator<Item = &rounds::Round> {
+        self.rounds.decided(now, self.longest_limit())
     }
 
     fn longest_limit(&self) -> Duration {
@@ -479,18 +494,15 @@ impl Instance {
     /// 2.4). And the target to blame.
     pub fn achieved_fdt(&self) -> (Duration, Option<IpAddr>) {
         let interval = self.interval();
-        let slowest = self.counted().max_by_key(|p| p.limit(interval));
-        match slowest.map(|p| (p.limit(interval), p.target())) {
-            Some((limit, target)) if limit > interval => {
-                let patience = if self.deferred { PATIENCE } else { 0 };
-                (interval * (u32::from(LOSSES_TO_FAIL) + patience) + limit, target)
-            }
-            _ => (self.fdt, None),
-        }
+        let patience = if self.deferred { PATIENCE } else { 0 };
+        let rounds = u32::from(LOSSES_TO_FAIL) + patience;
+        let detected = |p: &Path| interval * p.pace.every() * rounds + p.limit(interval);
+        let slow = self.counted().filter(|p| p.pace.policed() || p.limit(interval) > interval);
+        slow.map(|p| (detected(p), p.target())).max().unwrap_or((self.fdt, None))
     }
 
     /// L of the slowest target: how long a group that comes back waits for the present holder (N4).
     pub fn settling(&self) -> Duration {
-        self.interval() + self.longest_limit().min(self.interval())
+        self.spacing() + self.longest_limit().min(self.interval())
     }
 }

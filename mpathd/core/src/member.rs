@@ -39,6 +39,8 @@ pub struct Member {
     pub duplicate: bool,
     pub active: bool,
     pub set_aside: bool,
+    /// Took part when the whole group failed; forgotten when that is over.
+    pub led: bool,
     /// Its link has been set up by us once.
     pub met: bool,
     pub since: Instant,
@@ -55,7 +57,7 @@ pub struct Member {
     pub untested_told: bool,
     /// The host has been looked at for it.
     pub surveyed: bool,
-    /// Since when the link has been up without a break.
+    /// Since when the link has been up, and the member in service, without a break.
     pub up_since: Option<Instant>,
     /// The last three times the link came back, newest first.
     link_ups: [Option<Instant>; 3],
@@ -89,6 +91,7 @@ impl Member {
             duplicate: false,
             active: false,
             set_aside: false,
+            led: false,
             met: false,
             since: Instant(0),
             set_up_until: None,
@@ -132,6 +135,7 @@ impl Member {
             failed,
             offline,
             active,
+            led,
             set_aside,
             met,
             since,
@@ -158,6 +162,7 @@ impl Member {
         self.failed = *failed;
         self.offline = *offline;
         self.active = *active && same_group;
+        self.led = *led && same_group;
         // Whether that still holds is decided at the next repair.
         self.set_aside = *set_aside && same_group && !self.config.standby;
         self.met = *met;
@@ -215,6 +220,7 @@ impl Member {
         self.offline = false;
         self.duplicate = false;
         self.active = false;
+        self.led = false;
         self.set_aside = false;
         self.met = false;
         self.since = now;
@@ -235,7 +241,7 @@ impl Member {
             instance.claimed_until = None;
             instance.failure = None;
             instance.started = None;
-            instance.replied = false;
+            instance.forget_replies();
         }
     }
 
@@ -348,6 +354,12 @@ impl Member {
             Some(_) if self.duplicate => Some(Reason::DuplicateMac),
             Some(_) => self.failed,
         }
+    }
+
+    /// Until when it carries nothing though its link is up and its targets answer.
+    pub fn held_back_until(&self, now: Instant) -> Option<Instant> {
+        let flapping = self.flap_until(now).filter(|_| self.failed.is_some() && self.flap_told);
+        self.returns.held_until(now).filter(|_| self.usable()).or(flapping)
     }
 
     pub fn probe_state(&self) -> ProbeState {

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::config::LOSSES_TO_FAIL;
 use crate::event::Fate;
 use crate::ids::Seq;
+use crate::pace::Pace;
 use crate::request::PathKey;
 use crate::rtt::Rtt;
 use crate::time::Instant;
@@ -73,6 +74,7 @@ pub struct Path {
     /// Silent here while others answered; does not count until it has answered five in a row.
     pub dead: bool,
     pub rtt: Rtt,
+    pub pace: Pace,
     pub sent: u64,
     pub acked: u64,
     pub lost: u64,
@@ -96,7 +98,8 @@ impl Path {
             key: None,
             proven: false,
             dead: false,
-            rtt: Rtt { srtt: 0, rttvar: 0 },
+            rtt: Rtt::new(),
+            pace: Pace::new(),
             sent: 0,
             acked: 0,
             lost: 0,
@@ -126,6 +129,11 @@ impl Path {
         self.key.map(|key| key.target)
     }
 
+    /// It has answered the last two probes: no single answer of one that limits them.
+    pub fn is_steady(&self) -> bool {
+        self.answers_in_a_row >= 2
+    }
+
     /// In use, proven, and not silent alone: it has a say in the verdict.
     pub fn counts(&self) -> bool {
         self.key.is_some() && self.proven && !self.dead
@@ -134,6 +142,7 @@ impl Path {
     /// Forgets the probes, not the path: what was answered before a link loss proves nothing now.
     pub fn clear_ring(&mut self) {
         self.ring = [UNUSED; RING];
+        self.pace.forget();
         self.answering_since = None;
         self.answers_in_a_row = 0;
     }
@@ -177,17 +186,18 @@ impl Path {
 
     /// A reply; turns even a lost probe into an answered one. Returns its round and the outcome,
     /// `None` for a probe that is not remembered or was answered before.
-    pub fn reply(&mut self, seq: Seq, at: Instant) -> Option<(u32, Outcome)> {
+    pub fn reply(&mut self, seq: Seq, at: Instant, interval: Duration) -> Option<(u32, Outcome)> {
         let entry = self.entry(seq).filter(|e| {
             matches!(e.mark, Mark::Pending | Mark::Lost | Mark::Waiting | Mark::Resolved)
         })?;
         let Entry { round, at: sent, mark, .. } = *entry;
         entry.mark = Mark::Acked;
         self.lost -= u64::from(mark == Mark::Lost);
+        self.pace.answered(mark == Mark::Lost);
         self.acked += 1;
         // When a waiting one left is not known: the time in the queue is none of the path's.
         if mark != Mark::Waiting {
-            self.rtt.sample(at.since(sent));
+            self.rtt.take(at.since(sent), interval);
         }
         self.last_acked = self.last_acked.max(Some(sent));
         self.last_reply = self.last_reply.max(Some(at));
@@ -237,6 +247,7 @@ impl Path {
             if entry.mark == Mark::Pending && self.due(&entry, interval) <= now {
                 self.ring[i].mark = Mark::Lost;
                 self.lost += 1;
+                self.pace.lost(now);
                 self.answering_since = None;
                 self.answers_in_a_row = 0;
                 told(Outcome { seq: entry.seq, sent: entry.at, received: None });

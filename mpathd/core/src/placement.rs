@@ -32,7 +32,8 @@ pub struct Item {
     pub holder: Option<usize>,
     /// Index into the rank tables: 0 inet, 1 inet6.
     pub family: usize,
-    /// Has moved too often to be moved for balance (design 2.9).
+    /// Has moved too often to be moved for balance, or between places that are equally bad
+    /// (design 2.9).
     pub held: bool,
 }
 
@@ -43,6 +44,9 @@ pub struct Places<'a> {
     /// Keeps what it has though a better one exists: a member that has just joined, or the holder
     /// in a group that comes back.
     pub sticky: &'a [bool],
+    /// Failed, but it answers now and then, and all that works has failed again and again: as good
+    /// a place as any for an address that has moved too often.
+    pub bearable: &'a [bool],
     /// Spread over all of the best; with FAILBACK=no an address that is well stays.
     pub rebalance: bool,
 }
@@ -51,7 +55,9 @@ pub struct Places<'a> {
 pub fn place(items: &mut [Item], places: &Places<'_>) {
     let mut load = [0u16; MAX_MEMBERS];
     for item in items.iter_mut() {
-        item.holder = item.holder.filter(|m| places.may_stay(*m, item.family));
+        item.holder = item
+            .holder
+            .filter(|m| places.may_stay(*m, item.family) || (item.held && places.bearable[*m]));
         if let Some(m) = item.holder {
             load[m] += 1;
         }
@@ -62,7 +68,7 @@ pub fn place(items: &mut [Item], places: &Places<'_>) {
             load[m] += 1;
         }
     }
-    if places.rebalance {
+    if places.rebalance && places.some_work() {
         while rebalance_one(items, places, &mut load) {}
     }
 }
@@ -91,6 +97,11 @@ impl Places<'_> {
 
     fn best_rank(&self, family: usize) -> Rank {
         self.ranks[family].iter().copied().min().unwrap_or(Rank::Absent)
+    }
+
+    /// A group failure by itself moves nothing (design 2.7).
+    fn some_work(&self) -> bool {
+        self.best_rank(0).min(self.best_rank(1)) < Rank::Answering
     }
 
     fn may_stay(&self, member: usize, family: usize) -> bool {
@@ -134,7 +145,9 @@ mod tests {
     fn placed(items: &[Item], ranks: &[Rank], rebalance: bool) -> Vec<Option<usize>> {
         let sticky = vec![false; ranks.len()];
         let mut items = items.to_vec();
-        place(&mut items, &Places { ranks: [ranks, ranks], sticky: &sticky, rebalance });
+        let places =
+            Places { ranks: [ranks, ranks], sticky: &sticky, bearable: &sticky, rebalance };
+        place(&mut items, &places);
         items.iter().map(|i| i.holder).collect()
     }
 
@@ -163,6 +176,8 @@ mod tests {
         let items = [item(Some(0)), item(Some(1))];
         assert_eq!(placed(&items, &[Silent, Silent], true), [Some(0), Some(1)]);
         assert_eq!(placed(&items, &[LinkDown, LinkDown], true), [Some(0), Some(1)]);
+        let all_on_the_last_one = [item(Some(1)), item(Some(1))];
+        assert_eq!(placed(&all_on_the_last_one, &[Silent, Silent], true), [Some(1), Some(1)]);
     }
 
     #[test]
@@ -198,7 +213,7 @@ mod tests {
                     prop_assert_eq!(ranks[*m], *best);
                 }
             }
-            if *best != Absent {
+            if *best < Answering {
                 let counts: Vec<usize> = (0..ranks.len())
                     .filter(|m| ranks[*m] == *best)
                     .map(|m| result.iter().filter(|h| **h == Some(m)).count())

@@ -28,7 +28,7 @@ impl Engine {
         let interface = self.members[m].name();
         let instance = &mut self.members[m].instances[i];
         let first = !instance.replied;
-        let started = instance.started.unwrap_or(now);
+        let started = instance.asked_since().unwrap_or(now);
         let was_dead = instance.path_mut(path).is_some_and(|p| p.dead);
         let Some(outcome) = instance.reply(path, seq, at) else { return };
         let Some(path) = instance.path_mut(path) else { return };

@@ -249,7 +249,7 @@ impl Engine {
                 .collect()
         };
         let rank = |m: &Member| group.rank(m, family, now);
-        let settling = group.settles_at.is_some_and(|at| now < at);
+        let settling = group.is_settling(now);
         let spread = hops(&|m, present| match rank(m) {
             Rank::Active => true,
             Rank::Joining => present,
@@ -262,7 +262,9 @@ impl Engine {
         // The whole group has failed: nothing is moved by that, unless some member answers.
         if !self.members[group.members.clone()].iter().any(Member::usable) {
             let answering = hops(&|m, present| present && rank(m) == Rank::Answering);
-            let kept = hops(&|m, present| present && rank(m) == Rank::Silent);
+            let answers = self.members[group.members.clone()].iter().map(rank);
+            let dead = answers.min() > Some(Rank::Answering);
+            let kept = hops(&|m, present| present && dead && rank(m) == Rank::Silent);
             if let Some(hops) = [answering, kept].into_iter().find(|h| !h.as_slice().is_empty()) {
                 return hops;
             }

@@ -12,13 +12,35 @@ pub struct Rtt {
     pub srtt: u64,
     /// Mean deviation, ns.
     pub rttvar: u64,
+    /// A sample that is believed only if the next one is like it.
+    suspect: Option<Duration>,
 }
 
 impl Rtt {
-    pub fn sample(&mut self, rtt: Duration) {
+    pub const fn new() -> Self {
+        Self { srtt: 0, rttvar: 0, suspect: None }
+    }
+
+    /// A single late reply does not make us wait longer than one interval: two in a row do
+    /// (behaviours 45 to 47).
+    pub fn take(&mut self, rtt: Duration, interval: Duration) {
+        let mut next = *self;
+        next.sample(rtt);
+        let suspicious = next.timeout() > self.timeout().max(Some(interval));
+        match (suspicious, self.suspect.take()) {
+            (true, None) => self.suspect = Some(rtt),
+            (true, Some(before)) => {
+                self.sample(before);
+                self.sample(rtt);
+            }
+            (false, _) => *self = Self { suspect: None, ..next },
+        }
+    }
+
+    fn sample(&mut self, rtt: Duration) {
         let rtt = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX / 8).max(1);
         if self.srtt == 0 {
-            *self = Self { srtt: rtt, rttvar: rtt / 2 };
+            (self.srtt, self.rttvar) = (rtt, rtt / 2);
         } else {
             self.rttvar =
                 self.rttvar / 4 * 3 + self.rttvar % 4 * 3 / 4 + self.srtt.abs_diff(rtt) / 4;
@@ -36,23 +58,48 @@ impl Rtt {
 mod tests {
     use super::*;
 
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Behaviours 43, 44.
     #[test]
-    fn behaviours_43_44_average_and_deviation() {
-        let mut rtt = Rtt::default();
+    fn the_first_samples() {
+        let mut rtt = Rtt::new();
         assert_eq!(rtt.timeout(), None);
-        rtt.sample(Duration::from_millis(10));
-        assert_eq!(rtt, Rtt { srtt: 10_000_000, rttvar: 5_000_000 });
-        assert_eq!(rtt.timeout(), Some(Duration::from_millis(30)));
-        rtt.sample(Duration::from_millis(18));
-        assert_eq!(rtt, Rtt { srtt: 11_000_000, rttvar: 5_750_000 });
-        assert_eq!(rtt.timeout(), Some(Duration::from_millis(34)));
+        rtt.take(10 * MS, 1000 * MS);
+        assert_eq!((rtt.srtt, rtt.rttvar), (10_000_000, 5_000_000));
+        assert_eq!(rtt.timeout(), Some(30 * MS));
+        rtt.take(18 * MS, 1000 * MS);
+        assert_eq!((rtt.srtt, rtt.rttvar), (11_000_000, 5_750_000));
+        assert_eq!(rtt.timeout(), Some(34 * MS));
+    }
+
+    /// Behaviours 45, 47.
+    #[test]
+    fn a_single_late_reply_changes_nothing() {
+        let mut rtt = Rtt::new();
+        let quick = |rtt: &mut Rtt| (0..20).for_each(|_| rtt.take(MS, 100 * MS));
+        for _ in 0..3 {
+            quick(&mut rtt);
+            let before = rtt.timeout();
+            rtt.take(900 * MS, 100 * MS);
+            assert_eq!(rtt.timeout(), before);
+        }
+    }
+
+    /// Behaviour 46.
+    #[test]
+    fn two_late_replies_in_a_row_are_believed() {
+        let mut rtt = Rtt::new();
+        (0..20).for_each(|_| rtt.take(MS, 100 * MS));
+        (0..2).for_each(|_| rtt.take(900 * MS, 100 * MS));
+        assert!(rtt.timeout() > Some(500 * MS), "{rtt:?}");
     }
 
     #[test]
     fn settles_on_a_steady_path() {
-        let mut rtt = Rtt::default();
+        let mut rtt = Rtt::new();
         for _ in 0..100 {
-            rtt.sample(Duration::from_millis(10));
+            rtt.take(10 * MS, 1000 * MS);
         }
         let timeout = rtt.timeout().unwrap();
         assert!((9_900..10_200).contains(&timeout.as_micros()), "{timeout:?}");
@@ -60,9 +107,9 @@ mod tests {
 
     #[test]
     fn a_fast_path_gets_the_floor() {
-        let mut rtt = Rtt::default();
+        let mut rtt = Rtt::new();
         for _ in 0..50 {
-            rtt.sample(Duration::from_micros(8));
+            rtt.take(Duration::from_micros(8), MS);
         }
         assert_eq!(rtt.timeout(), Some(LOSS_FLOOR));
     }

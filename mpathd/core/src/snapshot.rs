@@ -53,6 +53,7 @@ impl Engine {
                         .holder
                         .filter(|h| Some(*h) != inbound)
                         .map(|p| members[p].name()),
+                    held: address.moves.held_until(now).map(|until| until.since(now)),
                 });
             }
             let vacant = |m: &&Member| group.is_anonymous() && m.link.is_none();
@@ -81,7 +82,7 @@ impl Engine {
             reason: m.reason(),
             since: m.since,
             receive: m.receive,
-            damped: m.returns.held_until(now).map(|until| until.since(now)),
+            damped: m.held_back_until(now).map(|until| until.since(now)),
         });
         for instance in &m.instances {
             if m.test_config(instance.family).is_none() {
@@ -104,9 +105,11 @@ impl Engine {
                     target,
                     state: match (path.proven, path.dead) {
                         (false, _) => TargetState::Unproven,
+                        (true, _) if path.pace.policed() => TargetState::Policed,
                         (true, true) => TargetState::Dead,
                         (true, false) => TargetState::Active,
                     },
+                    interval: instance.interval() * path.pace.every(),
                     path: instance.path_id(i).0,
                     sent: path.sent,
                     acked: path.acked,

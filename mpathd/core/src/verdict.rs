@@ -22,11 +22,15 @@ use crate::time::Instant;
 
 /// How often in a round a receive witness is looked for: it wakes nobody.
 const LOOKS_PER_ROUND: u32 = 4;
+/// A silence in common of targets that are new, or answer by turns, is judged no sooner.
+const DOUBT: Duration = Duration::from_secs(1);
 
 /// Did anybody else hear something that was asked after our fourth loss?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Witness {
     Heard,
+    /// Somebody hears something now and then: the targets may be answering some of us by turns.
+    Doubtful,
     /// Somebody may still hear something.
     NotYet,
     Nobody,
@@ -73,10 +77,12 @@ fn judge_instance(
     let lacks = |case: &Suspicion| instance.lacks_receive_witness(case, handled, now);
     instance.seeks_receive_witness = case.as_ref().is_some_and(lacks);
     let Some(case) = case else { return };
-    let interval = instance.interval();
     if instance.seeks_receive_witness {
-        return group.judge_again(now + interval / LOOKS_PER_ROUND);
+        return group.judge_again(now + instance.interval() / LOOKS_PER_ROUND);
     }
+    // A silence in common moves nothing: it has time where the targets are not known yet (N23).
+    let doubt = instance.may_be_limited(now).then(|| case.fourth + DOUBT);
+    let common_at = (case.ready + instance.spacing()).max(doubt.unwrap_or(case.ready));
     let witness = match group.is_anonymous() {
         true => Witness::Heard,
         false => witness(members, i, family, case.fourth),
@@ -87,9 +93,9 @@ fn judge_instance(
                 Failure { since: now, together: false, told: false, evidence: case.evidence };
             members[i].instances[family as usize].fail(failure);
         }
-        Witness::NotYet if now < case.ready + interval => {
-            group.judge_again(case.ready + interval);
-        }
+        Witness::Doubtful => {}
+        Witness::NotYet if now < common_at => group.judge_again(common_at),
+        Witness::Nobody if doubt.is_some_and(|until| now < until) => group.judge_again(common_at),
         Witness::NotYet | Witness::Nobody => fail_together(group, members, family, case, now, out),
     }
 }
@@ -121,10 +127,12 @@ fn witness(members: &[Member], me: usize, family: Family, asked_after: Instant) 
             }
             continue;
         };
-        if instance.answered_after(asked_after) {
+        if instance.answers_after(asked_after) {
             return Witness::Heard;
         }
-        if instance.failure.is_none() {
+        if instance.answered_after(asked_after) {
+            verdict = Witness::Doubtful;
+        } else if instance.failure.is_none() && verdict == Witness::Nobody {
             verdict = Witness::NotYet;
         }
     }

@@ -82,7 +82,8 @@ pub struct InterfaceView {
     /// Since when it is in this state.
     pub since: Instant,
     pub receive: Option<ReceiveMode>,
-    /// Addresses are kept from returning for so long (design 2.9).
+    /// Addresses are kept from returning for so long, or the flap guard keeps it from being repaired
+    /// (design 2.9, 2.10).
     pub damped: Option<Duration>,
 }
 
@@ -137,6 +138,8 @@ pub struct AddressView {
     pub inbound: Option<IfName>,
     /// The member it is to be on, if that is another one.
     pub wanted: Option<IfName>,
+    /// It has moved too often: for so long it leaves its member only if that dies (design 2.9).
+    pub held: Option<Duration>,
 }
 
 /// Interface x family: what is probed, and how its targets were found.
@@ -173,6 +176,8 @@ pub struct TargetView {
     pub family: Family,
     pub target: IpAddr,
     pub state: TargetState,
+    /// Between two probes.
+    pub interval: Duration,
     /// Index of its slot in the kernel maps.
     pub path: u16,
     pub sent: u64,
@@ -197,6 +202,8 @@ pub enum TargetState {
     Unproven,
     /// Silent here while others answer.
     Dead,
+    /// Limits what it answers: asked less often, and no evidence beside others.
+    Policed,
 }
 
 /// How late our own thread ran: the daemon names its own blindness.

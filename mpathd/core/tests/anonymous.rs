@@ -21,7 +21,7 @@ const FDT: Duration = Duration::from_millis(100);
 fn watched() -> Lan {
     let groups = vec![Group::anonymous(FDT, 40 * S, 2), group(2, 2, FDT)];
     let mut lan = Lan::bare(Config { groups }, Saved::default(), 7);
-    let works = Target { alive: true, rtt: MS / 5, lose_one_in: 0 };
+    let works = Target { alive: true, rtt: MS / 5, lose_percent: 0, limit: None };
     for target in [ROUTER, "192.0.2.1", "192.0.2.2", "192.0.2.3"] {
         lan.targets.insert(target.parse().unwrap(), works);
     }
@@ -138,7 +138,7 @@ fn a_host_that_is_found_is_not_shared() {
     lan.post(MS, Event::Gateways(Gateways::default()));
     lan.run(S);
     let address: IpAddr = "198.51.100.77".parse().unwrap();
-    lan.targets.insert(address, Target { alive: true, rtt: MS / 5, lose_one_in: 0 });
+    lan.targets.insert(address, Target { alive: true, rtt: MS / 5, lose_percent: 0, limit: None });
     lan.post(MS, Event::Found { ifindex: Ifindex(4), address, by: FoundBy::Echo });
     lan.run(S);
     let view = lan.view();

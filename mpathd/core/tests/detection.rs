@@ -38,6 +38,7 @@ fn a_silent_cut_is_found_within_the_fdt_and_not_before_four_intervals() {
     }
 }
 
+/// Behaviour 63.
 #[test]
 fn both_families_must_fail() {
     for took in verdicts(100 * MS, dual_stack) {
@@ -45,6 +46,7 @@ fn both_families_must_fail() {
     }
 }
 
+/// Behaviours 57, 67, 103, 104.
 #[test]
 fn addresses_and_routes_move_and_come_back() {
     let mut lan = Lan::settled(group(2, 4, 100 * MS));
@@ -67,6 +69,7 @@ fn addresses_and_routes_move_and_come_back() {
     assert!(lan.routes.values().all(|r| r.hops.as_slice().len() == 2));
 }
 
+/// Behaviours 60, 61: it goes on being probed, so it is not taken up a minute late.
 #[test]
 fn behaviour_60_one_dead_target_fails_nothing() {
     let mut lan = Lan::settled(group(2, 2, 100 * MS));
@@ -155,6 +158,7 @@ fn a_member_that_is_dead_from_the_start_carries_nothing_and_fails_after_the_quie
     lan.assert_at_rest();
 }
 
+/// Behaviours 71, 72.
 #[test]
 fn behaviour_71_carrier_loss_is_judged_at_once() {
     let mut lan = Lan::settled(group(2, 2, 10 * S));
@@ -172,6 +176,7 @@ fn behaviour_71_carrier_loss_is_judged_at_once() {
     lan.assert_at_rest();
 }
 
+/// Behaviours 73, 74.
 #[test]
 fn behaviours_73_and_74_the_flap_guard() {
     let mut lan = Lan::settled(link_only(group(2, 2, S)));
@@ -229,6 +234,7 @@ fn a_full_queue_is_late_and_a_stuck_one_is_failed() {
     assert_eq!(reason, Some(Reason::TransmitStuck));
 }
 
+/// Behaviour 62.
 #[test]
 fn one_dead_family_moves_that_family_alone() {
     let mut lan = Lan::settled(dual_stack(group(2, 1, 100 * MS)));
@@ -278,51 +284,9 @@ fn a_family_that_is_dead_on_the_only_active_member_goes_to_the_standby() {
 #[test]
 fn random_loss_below_what_five_in_a_row_needs_fails_nothing() {
     let mut lan = Lan::settled(group(2, 2, 100 * MS));
-    lan.targets.values_mut().for_each(|t| t.lose_one_in = 5);
+    lan.targets.values_mut().for_each(|t| t.lose_percent = 20);
     lan.run(600 * S);
     assert_eq!((lan.told(FAILED), lan.told(UNUSABLE)), (0, 0), "{:#?}", lan.texts());
-}
-
-#[test]
-fn a_slow_path_raises_the_achieved_fdt() {
-    let mut lan = Lan::settled(group(2, 2, 100 * MS));
-    assert_eq!(lan.view().groups[0].fdt, Some(100 * MS));
-    lan.targets.values_mut().for_each(|t| t.rtt = 60 * MS);
-    lan.run(20 * S);
-    let fdt = lan.view().groups[0].fdt.unwrap();
-    assert!((140 * MS..150 * MS).contains(&fdt), "5T + L: {fdt:?}");
-    assert_eq!(lan.told(FAILED), 0);
-    let cannot =
-        |t: &String| t.starts_with("Cannot meet requested failure detection time of 100 ms");
-    assert_eq!(lan.texts().iter().filter(|t| cannot(t)).count(), 1);
-    lan.targets.values_mut().for_each(|t| t.rtt = MS);
-    lan.run(20 * S);
-    assert_eq!(lan.view().groups[0].fdt, Some(100 * MS));
-    assert_eq!(
-        lan.texts().iter().filter(|t| t.starts_with("Improved failure detection")).count(),
-        1
-    );
-}
-
-#[test]
-fn the_second_return_within_a_minute_waits_ten_seconds() {
-    let mut lan = Lan::settled(group(2, 2, 100 * MS));
-    let on_eth0 =
-        |l: &Lan| (0..2).filter(|i| l.holders(&format!("192.0.2.{}", 50 + i)) == [0]).count();
-    for failures in 1..=2 {
-        lan.wire(0, Wire::Cut);
-        lan.until(S, |l| l.told(FAILED) == failures);
-        lan.wire(0, Wire::Works);
-        lan.until(S, |l| l.told(REPAIRED) == failures);
-        lan.run(MS);
-    }
-    assert_eq!(lan.told("eth0 has failed repeatedly; addresses return to it in 10 s"), 1);
-    assert_eq!(on_eth0(&lan), 0);
-    lan.run(9 * S);
-    assert_eq!(on_eth0(&lan), 0);
-    lan.run(2 * S);
-    assert_eq!(on_eth0(&lan), 1);
-    lan.assert_at_rest();
 }
 
 /// A settled group whose frames can wait on both NICs although the daemon runs.

@@ -8,6 +8,7 @@ use mpathd_core::event::Command;
 use mpathd_core::message::Message;
 use mpathd_core::request::Request;
 use mpathd_core::state::Saved;
+use mpathd_core::view::InterfaceState;
 
 fn with_standby(members: usize) -> Group {
     let mut group = group(members, members - 1, 100 * MS);
@@ -25,6 +26,7 @@ fn places(lan: &Lan) -> Vec<Vec<usize>> {
     lan.view().addresses.iter().map(|a| lan.holders(&a.address.address.to_string())).collect()
 }
 
+/// Behaviours 86, 87, 88.
 #[test]
 fn behaviours_86_to_88_a_standby_stands_in_and_steps_back() {
     let mut lan = Lan::settled(with_standby(3));
@@ -35,6 +37,40 @@ fn behaviours_86_to_88_a_standby_stands_in_and_steps_back() {
     lan.wire(0, Wire::Works);
     lan.run(S);
     assert_eq!((active(&lan), places(&lan)), (vec![0, 1], vec![vec![0], vec![1]]));
+    lan.assert_at_rest();
+}
+
+/// Behaviours 89, 90, 91, 100.
+#[test]
+fn a_standby_that_fails_or_leaves_and_comes_back() {
+    let flags = |lan: &Lan| {
+        let standby = lan.view().interfaces[2];
+        (standby.active, standby.inactive, standby.state)
+    };
+    let mut group = with_standby(4);
+    group.members[2].standby = true;
+    let mut lan = Lan::settled(group);
+    lan.wire(2, Wire::Cut);
+    lan.run(S);
+    assert_eq!(flags(&lan), (false, false, InterfaceState::Failed), "FAILED excludes INACTIVE");
+    lan.wire(2, Wire::Works);
+    lan.run(S);
+    assert_eq!(flags(&lan), (false, true, InterfaceState::Ok));
+    let moved = |m: &Message| matches!(m, Message::Moved { .. });
+    assert!(!lan.messages.iter().any(|(_, m)| moved(m)), "it changes no traffic");
+
+    lan.wire(0, Wire::Cut);
+    lan.run(S);
+    assert_eq!(active(&lan), [1, 2]);
+    lan.unplug(name(2));
+    lan.run(S);
+    assert_eq!((active(&lan), places(&lan)), (vec![1, 3], vec![vec![3], vec![1], vec![1]]));
+    lan.wire(3, Wire::Cut);
+    lan.run(S);
+    assert_eq!(active(&lan), [1]);
+    lan.wire(3, Wire::Works);
+    lan.run(S);
+    assert_eq!(active(&lan), [1, 3], "it is needed");
     lan.assert_at_rest();
 }
 
@@ -67,6 +103,7 @@ fn a_member_that_joins_later_is_given_nothing_before_its_first_reply() {
     assert_eq!(places(&lan).iter().filter(|p| **p == [0]).count(), 2);
 }
 
+/// Behaviours 93, 94.
 #[test]
 fn behaviours_93_and_94_without_failback() {
     let mut group = with_standby(3);
@@ -98,18 +135,34 @@ fn behaviour_95_without_failback_a_repaired_nic_is_used_where_capacity_lacks() {
     assert!(lan.routes.values().all(|r| r.hops.as_slice().len() == 2), "but it carries traffic");
 }
 
+/// Who was active before the whole group failed is so again, whoever answers first (N4).
+fn assert_a_group_failure_changes_nothing(group: &Group, before: &[usize]) {
+    for phase in [0, 3, 6, 9, 12, 15] {
+        let mut lan = Lan::settled(group.clone());
+        assert_eq!(active(&lan), before);
+        lan.run(MS * phase);
+        (0..3).for_each(|i| lan.wire(i, Wire::Cut));
+        lan.run(S);
+        (0..3).for_each(|i| lan.wire(i, Wire::Works));
+        lan.run(30 * S);
+        assert_eq!(active(&lan), before, "{:#?}", lan.texts());
+        let moved = |m: &Message| matches!(m, Message::Moved { .. });
+        assert!(!lan.messages.iter().any(|(_, m)| moved(m)), "{:#?}", lan.texts());
+        lan.assert_at_rest();
+    }
+}
+
 #[test]
 fn behaviour_99_a_group_of_standbys_keeps_one_active() {
     let mut group = group(3, 1, 100 * MS);
     group.members.iter_mut().for_each(|m| m.standby = true);
-    let mut lan = Lan::settled(group);
-    assert_eq!(active(&lan), [0]);
-    (0..3).for_each(|i| lan.wire(i, Wire::Cut));
-    lan.run(S);
-    (0..3).for_each(|i| lan.wire(i, Wire::Works));
-    lan.run(100 * S);
-    assert_eq!(active(&lan).len(), 1);
-    lan.assert_at_rest();
+    assert_a_group_failure_changes_nothing(&group, &[0]);
+}
+
+#[test]
+fn without_failback_a_group_failure_leaves_the_standby_where_it_was() {
+    let group = Group { failback: false, ..with_standby(3) };
+    assert_a_group_failure_changes_nothing(&group, &[0, 1]);
 }
 
 #[test]
@@ -208,6 +261,7 @@ fn drift_is_put_back_at_once_three_times_then_once_in_ten_seconds() {
     assert_eq!(lan.told(&format!("{put_back}; that is done once in 10 s now")), 1);
 }
 
+/// Behaviours 138, 139, 140.
 #[test]
 fn behaviours_138_to_140_missing_removed_and_returning() {
     let mut lan = Lan::new(group(2, 2, 100 * MS), Saved::default());
@@ -244,6 +298,7 @@ fn a_new_nic_that_is_still_down_has_not_failed() {
     assert!(damped(&lan), "the second return within a minute is");
 }
 
+/// Behaviours 122 to 127.
 #[test]
 fn behaviours_122_to_127_offline_and_undo() {
     let mut lan = Lan::settled(group(2, 2, 100 * MS));

@@ -27,7 +27,6 @@ pub struct MapFds<'a> {
     pub slots: BorrowedFd<'a>,
     pub tx: BorrowedFd<'a>,
     pub rx: BorrowedFd<'a>,
-    pub served_by: BorrowedFd<'a>,
 }
 
 /// A handle; clones share the words.
@@ -38,7 +37,6 @@ struct Areas {
     slots: Area<Slot<AtomicU64>>,
     tx: Area<AtomicU64>,
     rx: Area<AtomicU64>,
-    served_by: Area<AtomicU64>,
     outcomes: Area<AtomicU64>,
     rtt: Area<AtomicU64>,
 }
@@ -67,7 +65,6 @@ impl SlotMap {
             slots: Area::map(fds.map(|f| f.slots), SLOTS)?,
             tx: Area::map(fds.map(|f| f.tx), SLOTS * RING)?,
             rx: Area::map(fds.map(|f| f.rx), SLOTS * RING)?,
-            served_by: Area::map(fds.map(|f| f.served_by), SLOTS)?,
             outcomes: Area::map(None, SLOTS * OUTCOME_ROW)?,
             rtt: Area::map(None, SLOTS * RTT_ROW)?,
         })))
@@ -123,12 +120,6 @@ impl SlotMap {
     /// Replies of this path, in socket mode, with an RTT of 2^bucket to 2^(bucket + 1) - 1 ns.
     pub fn rtt_count(&self, path: PathId, bucket: u32) -> u64 {
         self.rtt(rtt_key(path.0.into(), bucket.min(RTT_ROW - 1))).map_or(0, Word::get)
-    }
-
-    /// The CPU that took the last reply; `None` before the first, and in socket mode.
-    pub fn served_by(&self, path: PathId) -> Option<u32> {
-        let cpu = self.0.served_by.get(path.0.into())?.get();
-        u32::try_from(cpu).ok()?.checked_sub(1)
     }
 }
 

@@ -54,12 +54,8 @@ impl Bpf {
     /// # Errors
     /// Where a map is missing or can't be mapped.
     pub(super) fn slots(&self) -> Result<SlotMap, String> {
-        let fds = MapFds {
-            slots: self.fd(maps::SLOTS)?,
-            tx: self.fd(maps::TX)?,
-            rx: self.fd(maps::RX)?,
-            served_by: self.fd(maps::SERVED_BY)?,
-        };
+        let fds =
+            MapFds { slots: self.fd(maps::SLOTS)?, tx: self.fd(maps::TX)?, rx: self.fd(maps::RX)? };
         SlotMap::from_fds(&fds).map_err(|error| format!("mapping the slots failed: {error}"))
     }
 

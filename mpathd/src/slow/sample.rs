@@ -92,6 +92,7 @@ pub(crate) fn view() -> View {
             up: true,
             inbound: Some(name("eth1")),
             wanted: None,
+            held: None,
         }],
         instances: vec![InstanceView {
             interface: name("eth0"),
@@ -134,6 +135,7 @@ fn row(last: u8, path: u16, state: TargetState) -> TargetView {
         family: Family::Inet,
         target: target(last),
         state,
+        interval: Duration::from_micros(16_667),
         path,
         sent: 100,
         acked: 95,

@@ -61,6 +61,19 @@ cases! {
     behaviour_46_a_slow_path_fails_nothing
     behaviour_81_a_slow_target_after_a_common_silence
     a_late_daemon_asks_for_one_round_more
+    behaviour_83_a_withdrawn_router_is_kept_while_the_group_has_failed
+    behaviour_85_a_link_that_bounces_where_no_target_is_known
+    behaviour_98_standby_is_set_and_cleared
+    behaviour_100_an_active_standby_is_removed
+    behaviour_94_the_last_resort_of_no_failback
+    behaviour_99_a_leader_that_is_late
+    simultaneous_failures_and_repairs_of_actives
+    behaviour_124_offline_in_a_failed_group
+    behaviour_128_the_link_drops_while_offline
+    behaviour_129_a_link_that_bounced_while_offline
+    behaviour_132_offline_survives_a_restart
+    offline_wakes_a_standby_and_a_lost_link_wakes_no_second
+    behaviour_72_a_link_that_returns_proves_nothing
     fdt_5ms_within_its_budget
     an_address_of_ours_is_taken_away
     a_full_queue_is_late_and_a_stuck_one_has_failed

@@ -65,6 +65,7 @@ fn escapes_between_fields_but_not_in_a_single_one() {
     assert_eq!(print(Some("one"), true, 24, &rows), "a:b\\c\n");
 }
 
+/// Behaviour 159.
 #[test]
 fn the_header_comes_once_a_screenful() {
     let rows = [["a", "", "", "", ""]; 5];

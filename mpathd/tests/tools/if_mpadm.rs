@@ -35,6 +35,7 @@ fn usage() {
     }
 }
 
+/// Behaviours 123, 125, 126.
 #[test]
 fn refused() {
     for (line, text) in [
@@ -53,6 +54,7 @@ fn refused() {
     }
 }
 
+/// Behaviour 130.
 #[test]
 fn no_daemon() {
     let text = "if_mpadm: fatal: cannot offline net0: cannot contact mpathd(8) at \

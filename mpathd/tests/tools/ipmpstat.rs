@@ -36,6 +36,7 @@ fn fails<D: Daemon>(command_line: &str, text: &str) {
     assert_eq!((out.as_str(), err.as_str()), ("", text), "{command_line}");
 }
 
+/// Behaviours 145, 147.
 #[test]
 fn what_is_no_command_line() {
     for line in ["", "-n", "-g operand", "operand"] {
@@ -76,6 +77,7 @@ fn about_itself() {
     assert_eq!(shown("--version"), format!("ipmpstat {}\n", env!("CARGO_PKG_VERSION")));
 }
 
+/// Behaviour 151.
 #[test]
 fn no_daemon() {
     for mode in ["-a", "-g", "-i", "-p", "-t", "-g --json"] {
@@ -94,11 +96,13 @@ fn nothing_to_show_has_no_header() {
     }
 }
 
+/// Behaviour 148.
 #[test]
 fn nobody_probes() {
     fails::<Idle>("-p", "ipmpstat: probe-based failure detection is disabled\n");
 }
 
+/// Behaviour 146.
 #[test]
 fn unknown_fields_are_left_out() {
     let (code, out, err) = ipmpstat::<Lab>("-g -o group,foo");

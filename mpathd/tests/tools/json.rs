@@ -41,7 +41,7 @@ fn addresses() {
     let addresses = parsed("-a --json");
     let expected = json!({
         "address": "2001:db8::10/64", "group": "itops0", "up": true, "inbound": "net1",
-        "outbound": ["net0", "net1"], "wanted": "net0",
+        "outbound": ["net0", "net1"], "wanted": "net0", "held_ms": null,
     });
     assert_eq!(addresses["addresses"][1], expected);
 }
@@ -51,7 +51,8 @@ fn targets() {
     let targets = parsed("-t --json");
     let expected = json!({
         "interface": "net0", "family": "inet", "target": "192.168.10.9", "state": "unproven",
-        "path": 4, "sent": 100, "acked": 98, "lost": 2, "srtt_ns": 760_000, "rttvar_ns": 40_000,
+        "interval_ms": 1666.667, "path": 4, "sent": 100, "acked": 98, "lost": 2,
+        "srtt_ns": 760_000, "rttvar_ns": 40_000,
         "last_reply_age_ms": 1000.0, "outcomes": { "forged": 2, "reply": 98 },
         "rtt_histogram": [0, 98],
     });

@@ -7,6 +7,7 @@ use mpathd::cli::names::Names;
 use crate::ipmpstat::shown;
 use crate::sample::{ifname, view};
 
+/// Behaviours 141, 142.
 #[test]
 fn groups() {
     let expected = "\
@@ -21,6 +22,7 @@ field2      field2      degraded  20.00s    fops0 fops3 (fops2) [fops1]
     assert_eq!(shown("-gPo group,achieved,requested,failback"), more);
 }
 
+/// Behaviours 152, 154.
 #[test]
 fn interfaces() {
     let expected = "\
@@ -41,6 +43,7 @@ fops1       no      field2      -------   down      failed    failed
     assert_eq!(shown("-iPo interface,receive,reason,degraded,damped"), more);
 }
 
+/// Behaviours 143, 144, 153.
 #[test]
 fn addresses() {
     let expected = "\
@@ -87,6 +90,7 @@ fops1       disabled  --                  --
     assert!(shown("-tnPo interface,silent,interval,missed,family").starts_with(more));
 }
 
+/// Behaviour 149.
 #[test]
 fn probes() {
     let expected = "\

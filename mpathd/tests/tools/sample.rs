@@ -61,6 +61,7 @@ fn data(net: &str, group: &str, inbound: Option<&str>) -> AddressView {
         up: true,
         inbound: inbound.map(ifname),
         wanted: None,
+        held: None,
     }
 }
 
@@ -82,6 +83,7 @@ fn target(interface: &str, target: &str, state: TargetState) -> TargetView {
         family: Family::of(address(target)),
         target: address(target),
         state,
+        interval: Duration::from_micros(1_666_667),
         path: 4,
         sent: 100,
         acked: 98,

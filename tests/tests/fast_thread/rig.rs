@@ -235,7 +235,6 @@ fn attached(host: &NetNs, nics: &[&str]) -> (SlotMap, Ebpf, Counters) {
         slots: array(maps::SLOTS),
         tx: array(maps::TX),
         rx: array(maps::RX),
-        served_by: array(maps::SERVED_BY),
     });
     let counters = Counters::new(&CounterFds {
         outcomes: array(maps::OUTCOMES),

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use aya::maps::Array;
+use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::{Xdp, xdp::XdpMode};
 use mpathd::messages::ToSlow;
 use mpathd_core::config::Datapath;
@@ -138,12 +138,12 @@ fn a_restart_finds_its_hooks_in_place() {
     });
 }
 
-/// Frames that passed through our hooks, from the pinned counters.
+/// Frames that our hooks have passed on, from the pinned counters.
 fn frames_seen(host: &NetNs) -> u64 {
-    let path = pins(host).join(mpathd_common::abi::maps::FRAMES);
-    let data = aya::maps::MapData::from_pin(path).expect("it is pinned");
-    let array: Array<_, u64> = aya::maps::Map::Array(data).try_into().expect("an array");
-    array.iter().map(|count| count.expect("it can be read")).sum()
+    let path = pins(host).join(mpathd_common::abi::maps::SKIPS);
+    let data = MapData::from_pin(path).expect("it is pinned");
+    let counts: PerCpuArray<_, u64> = Map::PerCpuArray(data).try_into().expect("per CPU");
+    counts.iter().flat_map(|of_all| of_all.expect("it can be read").to_vec()).sum()
 }
 
 #[test]

@@ -9,7 +9,7 @@ fn at(ms: u64) -> Instant {
 /// A path that sent one probe every `T` from 0 ms on, with the fate of each.
 fn sent(fates: &[Fate]) -> (Path, Vec<Seq>) {
     let mut path = Path::new();
-    path.rtt.sample(Duration::from_millis(1));
+    path.rtt.take(Duration::from_millis(1), T);
     let mut seqs = Vec::new();
     for (i, fate) in fates.iter().enumerate() {
         let now = at(i as u64 * 10);
@@ -60,26 +60,26 @@ fn a_late_reply_turns_lost_into_answered() {
     let (mut path, seqs) = sent(&[Fate::Left; 5]);
     expire(&mut path, at(1000));
     assert_eq!((path.run(T).losses, path.lost), (5, 5));
-    assert!(path.reply(seqs[2], at(1001)).is_some());
+    assert!(path.reply(seqs[2], at(1001), T).is_some());
     assert_eq!((path.run(T).losses, path.lost, path.acked), (2, 4, 1));
-    assert!(path.reply(seqs[2], at(1002)).is_none(), "a duplicate counts once");
+    assert!(path.reply(seqs[2], at(1002), T).is_none(), "a duplicate counts once");
 }
 
 #[test]
 fn the_time_in_a_queue_is_none_of_the_path() {
     let (mut path, seqs) = sent(&[Fate::Waiting; 2]);
     let before = path.rtt.srtt;
-    path.reply(seqs[0], at(3000)).unwrap();
+    path.reply(seqs[0], at(3000), T).unwrap();
     assert_eq!(path.rtt.srtt, before, "when it left is not known");
     path.left(seqs[1], at(2999)).unwrap();
-    path.reply(seqs[1], at(3000)).unwrap();
+    path.reply(seqs[1], at(3000), T).unwrap();
     assert_eq!(path.rtt.srtt, before, "it took 1 ms, as the first");
 }
 
 #[test]
 fn any_answer_resets_the_run() {
     let (mut path, seqs) = sent(&[Fate::Left; 6]);
-    path.reply(seqs[5], at(51)).unwrap();
+    path.reply(seqs[5], at(51), T).unwrap();
     expire(&mut path, at(1000));
     assert_eq!(path.run(T).losses, 0);
 }
@@ -125,8 +125,8 @@ fn a_waiting_probe_counts_from_the_moment_it_leaves() {
 #[test]
 fn the_ring_overwrites_the_oldest_only() {
     let (mut path, seqs) = sent(&[Fate::Left; RING + 8]);
-    assert!(path.reply(seqs[7], at(5000)).is_none(), "too old");
-    assert!(path.reply(seqs[8], at(5000)).is_some());
+    assert!(path.reply(seqs[7], at(5000), T).is_none(), "too old");
+    assert!(path.reply(seqs[8], at(5000), T).is_some());
 }
 
 #[test]
@@ -135,9 +135,9 @@ fn a_dead_target_counts_again_after_five_answers() {
     path.key = None;
     path.dead = true;
     for seq in &seqs[..4] {
-        path.reply(*seq, at(60));
+        path.reply(*seq, at(60), T);
     }
     assert!(path.dead);
-    path.reply(seqs[4], at(61));
+    path.reply(seqs[4], at(61), T);
     assert!(!path.dead);
 }

@@ -10,7 +10,7 @@ use mpathd_core::event::{
 use mpathd_core::ids::{IfName, PathId, Seq};
 use mpathd_core::request::{Action, Notice, Op, PathKey, Request, Role};
 
-use super::{Answer, Lan, Outcome, Wire};
+use super::{Answer, Lan, Limit, Outcome, Wire};
 
 impl Lan {
     pub(super) fn act(&mut self, action: Action) {
@@ -21,7 +21,8 @@ impl Lan {
             Action::Request(op) => self.request(op),
             Action::Notice(Notice::Message(message)) => self.messages.push((self.now, message)),
             Action::Notice(Notice::Reply(result)) => self.replies.push(result.is_ok()),
-            Action::Notice(Notice::Persist | Notice::Probe(_)) => {}
+            Action::Notice(Notice::Probe(probe)) => self.probes.push(probe),
+            Action::Notice(Notice::Persist) => {}
         }
     }
 
@@ -50,18 +51,34 @@ impl Lan {
     }
 
     /// What NIC and target make of a probe.
-    fn answer(&self, key: PathKey) -> Answer {
+    fn answer(&mut self, key: PathKey) -> Answer {
         let wire = self.nics[&key.name].wire;
         let fate = match wire {
             Wire::Works | Wire::Cut => Fate::Left,
             Wire::Stuck | Wire::Congested => Fate::Refused,
         };
         let deaf = self.deaf == Some((key.name, key.target.is_ipv6()));
-        let target = self.targets.get(&key.target).filter(|t| {
-            let lost = t.lose_one_in != 0 && scramble(self.serial).is_multiple_of(t.lose_one_in);
+        let target = self.targets.get(&key.target).copied().filter(|t| {
+            let nic = self.lossy.get(&key.name).copied().unwrap_or_default();
+            let lost = scramble(self.serial) % 100 < t.lose_percent.max(nic);
             t.alive && !lost && !deaf && wire == Wire::Works
         });
+        let target = target.filter(|t| t.limit.is_none_or(|limit| self.may_answer(key, limit)));
         Answer { fate, rtt: target.map(|t| t.rtt) }
+    }
+
+    /// Token bucket.
+    fn may_answer(&mut self, key: PathKey, limit: Limit) -> bool {
+        let one = Duration::from_secs(1) / u32::try_from(limit.per_second).unwrap();
+        let burst = one * u32::try_from(limit.burst).unwrap();
+        let source = limit.per_source.then_some(key.test);
+        let full_at = self.spent.entry((key.target, source)).or_insert(self.now);
+        let next = (*full_at).max(self.now) + one;
+        let allowed = next.since(self.now) <= burst;
+        if allowed {
+            *full_at = next;
+        }
+        allowed
     }
 
     fn request(&mut self, op: Op) {

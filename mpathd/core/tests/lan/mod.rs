@@ -14,7 +14,7 @@ use mpathd_core::event::{
 };
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet, PathId};
 use mpathd_core::message::Message;
-use mpathd_core::request::{Action, OpId, PathKey, Request};
+use mpathd_core::request::{Action, OpId, PathKey, ProbeOutcome, Request};
 use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
 use mpathd_core::view::{TargetMode, TargetState, View};
@@ -89,8 +89,18 @@ pub struct Answer {
 pub struct Target {
     pub alive: bool,
     pub rtt: Duration,
-    /// One probe in `lose_one_in` gets no answer; 0 = none is lost.
-    pub lose_one_in: u64,
+    /// So many probes of a hundred get no answer.
+    pub lose_percent: u64,
+    pub limit: Option<Limit>,
+}
+
+/// A target that answers only so many probes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    pub per_second: u64,
+    pub burst: u64,
+    /// Each source by itself.
+    pub per_source: bool,
 }
 
 pub struct Lan {
@@ -111,10 +121,14 @@ pub struct Lan {
     /// Replies that the kernel's hook has stamped. They wake nobody: the daemon finds them when it
     /// is awake.
     slots: BTreeMap<(Instant, u64), Event>,
+    /// When the limits of targets allow the next answers, as a token bucket that was full then.
+    spent: BTreeMap<(IpAddr, Option<IpAddr>), Instant>,
     serial: u64,
     pub messages: Vec<(Instant, Message)>,
     pub requests: Vec<(Instant, Request)>,
     pub replies: Vec<bool>,
+    /// What became of probes, if the engine is asked to tell.
+    pub probes: Vec<ProbeOutcome>,
     /// Whether it can be told that all frames have been handled.
     pub tells_handled: bool,
     /// How long the kernel takes for a request.
@@ -129,6 +143,8 @@ pub struct Lan {
     pub turns: usize,
     /// A NIC that hears nothing of one family (`true`: IPv6).
     pub deaf: Option<(IfName, bool)>,
+    /// NICs that lose so many of a hundred probes.
+    pub lossy: BTreeMap<IfName, u64>,
     config: Config,
     data: Vec<IpAddr>,
     /// Data addresses that have been in the kernel: they may never be missing again.
@@ -138,10 +154,19 @@ pub struct Lan {
 impl Lan {
     /// A host whose NICs are up and whose targets answer in 200 us; nothing has happened yet.
     pub fn new(group: Group, saved: Saved) -> Self {
-        let names: Vec<IfName> = group.members.iter().map(|m| m.name).collect();
-        let works = Target { alive: true, rtt: 200 * MS / 1000, lose_one_in: 0 };
-        let targets = group.targets.iter().map(|t| (*t, works)).collect();
-        let config = Config { groups: vec![group] };
+        Self::running(Config { groups: vec![group] }, saved)
+    }
+
+    /// The same with several groups, and without a state file.
+    pub fn of_groups(groups: Vec<Group>) -> Self {
+        Self::running(Config { groups }, Saved::default())
+    }
+
+    fn running(config: Config, saved: Saved) -> Self {
+        let names: Vec<IfName> =
+            config.groups.iter().flat_map(|g| &g.members).map(|m| m.name).collect();
+        let works = Target { alive: true, rtt: 200 * MS / 1000, lose_percent: 0, limit: None };
+        let targets = config.groups.iter().flat_map(|g| &g.targets).map(|t| (*t, works)).collect();
         let mut lan = Self { targets, ..Self::bare(config, saved, 0x9e37_79b9_7f4a_7c15) };
         names.iter().enumerate().for_each(|(i, name)| lan.plug(*name, 2 + i as u32));
         lan
@@ -164,10 +189,12 @@ impl Lan {
             routes: BTreeMap::new(),
             events: BTreeMap::new(),
             slots: BTreeMap::new(),
+            spent: BTreeMap::new(),
             serial: 0,
             messages: Vec::new(),
             requests: Vec::new(),
             replies: Vec::new(),
+            probes: Vec::new(),
             tells_handled: true,
             kernel: MS / 10,
             attach: 10 * MS,
@@ -177,6 +204,7 @@ impl Lan {
             allocated: 0,
             turns: 0,
             deaf: None,
+            lossy: BTreeMap::new(),
             placed: BTreeSet::new(),
         }
     }
@@ -229,6 +257,9 @@ impl Lan {
     pub fn unplug(&mut self, name: IfName) {
         let nic = self.nics.remove(&name).unwrap();
         self.addresses.retain(|(ifindex, _)| *ifindex != nic.link.ifindex);
+        if self.nics.is_empty() {
+            self.placed.clear();
+        }
         self.post(Duration::ZERO, Event::LinkGone(nic.link.ifindex));
         for key in std::mem::take(&mut self.routes).into_keys() {
             self.post(Duration::ZERO, Event::RouteGone(key));
@@ -280,7 +311,7 @@ impl Lan {
 
     /// More targets that answer in 200 us.
     pub fn add_targets(&mut self, targets: &[&str]) {
-        let works = Target { alive: true, rtt: 200 * MS / 1000, lose_one_in: 0 };
+        let works = Target { alive: true, rtt: 200 * MS / 1000, lose_percent: 0, limit: None };
         self.targets.extend(ip(targets).into_iter().map(|t| (t, works)));
     }
 

@@ -8,10 +8,10 @@ use mpathd_core::engine::Engine;
 use mpathd_core::event::{Address, Event};
 use mpathd_core::ids::{IfName, Ifindex, IpNet};
 
-use super::{Lan, MS, data_of};
+use super::{Lan, data_of};
 
-/// Until the host thread has told what it knows anew.
-const RETOLD: Duration = MS;
+/// Until the host thread has told what it knows anew: before it carries out anything for the new engine.
+const RETOLD: Duration = Duration::from_micros(50);
 
 impl Lan {
     pub fn reload_group(&mut self, group: Group) {

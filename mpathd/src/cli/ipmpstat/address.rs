@@ -8,7 +8,7 @@ use mpathd_core::view::{AddressView, InterfaceView, View};
 use serde_json::{Value, json};
 
 use super::order;
-use super::text::{or_empty, words};
+use super::text::{ms, or_empty, remaining, words};
 use crate::cli::columns::{Column, Row, column};
 use crate::cli::names::Names;
 
@@ -19,6 +19,7 @@ pub const COLUMNS: &[Column] = &[
     column("INBOUND", 12),
     column("OUTBOUND", 23),
     column("WANTED", 12),
+    column("HELD", 8),
 ];
 
 pub(super) fn rows(view: &View, names: &Names) -> Vec<Row> {
@@ -33,6 +34,7 @@ fn row(view: &View, address: &AddressView, names: &Names) -> Row {
         or_empty(address.inbound.filter(|_| address.up)),
         words(outbound(view, address)),
         or_empty(address.wanted),
+        remaining(address.held),
     ]
 }
 
@@ -86,6 +88,7 @@ pub(super) fn as_json(view: &View) -> Value {
             "inbound": address.inbound,
             "outbound": outbound(view, address),
             "wanted": address.wanted,
+            "held_ms": address.held.map(ms),
         })
     };
     addresses(view).into_iter().map(one).collect()

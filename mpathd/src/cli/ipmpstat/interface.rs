@@ -5,7 +5,7 @@ use mpathd_core::view::{InterfaceState, InterfaceView, LinkState, ProbeState, Vi
 use serde_json::{Value, json};
 
 use super::order;
-use super::text::{families, ms, or_empty, words, yes};
+use super::text::{families, ms, or_empty, remaining, words, yes};
 use crate::cli::columns::{Column, Row, column};
 
 pub const COLUMNS: &[Column] = &[
@@ -38,7 +38,7 @@ fn row(interface: &InterfaceView) -> Row {
         or_empty(interface.receive.map(receive)),
         or_empty(interface.reason),
         words(families(interface.degraded)),
-        interface.damped.map(|d| format!("{:.0}s", d.as_secs_f64().ceil())).unwrap_or_default(),
+        remaining(interface.damped),
     ]
 }
 

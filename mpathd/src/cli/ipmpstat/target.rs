@@ -18,6 +18,7 @@ pub const COLUMNS: &[Column] = &[
     column("TESTADDR", 20),
     column("TARGETS", 38),
     column("SILENT", 38),
+    column("POLICED", 38),
     column("INTERVAL", 12),
     column("MISSED", 8),
     column("FAMILY", 8),
@@ -52,10 +53,10 @@ fn probed(view: &View, interface: IfName) -> impl Iterator<Item = &InstanceView>
 
 fn row(view: &View, instance: &InstanceView, names: &Names) -> Row {
     let name = |address: IpAddr| names.of(address);
-    let listed = |active: bool| {
+    let listed = |states: &[TargetState]| {
         let of_instance = view.targets.iter().filter(|target| {
             (target.interface, target.family) == (instance.interface, instance.family)
-                && (target.state == TargetState::Active) == active
+                && states.contains(&target.state)
         });
         let list: Vec<String> = of_instance.map(|target| name(target.target)).collect();
         list.join(" ")
@@ -64,8 +65,9 @@ fn row(view: &View, instance: &InstanceView, names: &Names) -> Row {
         instance.interface.to_string(),
         mode(instance.mode).to_owned(),
         instance.test.map(name).unwrap_or_default(),
-        listed(true),
-        listed(false),
+        listed(&[TargetState::Active, TargetState::Policed]),
+        listed(&[TargetState::Unproven, TargetState::Dead]),
+        listed(&[TargetState::Policed]),
         millis(instance.interval),
         instance.rounds_missed.to_string(),
         instance.family.to_string(),
@@ -106,6 +108,7 @@ pub(super) fn as_json(snapshot: &Snapshot) -> Value {
             "family": target.family,
             "target": target.target,
             "state": target.state,
+            "interval_ms": ms(target.interval),
             "path": target.path,
             "sent": target.sent,
             "acked": target.acked,

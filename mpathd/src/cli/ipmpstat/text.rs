@@ -29,6 +29,11 @@ pub fn words<T: Display>(values: impl IntoIterator<Item = T>) -> String {
     words.join(" ")
 }
 
+/// Whole seconds that are left.
+pub fn remaining(span: Option<Duration>) -> String {
+    span.map(|span| format!("{:.0}s", span.as_secs_f64().ceil())).unwrap_or_default()
+}
+
 pub fn families(flags: [bool; 2]) -> Vec<Family> {
     Family::ALL.into_iter().filter(|family| flags[*family as usize]).collect()
 }

@@ -215,6 +215,7 @@ pub(super) mod described {
         up: bool,
         inbound: Option<String>,
         wanted: Option<String>,
+        held: Option<Span>,
     }
 
     #[derive(CustomType)]
@@ -243,6 +244,7 @@ pub(super) mod described {
         family: Family,
         target: String,
         state: TargetState,
+        interval: Span,
         path: u16,
         sent: u64,
         acked: u64,
@@ -259,6 +261,7 @@ pub(super) mod described {
         Active,
         Unproven,
         Dead,
+        Policed,
     }
 
     /// The replies of a target since it was found.

@@ -101,12 +101,15 @@ impl Subject {
             | Message::FirstReply { interface, .. }
             | Message::TargetDead { interface, .. }
             | Message::TargetAlive { interface, .. }
+            | Message::TargetPoliced { interface, .. }
+            | Message::TargetFull { interface, .. }
             | Message::TargetSlow { interface, .. }
             | Message::TargetReplaced { interface, .. }
             | Message::Searching { interface, .. }
             | Message::NobodyAnswers { interface, .. }
             | Message::HostFound { interface, .. }
             | Message::ReturnDamped { interface, .. }
+            | Message::AddressHeld { interface, .. }
             | Message::NoTestAddress { interface }
             | Message::TestAddressBack { interface }
             | Message::NewMac { interface, .. }
@@ -152,8 +155,14 @@ fn details(fields: &mut Fields, message: &Message) {
         Message::FirstReply { target, .. }
         | Message::TargetDead { target, .. }
         | Message::TargetAlive { target, .. }
+        | Message::TargetFull { target, .. }
         | Message::TargetSlow { target, .. }
         | Message::HostFound { target, .. } => put(fields, "MPATHD_TARGET", Some(target)),
+        Message::TargetPoliced { target, answered, spacing, .. } => {
+            put(fields, "MPATHD_TARGET", Some(target));
+            fields.push(("MPATHD_ANSWERED_PERCENT", answered.into()));
+            fields.push(("MPATHD_INTERVAL_MS", ms(spacing).into()));
+        }
         Message::TargetReplaced { target, by, .. } => {
             put(fields, "MPATHD_FROM", Some(target));
             put(fields, "MPATHD_TO", Some(by));
@@ -164,10 +173,16 @@ fn details(fields: &mut Fields, message: &Message) {
             fields.push(("MPATHD_FROM", ms(requested).into()));
             fields.push(("MPATHD_TO", ms(now).into()));
         }
-        Message::ImprovedFdt { family, now, .. } => {
+        Message::ImprovedFdt { family, now, target, .. } => {
             put(fields, "MPATHD_FAMILY", Some(family));
+            put(fields, "MPATHD_TARGET", Some(target));
             fields.push(("MPATHD_TO", ms(now).into()));
         }
+        Message::AddressHeld { address, wait, .. } => {
+            put(fields, "MPATHD_ADDRESS", Some(address));
+            fields.push(("MPATHD_WAIT_MS", ms(wait).into()));
+        }
+        Message::ReturnDamped { wait, .. } => fields.push(("MPATHD_WAIT_MS", ms(wait).into())),
         Message::RequestFailed { errno, .. } => fields.push(("MPATHD_ERRNO", errno.0.into())),
         Message::DuplicateTest { address, .. }
         | Message::Drift { address, .. }

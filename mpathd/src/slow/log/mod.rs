@@ -8,7 +8,6 @@ mod managers;
 mod sink;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use mpathd_core::ids::{GroupName, IfName};
 use mpathd_core::message::{Message, Severity};
@@ -20,9 +19,6 @@ use super::counts::Alarm;
 
 pub(crate) use sink::rfc3339;
 pub use sink::{Format, Sink};
-
-/// "Cannot meet ..." and "Improved ..." come at most once in this time per group (contract, Log).
-const FDT_QUIET: Duration = Duration::from_secs(60);
 
 /// What is written down: the text for people, the fields for searching.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,21 +37,17 @@ pub struct Log {
     /// Of messages, from 1.
     seq: u64,
     groups: BTreeMap<IfName, GroupName>,
-    fdt: BTreeMap<GroupName, Instant>,
     /// Records that could not be written.
     lost: u64,
 }
 
 impl Log {
     pub fn new(sink: Sink) -> Self {
-        Self { sink, seq: 0, groups: BTreeMap::new(), fdt: BTreeMap::new(), lost: 0 }
+        Self { sink, seq: 0, groups: BTreeMap::new(), lost: 0 }
     }
 
     /// What the engine said, with its fields.
     pub fn message(&mut self, at: Instant, message: &Message) {
-        if self.too_soon(at, message) {
-            return;
-        }
         self.seq += 1;
         let mut fields = fields::of(message, &self.groups);
         fields.push(("MPATHD_SEQ", self.seq.into()));
@@ -89,19 +81,6 @@ impl Log {
         self.groups = view.interfaces.iter().map(|row| (row.name, row.group)).collect();
     }
 
-    fn too_soon(&mut self, at: Instant, message: &Message) -> bool {
-        let (Message::CannotMeetFdt { group, .. } | Message::ImprovedFdt { group, .. }) = message
-        else {
-            return false;
-        };
-        let last = self.fdt.get(group).copied();
-        let soon = last.is_some_and(|last| at.since(last) < FDT_QUIET);
-        if !soon {
-            self.fdt.insert(*group, at);
-        }
-        soon
-    }
-
     fn write(&mut self, record: &Record) {
         if self.lost > 0 {
             let text = format!("{} lines of this log were lost", self.lost);
@@ -124,6 +103,7 @@ mod tests {
     use mpathd_core::message::{Evidence, Reason};
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<Vec<u8>>>);
@@ -219,23 +199,6 @@ mod tests {
         assert_eq!(lines[1]["mpathd_to"], "eth1");
         assert_eq!(lines[1]["mpathd_group"], "ipmp0", "known from the picture");
         assert_eq!(lines[2]["message"], "a \"quoted\" line");
-    }
-
-    #[test]
-    fn the_fdt_of_a_group_is_told_once_a_minute() {
-        let paper = Paper::default();
-        let mut log = Log::new(Sink::Text(Box::new(paper.clone())));
-        let improved = Message::ImprovedFdt {
-            interface: sample::name("eth0"),
-            family: mpathd_core::ids::Family::Inet,
-            group: sample::group(),
-            now: Duration::from_millis(100),
-        };
-        let start = super::super::now();
-        for seconds in [0, 1, 59, 60, 61] {
-            log.message(start + Duration::from_secs(seconds), &improved);
-        }
-        assert_eq!(paper.lines().len(), 2);
     }
 
     /// Fails until it is let.

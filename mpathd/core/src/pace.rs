@@ -1,0 +1,331 @@
+//! How often a target is asked. Control planes, firewalls and hosts answer only so many echo
+//! requests a second (N23): one that does is found out, asked less often, and is no evidence while
+//! another target is.
+
+use core::time::Duration;
+
+use crate::time::Instant;
+
+/// Half of the time that is looked at, and as many probes at the least.
+const HALF_WINDOW: Duration = Duration::from_millis(2_500);
+const HALF_WINDOW_PROBES: u32 = 16;
+/// Losses that were followed by an answer: one may be a hiccup of the network. More where nothing
+/// else tells that the path is well.
+const HOLES: u16 = 2;
+const HOLES_OF_ALL: u16 = 3;
+/// A target that answers more than this part is not limiting us: 3 of 4.
+const LOST_ONE_IN: u16 = 4;
+/// One run of losses in so many probes: chance makes more where it loses a tenth or more.
+const ERRATIC: u16 = 16;
+/// However little it answers, it is asked as often as this.
+const LONGEST_SPACING: Duration = Duration::from_secs(5);
+/// After so long without a loss it is asked twice as often again (behaviour file 0.3,
+/// MIN_RECOVERY_TIME).
+const TRY_FASTER: Duration = Duration::from_secs(60);
+/// The longest wait is 64 minutes.
+const MOST_FAILED: u8 = 6;
+/// If asking less often does not help, the network loses the probes; it is not tried again so soon.
+const LEFT_ALONE: Duration = Duration::from_secs(600);
+
+/// What became of probes in a stretch of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub answered: u16,
+    pub lost: u16,
+    /// Answers before the first loss: a limit lets a burst pass before it is felt.
+    burst: u16,
+    /// Runs of losses that an answer has ended.
+    holes: u16,
+}
+
+impl Tally {
+    fn and(self, other: Self) -> Self {
+        Self {
+            answered: self.answered.saturating_add(other.answered),
+            lost: self.lost.saturating_add(other.lost),
+            burst: self.burst.saturating_add(other.burst),
+            holes: self.holes.saturating_add(other.holes),
+        }
+    }
+
+    fn asked(self) -> u16 {
+        self.answered.saturating_add(self.lost).max(1)
+    }
+
+    /// Part that was lost, in thousandths.
+    fn lost_part(self) -> u32 {
+        u32::from(self.lost) * 1000 / u32::from(self.asked())
+    }
+
+    fn without_burst(self) -> Self {
+        Self { answered: self.answered.saturating_sub(self.burst), burst: 0, ..self }
+    }
+
+    fn is_gappy(self) -> bool {
+        self.holes > 0 && self.lost >= self.asked() / LOST_ONE_IN
+    }
+}
+
+/// Of one path.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// It is asked in every so many rounds: 1 is in all.
+    every: u16,
+    /// Rounds to be left out before it is asked again.
+    skip: u16,
+    /// Since when it is asked so often.
+    since: Option<Instant>,
+    /// Beginning of the newer half.
+    begun: Option<Instant>,
+    halves: [Tally; 2],
+    /// The newest decided probe was lost.
+    in_hole: bool,
+    last_loss: Option<Instant>,
+    /// What part was lost before it was asked less often, in thousandths.
+    lost_before: Option<u32>,
+    /// The present pace is a trial.
+    trial: bool,
+    left_alone_until: Option<Instant>,
+    /// Trials at a higher rate that have failed: the next one waits twice as long.
+    failed_trials: u8,
+}
+
+/// What is to be told of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Answers only some: is asked less often. Per cent that it answered.
+    Slowed { answered: u8 },
+    /// Asked in every round again.
+    Full,
+}
+
+impl Pace {
+    pub const fn new() -> Self {
+        Self {
+            every: 1,
+            skip: 0,
+            since: None,
+            begun: None,
+            halves: [Tally { answered: 0, lost: 0, burst: 0, holes: 0 }; 2],
+            in_hole: false,
+            last_loss: None,
+            lost_before: None,
+            trial: false,
+            left_alone_until: None,
+            failed_trials: 0,
+        }
+    }
+
+    pub fn every(&self) -> u32 {
+        u32::from(self.every)
+    }
+
+    /// Is known to limit what it answers.
+    pub fn policed(&self) -> bool {
+        self.every > 1
+    }
+
+    /// Whether to ask in this round.
+    pub fn is_due(&mut self) -> bool {
+        let due = self.skip == 0;
+        self.skip = if due { self.every - 1 } else { self.skip - 1 };
+        due
+    }
+
+    pub fn answered(&mut self, late: bool) {
+        let tally = &mut self.halves[0];
+        tally.answered = tally.answered.saturating_add(1);
+        if late {
+            tally.lost = tally.lost.saturating_sub(1);
+        } else {
+            tally.holes = tally.holes.saturating_add(u16::from(self.in_hole));
+        }
+        self.in_hole = false;
+    }
+
+    pub fn lost(&mut self, now: Instant) {
+        let tally = &mut self.halves[0];
+        if tally.lost == 0 {
+            tally.burst = tally.answered;
+        }
+        tally.lost = tally.lost.saturating_add(1);
+        self.in_hole = true;
+        self.last_loss = Some(now);
+    }
+
+    /// Nothing was asked for a while: what was before proves nothing.
+    pub fn forget(&mut self) {
+        self.begin(self.every);
+    }
+
+    fn begin(&mut self, every: u16) {
+        let Self { left_alone_until, failed_trials, lost_before, .. } = *self;
+        *self = Self { every, left_alone_until, failed_trials, lost_before, ..Self::new() };
+    }
+
+    /// Moves the window; `interval` is that of the rounds.
+    pub fn pass(&mut self, now: Instant, interval: Duration) {
+        self.since.get_or_insert(now);
+        let begun = *self.begun.get_or_insert(now);
+        let half = HALF_WINDOW.max(interval * self.every() * HALF_WINDOW_PROBES);
+        if now.since(begun) >= half {
+            self.halves = [Tally::default(), self.halves[0]];
+            self.begun = Some(now);
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        self.halves[0].and(self.halves[1])
+    }
+
+    /// Losses and answers by turns, more than chance makes: somebody limits the rate, or loses much.
+    pub fn is_gappy(&self) -> bool {
+        self.tally().is_gappy()
+    }
+
+    /// Losses and answers in quick succession, as in a network that loses some of all: a path that has
+    /// been cut now and then is none of that.
+    pub fn is_erratic(&self) -> bool {
+        let tally = self.tally();
+        tally.asked() >= 16 && tally.holes >= tally.asked() / ERRATIC
+    }
+
+    /// Answers nearly all.
+    pub fn is_steady(&self) -> bool {
+        let tally = self.tally();
+        tally.answered > 0 && tally.lost_part() < 1000 / u32::from(LOST_ONE_IN) / 2
+    }
+
+    /// It is time to say that the target limits us, if nothing speaks against it.
+    pub fn is_limited(&self, now: Instant, path_is_well: bool) -> bool {
+        let tally = self.tally();
+        let holes = if path_is_well { HOLES } else { HOLES_OF_ALL };
+        let alone = self.left_alone_until.is_some_and(|until| now < until);
+        !alone
+            && !self.in_hole
+            && tally.is_gappy()
+            && tally.holes >= holes
+            && u32::from(tally.asked()) >= HALF_WINDOW_PROBES
+    }
+
+    /// Asked half as often as it has answered. `None`: that is nothing to tell.
+    pub fn slow_down(&mut self, now: Instant, interval: Duration) -> Option<Change> {
+        let tally = self.tally().without_burst();
+        let (first, trial) = (self.every == 1, self.trial);
+        let helped = |before| tally.lost_part() * 5 <= before * 4;
+        if !first && !trial && !self.lost_before.is_some_and(helped) {
+            self.begin(1);
+            self.left_alone_until = Some(now + LEFT_ALONE);
+            return Some(Change::Full);
+        }
+        let longest = LONGEST_SPACING.as_nanos() / interval.as_nanos().max(1);
+        let wanted = 2 * self.every() * u32::from(tally.asked()) / u32::from(tally.answered.max(1));
+        self.begin(u128::from(wanted).clamp(1, longest.clamp(1, 60_000)) as u16);
+        self.failed_trials += u8::from(trial && self.failed_trials < MOST_FAILED);
+        self.lost_before = Some(tally.lost_part());
+        let answered = 100 - (tally.lost_part() / 10) as u8;
+        (first && self.every > 1).then_some(Change::Slowed { answered })
+    }
+
+    /// Asked twice as often when all has been answered for a while.
+    pub fn try_faster(&mut self, now: Instant) -> Option<Change> {
+        let well_since = self.last_loss.max(self.since)?;
+        if self.every == 1 || now.since(well_since) < TRY_FASTER * (1 << self.failed_trials) {
+            return None;
+        }
+        self.begin(self.every / 2);
+        self.trial = true;
+        (self.every == 1).then_some(Change::Full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: Duration = Duration::from_millis(20);
+
+    /// Asks for `span`; the target answers `rate` times a second at the most.
+    fn ask(pace: &mut Pace, from: Instant, span: Duration, rate: u32) -> (Instant, u16) {
+        let (mut now, mut free, mut lost) = (from, from, 0);
+        while now < from + span {
+            if pace.is_due() {
+                pace.pass(now, T);
+                if now >= free {
+                    free = now + Duration::from_secs(1) / rate;
+                    pace.answered(false);
+                } else {
+                    pace.lost(now);
+                    lost += 1;
+                }
+                if pace.is_limited(now, false) {
+                    pace.slow_down(now, T);
+                }
+                pace.try_faster(now);
+            }
+            now = now + T;
+        }
+        (now, lost)
+    }
+
+    #[test]
+    fn the_pace_follows_what_is_answered() {
+        for rate in [1, 2, 5, 10, 20] {
+            let mut pace = Pace::new();
+            let (now, _) = ask(&mut pace, Instant(0), Duration::from_secs(20), rate);
+            assert!(pace.policed());
+            let (_, lost) = ask(&mut pace, now, Duration::from_secs(20), rate);
+            assert!(lost <= 2, "{rate}: {lost} lost of one in {}", pace.every());
+            assert!(T * pace.every() * rate <= Duration::from_secs(5), "{rate}: {pace:?}");
+        }
+    }
+
+    #[test]
+    fn the_full_rate_comes_back() {
+        let mut pace = Pace::new();
+        let (now, _) = ask(&mut pace, Instant(0), Duration::from_secs(20), 5);
+        assert!(pace.policed());
+        ask(&mut pace, now, Duration::from_secs(3600), 1000);
+        assert!(!pace.policed(), "{pace:?}");
+    }
+
+    #[test]
+    fn what_is_lost_at_any_pace_is_not_limited() {
+        let mut pace = Pace::new();
+        let (mut now, mut changes) = (Instant(0), (0, 0));
+        for n in 0u32..20_000 {
+            now = now + T;
+            if !pace.is_due() {
+                continue;
+            }
+            pace.pass(now, T);
+            if n.wrapping_mul(2_654_435_761) >> 16 & 7 < 3 {
+                pace.lost(now);
+            } else {
+                pace.answered(false);
+            }
+            match pace.is_limited(now, false).then(|| pace.slow_down(now, T)).flatten() {
+                Some(Change::Slowed { .. }) => changes.0 += 1,
+                Some(Change::Full) => changes.1 += 1,
+                None => {}
+            }
+        }
+        assert_eq!((changes, pace.policed()), ((1, 1), false), "left alone for ten minutes");
+    }
+
+    #[test]
+    fn a_target_that_dies_and_comes_back_is_not_limited() {
+        let mut pace = Pace::new();
+        let mut now = Instant(0);
+        for n in 0..400 {
+            now = now + T;
+            pace.pass(now, T);
+            if (100..200).contains(&n) {
+                pace.lost(now)
+            } else {
+                pace.answered(false)
+            }
+            assert!(!pace.is_limited(now, true));
+        }
+    }
+}

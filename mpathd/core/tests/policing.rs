@@ -1,0 +1,116 @@
+//! Targets that limit what they answer (N23): found out within five seconds, named, asked less often,
+//! and no reason to fail anything.
+
+mod lan;
+
+use std::time::Duration;
+
+use lan::*;
+use mpathd_core::config::Group;
+use mpathd_core::view::TargetState;
+
+/// How many targets limit their answers, and how.
+fn limited(group: Group, targets: usize, limit: Limit) -> Lan {
+    let mut lan = Lan::new(group, Default::default());
+    lan.targets.values_mut().take(targets).for_each(|t| t.limit = Some(limit));
+    lan.survey();
+    lan
+}
+
+fn policed(lan: &Lan) -> Vec<String> {
+    lan.texts().into_iter().filter(|t| t.contains("as if it limited their rate")).collect()
+}
+
+fn failures(lan: &Lan) -> Vec<String> {
+    let texts = lan.texts().into_iter();
+    texts.filter(|t| t.contains("failure detected") || t.contains("unusable")).collect()
+}
+
+fn limits() -> impl Iterator<Item = Limit> {
+    [1, 2, 5, 10, 20].into_iter().flat_map(|per_second| {
+        [(1, true), (5, true), (20, true), (1, false), (5, false), (20, false)]
+            .map(|(burst, per_source)| Limit { per_second, burst, per_source })
+    })
+}
+
+#[test]
+fn one_of_three_is_found_out_and_fails_nothing() {
+    for limit in limits() {
+        let mut lan = limited(group(2, 2, 100 * MS), 1, limit);
+        // The hooks stand after 100 ms.
+        lan.run(5 * S + 200 * MS);
+        assert!(!policed(&lan).is_empty(), "{limit:?}: {:#?}", lan.texts());
+        assert!(policed(&lan)[0].starts_with("Target 192.0.2.1 answers only "));
+        lan.run(60 * S);
+        assert_eq!(failures(&lan), [] as [String; 0], "{limit:?}");
+        // A cut is found as quickly as ever.
+        lan.wire(0, Wire::Cut);
+        let failed = "IP interface failure detected on eth0 of group g";
+        let took = lan.until(S, |l| l.told(failed) == 1);
+        assert!(took <= 100 * MS, "{limit:?}: {took:?}");
+    }
+}
+
+#[test]
+fn if_all_limit_together_the_achieved_fdt_is_longer_and_nothing_fails() {
+    for limit in limits().filter(|l| !l.per_source) {
+        let mut lan = limited(group(2, 2, 100 * MS), 3, limit);
+        lan.run(60 * S);
+        assert!(!policed(&lan).is_empty(), "{limit:?}: {:#?}", lan.texts());
+        assert_eq!(failures(&lan), [] as [String; 0], "{limit:?} {:#?}", lan.texts());
+        let fdt = lan.view().groups[0].fdt.unwrap();
+        lan.wire(0, Wire::Cut);
+        let failed = "IP interface failure detected on eth0 of group g";
+        let took = lan.until(2 * fdt, |l| l.told(failed) == 1);
+        assert!(took <= fdt + fdt / 5, "{limit:?}: {took:?}, achieved {fdt:?}");
+    }
+}
+
+#[test]
+fn a_single_target_that_limits_each_source() {
+    for limit in limits().filter(|l| l.per_source) {
+        let mut group = group(2, 2, 100 * MS);
+        group.targets.truncate(1);
+        let mut lan = limited(group, 1, limit);
+        lan.run(120 * S);
+        assert!(!policed(&lan).is_empty(), "{limit:?}: {:#?}", lan.texts());
+        assert_eq!(failures(&lan), [] as [String; 0], "{limit:?} {:#?}", lan.texts());
+    }
+}
+
+#[test]
+fn the_full_rate_is_tried_again() {
+    let limit = Limit { per_second: 10, burst: 5, per_source: true };
+    let mut lan = limited(group(2, 2, 100 * MS), 1, limit);
+    lan.run(10 * S);
+    let state = |lan: &Lan| lan.view().targets[0];
+    assert_eq!(state(&lan).state, TargetState::Policed);
+    assert!(state(&lan).interval >= 100 * MS, "{:?}", state(&lan).interval);
+    lan.targets.values_mut().for_each(|t| t.limit = None);
+    lan.run(3600 * S);
+    assert_eq!(lan.told("Target 192.0.2.1 is probed at the full rate on eth0 again"), 1);
+    assert_eq!(state(&lan).state, TargetState::Active);
+}
+
+#[test]
+fn a_lossy_nic_is_no_limit_of_the_target() {
+    let mut group = group(2, 2, 100 * MS);
+    group.targets.truncate(1);
+    let mut lan = Lan::settled(group);
+    lan.lossy = [(name(0), 40)].into();
+    lan.run(60 * S);
+    assert_eq!(policed(&lan), [] as [String; 0]);
+    assert!(lan.told("IP interface failure detected on eth0 of group g") > 0);
+}
+
+/// Everything loses a third, whatever it is asked: the first attempt at asking less often shows it.
+#[test]
+fn a_lossy_network_is_probed_at_the_full_rate() {
+    let mut group = group(2, 2, 100 * MS);
+    group.targets.truncate(1);
+    let mut lan = Lan::settled(group);
+    lan.lossy = (0..2).map(|nic| (name(nic), 33)).collect();
+    lan.run(100 * S);
+    let interval: Vec<Duration> = lan.view().targets.iter().map(|t| t.interval).collect();
+    assert!(interval.iter().all(|i| *i < 20 * MS), "{interval:?} {:#?}", lan.texts());
+}
