@@ -107,6 +107,8 @@ pub enum ToSlow {
         thread: &'static str,
         outcome: priority::Outcome,
     },
+    /// It has been given back: its configuration has gone.
+    GivenBack(Box<crate::host::taken::Taken>),
     /// Somebody else's, about to be taken over: for `release` to give back.
     Taken(Box<crate::host::taken::Taken>),
     /// From the host thread, before the first reply can be counted.

@@ -131,6 +131,42 @@ fn the_first_group_goes_without_a_trace() {
     });
 }
 
+/// The host's own address and default route are on trial with the group: they come back as they were.
+#[test]
+fn what_was_taken_over_comes_back() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let host = lab.host();
+        host.expect("ip", &["address", "add", "192.0.2.50/24", "dev", "eth0"]);
+        host.expect("ip", &["address", "add", "2001:db8::50/64", "dev", "eth0", "nodad"]);
+        host.expect("ip", &["route", "add", "default", "via", "192.0.2.1", "dev", "eth0"]);
+        let seen = || {
+            let of = |arguments: &[&str]| host.expect("ip", arguments);
+            let routes = of(&["route", "show"]);
+            // In the order of the kernel's list, which is not promised.
+            let mut lines: Vec<String> = routes.lines().map(|it| it.trim().to_owned()).collect();
+            lines.sort();
+            (of(&["-o", "address", "show", "scope", "global"]), lines)
+        };
+        let before = seen();
+        let daemon = Daemon::start(host, "");
+        let group = GROUP
+            .replace("[\"192.0.2.50/24\"]", "[\"192.0.2.50/24\", \"2001:db8::50/64\"]")
+            + "[[groups.ipmp0.routes]]\nto = \"default\"\nvia = \"192.0.2.1\"\n";
+        daemon.configure(&group);
+        let (code, out, err) = said(&daemon.mpathd(&["try", "--timeout", "2s"]));
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{out}{}", daemon.log_text());
+        wait_for("the take-over", LIMIT, || {
+            let text = seen().0;
+            if text.contains("192.0.2.50/24") { Err((text, daemon.log_text())) } else { Ok(()) }
+        });
+        wait_for("all as it was", LIMIT, || match seen() {
+            now if now == before => Ok(()),
+            now => Err((now, before.clone(), daemon.log_text())),
+        });
+    });
+}
+
 /// A bad file after a good start: the last good one is run instead, and is shown.
 #[test]
 fn the_last_good_configuration_stands_in() {

@@ -6,6 +6,7 @@
 //! new stands before the old goes, so connections survive; where the kernel takes an address but
 //! once, both go by in one datagram.
 
+mod back;
 mod keep;
 
 use std::collections::BTreeSet;

@@ -8,6 +8,7 @@ use mpathd_core::event::RouteKey;
 use mpathd_core::ids::{IfName, IpNet};
 use mpathd_core::request::Role;
 
+use super::taken::Taken;
 use crate::config::Sysctls;
 use crate::messages::SysctlKey;
 use crate::slow::state::State;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub gateways: Vec<(RouteKey, IpAddr)>,
     /// Addresses that are taken over though they have a lifetime.
     pub dynamic: BTreeSet<IpAddr>,
+    /// What was taken over, by that record.
+    pub taken: Vec<Taken>,
     /// `sysctls = "check"`: wrong values are reported, not changed.
     pub only_check_sysctls: bool,
 }
@@ -56,6 +59,7 @@ impl Settings {
     pub fn with_record(mut self, state: &State) -> Self {
         self.recorded =
             state.addresses.iter().map(|own| (own.interface, own.address.address)).collect();
+        self.taken = state.taken.clone();
         self.sysctls = state.sysctls.iter().map(|it| (it.interface, it.key, it.old)).collect();
         self
     }

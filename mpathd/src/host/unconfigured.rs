@@ -12,12 +12,16 @@ use mpathd_core::request::Role;
 
 use super::facts::AddressFact;
 use super::netlink::Refused;
+use super::release::Release;
+use super::taken::{Taken, What};
 use super::{Host, PROTOCOL, address, nexthop, route};
+use crate::messages::ToSlow;
 
 impl Host {
     /// # Errors
     /// The first refusal of the kernel; the rest is still tried.
     pub(super) fn remove_unconfigured(&mut self) -> Result<(), Refused> {
+        let given_back = self.give_back();
         let routes = self.remove_routes();
         let addresses = self.remove_addresses();
         let nexthops = self
@@ -30,7 +34,37 @@ impl Host {
         self.hooks.keep(&members);
         self.deferral.keep(&members);
         self.sysctls.restore_all_but(&self.settings.interfaces, &mut self.slow);
-        routes.and(addresses).and(nexthops)
+        given_back.and(routes).and(addresses).and(nexthops)
+    }
+
+    /// Before ours goes: what somebody else had set, and mpathd has taken over, is left as it was found.
+    fn give_back(&mut self) -> Result<(), Refused> {
+        let mirror = &self.monitor.mirror;
+        let is_to_go = |taken: &Taken| match taken.what {
+            What::Address(net) => {
+                let mut ours = mirror.all_addresses().filter(|fact| mirror.is_ours(fact));
+                !self.settings.addresses.contains(&net.address)
+                    && ours.any(|fact| fact.address.address == net.address)
+            }
+            What::Route(key) => {
+                let same = |other: &RouteKey| (other.table, other.to) == (key.table, key.to);
+                let mut ours = mirror.routes().filter(|fact| fact.protocol == PROTOCOL);
+                !self.settings.routes.iter().any(same) && ours.any(|fact| same(&fact.key))
+            }
+        };
+        let (back, kept): (Vec<_>, Vec<_>) = self.settings.taken.drain(..).partition(is_to_go);
+        self.settings.taken = kept;
+        if back.is_empty() {
+            return Ok(());
+        }
+        let failed = |text| Refused::with(libc::EIO, text);
+        let outcome = Release::begin().map_err(failed).and_then(|mut all| all.give_back(&back));
+        for taken in back {
+            self.slow.log(Severity::Notice, format!("{taken} is given back as it was"));
+            self.slow.push(ToSlow::GivenBack(Box::new(taken)));
+        }
+        self.monitor.drain();
+        outcome
     }
 
     fn remove_routes(&mut self) -> Result<(), Refused> {

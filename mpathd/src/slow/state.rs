@@ -227,6 +227,10 @@ impl Keeper {
         self.state.sysctls.retain(|sysctl| sysctl.interface != interface);
     }
 
+    pub(super) fn given_back(&mut self, taken: &Taken) {
+        self.state.taken.retain(|known| !known.is_of(taken));
+    }
+
     pub(super) fn taken(&mut self, taken: Taken) {
         self.state.remember(taken);
     }

@@ -160,6 +160,10 @@ impl<'a> Turn<'a> {
                 let severity = if outcome.is_short() { Severity::Warning } else { Severity::Info };
                 self.log.line(severity, format!("{thread} thread: {outcome}"));
             }
+            ToSlow::GivenBack(taken) => {
+                self.keeper.given_back(&taken);
+                self.save();
+            }
             ToSlow::Taken(taken) => {
                 self.keeper.taken(*taken);
                 self.save();
