@@ -54,9 +54,11 @@ fn wait_answered(streams: &[Stream]) {
 fn check_survived(streams: Vec<Stream>) {
     wait_answered(&streams);
     for (n, stream) in streams.into_iter().enumerate() {
-        let report = stream.finish(Duration::from_secs(1));
+        let is_tcp = n % 2 == 0;
+        // What TCP sends again may take its time.
+        let report = stream.finish(if is_tcp { LIMIT } else { Duration::from_secs(1) });
         assert_eq!(report.broken, None, "a connection was lost");
-        assert!(n % 2 == 1 || report.unanswered() == 0, "TCP has lost something");
+        assert!(!is_tcp || report.unanswered() == 0, "TCP has lost something");
     }
 }
 
