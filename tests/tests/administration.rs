@@ -132,7 +132,7 @@ fn offline_and_undo_over_a_running_connection() {
         wait_interface(&daemon, "eth2", "active,flags", &["no", "is-----"]);
         for stream in streams {
             stream.wait_answered(clock::now(), LIMIT);
-            let report = stream.finish(Duration::from_secs(1));
+            let report = stream.finish(LIMIT);
             assert_eq!((report.unanswered(), report.broken), (0, None));
         }
     });

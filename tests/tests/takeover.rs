@@ -76,13 +76,13 @@ impl Users {
     /// No connection was lost, and the host could always send.
     fn check(self) {
         self.wait_answered();
-        let finish = |it: Stream| it.finish(Duration::from_secs(2));
-        let tcp: Vec<Report> = self.tcp.into_iter().map(finish).collect();
+        let tcp: Vec<Report> = self.tcp.into_iter().map(|it| it.finish(LIMIT)).collect();
         for report in tcp {
             assert_eq!(report.broken, None, "a connection was lost");
             assert_eq!(report.unanswered(), 0, "TCP has lost something");
         }
-        for report in self.udp.into_iter().map(finish) {
+        for stream in self.udp {
+            let report = stream.finish(Duration::from_secs(1));
             let last = report.last_refusal.as_deref();
             assert_eq!(report.refused, 0, "the host had no route for a moment: {last:?}");
         }

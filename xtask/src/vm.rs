@@ -30,9 +30,9 @@ pub(crate) struct Arguments {
     /// Releases of Debian, and so kernels: bookworm has 6.1, trixie 6.12
     #[arg(long = "suite", default_values = ["bookworm", "trixie"])]
     suites: Vec<String>,
-    /// Where their packages come from
-    #[arg(long, value_name = "URL", default_value = "http://deb.debian.org/debian")]
-    mirror: String,
+    /// Where their packages come from [default: debootstrap's]
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
     /// The hardware's virtualisation instead of emulation
     #[arg(long)]
     kvm: bool,
@@ -52,7 +52,7 @@ pub(crate) fn run_all(arguments: &Arguments) -> Result<()> {
     for suite in &arguments.suites {
         let folder = target("vm").join(format!("{suite}-{RECIPE}"));
         if !folder.exists() {
-            install(suite, &arguments.mirror, &folder)
+            install(suite, arguments.mirror.as_deref(), &folder)
                 .with_context(|| format!("Debian {suite} can't be set up"))?;
         }
         let tests = folder.join("tests.img");
@@ -70,7 +70,7 @@ pub(crate) fn run_all(arguments: &Arguments) -> Result<()> {
 }
 
 /// Makes the disk, and lays kernel and initrd beside it. `folder` appears when all is done.
-fn install(suite: &str, mirror: &str, folder: &Path) -> Result<()> {
+fn install(suite: &str, mirror: Option<&str>, folder: &Path) -> Result<()> {
     println!("vm: debootstrap {suite} into {} (two to four minutes)", folder.display());
     let making = folder.with_extension("making");
     let system = making.join("system");
@@ -80,7 +80,8 @@ fn install(suite: &str, mirror: &str, folder: &Path) -> Result<()> {
         Command::new("unshare")
             .args(["--mount", "debootstrap", "--variant=minbase", "--include"])
             .args([SYSTEM, suite])
-            .args([system.as_os_str(), mirror.as_ref()]),
+            .arg(&system)
+            .args(mirror),
     )?;
     let units = system.join("etc/systemd/system");
     fs::write(units.join("tests.service"), UNIT)?;
