@@ -60,6 +60,8 @@ fn built_by_xtask(out: &Path) -> Vec<u8> {
 /// is some levels below, by profile and target triple.
 fn target_directory(out: &Path) -> PathBuf {
     let tagged = out.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file());
+    // Cargo writes no tag into a directory that was there already.
+    let tagged = tagged.or_else(|| out.ancestors().find(|it| it.ends_with("target")));
     match (tagged, env::var_os("CARGO_TARGET_DIR")) {
         (Some(directory), _) => directory.to_owned(),
         (None, Some(directory)) => directory.into(),
