@@ -123,6 +123,14 @@ fn check_what_is_told(lab: &Lab, daemon: &Daemon, usable: &[&str], failed: &[&st
     };
     let usable_names: BTreeSet<String> = usable.iter().map(|&it| it.to_owned()).collect();
 
+    // The daemon draws a new picture of itself some times a second; one picture is of one moment.
+    wait_for("a picture of what stands", LIMIT, || {
+        let all = rows(daemon, "-a", "address,inbound,outbound");
+        let fits = |row: &Vec<String>| {
+            holders(lab.host(), &row[0]) == [row[1].as_str()] && words(&row[2]) == usable_names
+        };
+        if all.iter().all(fits) { Ok(()) } else { Err(all) }
+    });
     let addresses = rows(daemon, "-a", "address,state,group,inbound,outbound");
     assert_eq!(addresses.len(), DATA.len(), "{addresses:?}");
     for (row, json) in addresses.iter().zip(json(daemon, "-a")) {
