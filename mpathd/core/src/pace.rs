@@ -4,6 +4,7 @@
 
 use core::time::Duration;
 
+use crate::config::LOSSES_TO_FAIL;
 use crate::time::Instant;
 
 /// Half of the time that is looked at, and as many probes at the least.
@@ -36,6 +37,8 @@ pub struct Tally {
     burst: u16,
     /// Runs of losses that an answer has ended.
     holes: u16,
+    /// Of those, the ones too short for a verdict.
+    short_holes: u16,
 }
 
 impl Tally {
@@ -45,6 +48,7 @@ impl Tally {
             lost: self.lost.saturating_add(other.lost),
             burst: self.burst.saturating_add(other.burst),
             holes: self.holes.saturating_add(other.holes),
+            short_holes: self.short_holes.saturating_add(other.short_holes),
         }
     }
 
@@ -78,8 +82,8 @@ pub struct Pace {
     /// Beginning of the newer half.
     begun: Option<Instant>,
     halves: [Tally; 2],
-    /// The newest decided probe was lost.
-    in_hole: bool,
+    /// Losses since the last answer.
+    hole: u16,
     last_loss: Option<Instant>,
     /// What part was lost before it was asked less often, in thousandths.
     lost_before: Option<u32>,
@@ -106,8 +110,8 @@ impl Pace {
             skip: 0,
             since: None,
             begun: None,
-            halves: [Tally { answered: 0, lost: 0, burst: 0, holes: 0 }; 2],
-            in_hole: false,
+            halves: [Tally { answered: 0, lost: 0, burst: 0, holes: 0, short_holes: 0 }; 2],
+            hole: 0,
             last_loss: None,
             lost_before: None,
             trial: false,
@@ -138,9 +142,11 @@ impl Pace {
         if late {
             tally.lost = tally.lost.saturating_sub(1);
         } else {
-            tally.holes = tally.holes.saturating_add(u16::from(self.in_hole));
+            let short = (1..u16::from(LOSSES_TO_FAIL)).contains(&self.hole);
+            tally.holes = tally.holes.saturating_add(u16::from(self.hole > 0));
+            tally.short_holes = tally.short_holes.saturating_add(u16::from(short));
         }
-        self.in_hole = false;
+        self.hole = 0;
     }
 
     pub fn lost(&mut self, now: Instant) {
@@ -149,7 +155,7 @@ impl Pace {
             tally.burst = tally.answered;
         }
         tally.lost = tally.lost.saturating_add(1);
-        self.in_hole = true;
+        self.hole = self.hole.saturating_add(1);
         self.last_loss = Some(now);
     }
 
@@ -184,10 +190,10 @@ impl Pace {
     }
 
     /// Losses and answers in quick succession, as in a network that loses some of all: a path that has
-    /// been cut now and then is none of that.
+    /// been cut now and then is none of that, for its runs of losses are long.
     pub fn is_erratic(&self) -> bool {
         let tally = self.tally();
-        tally.asked() >= 16 && tally.holes >= tally.asked() / ERRATIC
+        tally.asked() >= 16 && tally.short_holes >= (tally.asked() / ERRATIC).max(2)
     }
 
     /// Answers nearly all.
@@ -202,7 +208,7 @@ impl Pace {
         let holes = if path_is_well { HOLES } else { HOLES_OF_ALL };
         let alone = self.left_alone_until.is_some_and(|until| now < until);
         !alone
-            && !self.in_hole
+            && self.hole == 0
             && tally.is_gappy()
             && tally.holes >= holes
             && u32::from(tally.asked()) >= HALF_WINDOW_PROBES

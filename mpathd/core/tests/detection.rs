@@ -332,3 +332,20 @@ fn a_verdict_on_frames_that_may_wait_is_quicker_with_a_receive_witness() {
         }
     }
 }
+
+/// The address is chased from NIC to NIC; that they have all failed again and again is no reason to stay.
+#[test]
+fn nics_that_are_cut_in_turn_are_all_left_in_time() {
+    let usable = |l: &Lan| l.view().interfaces.iter().filter(|i| i.reason.is_none()).count();
+    let mut lan = Lan::settled(dual_stack(group(3, 1, S)));
+    for cut in 0..50 {
+        let [holder] = lan.holders("192.0.2.50")[..] else { panic!("at rest on one NIC") };
+        lan.wire(holder, Wire::Cut);
+        let took = lan.until(3 * S, |l| !l.holders("192.0.2.50").contains(&holder));
+        assert!(took <= S + MS, "cut {cut}: {took:?}");
+        lan.wire(holder, Wire::Works);
+        // One of the others is to be repaired again.
+        lan.until(4 * S, |l| usable(l) >= 2);
+        lan.run(S / 6 * (cut * 13 % 50) / 50);
+    }
+}
