@@ -126,6 +126,12 @@ pub enum ToSlow {
     Alive {
         late: Duration,
     },
+    /// The kernel refuses to watch a NIC's sockets: no answer about MACs is heard on it, nor, in socket
+    /// mode, any reply.
+    Unheard {
+        interface: IfName,
+        errno: i32,
+    },
     Stopped(&'static str),
 }
 

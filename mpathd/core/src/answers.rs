@@ -65,7 +65,7 @@ impl Engine {
 
     /// The slot that waits for this answer: as a rule its number says so, but not if it was asked under
     /// an earlier configuration.
-    fn asked_by(&self, op: OpId) -> Option<usize> {
+    pub(crate) fn asked_by(&self, op: OpId) -> Option<usize> {
         let index = op.0 as usize & 0xffff;
         let waits = |slot: &Slot| slot.waits_for(op);
         match self.slots.get(index) {

@@ -12,9 +12,10 @@ use core::time::Duration;
 use crate::config::{
     Config, MAX_MEMBERS, MAX_SEATS, MAX_TARGETS, ROUTE_METRIC, TABLE_MAIN, TestAddress,
 };
+use crate::attention::Attention;
 use crate::event::{Event, Gateways, RouteKey};
 use crate::group::Group;
-use crate::ids::{Family, GroupId, IfName, Ifindex, IpNet, MemberId, PathId, Seq};
+use crate::ids::{Family, GroupId, IfName, Ifindex, IpNet, MemberId};
 use crate::member::Member;
 use crate::message::Message;
 use crate::outbox::Outbox;
@@ -63,6 +64,7 @@ pub struct Engine {
     pub(crate) started: Option<Instant>,
     items: Vec<Item>,
     pub(crate) out: Outbox,
+    pub(crate) attention: Attention,
     random: u64,
     /// The wake-up that was asked for.
     pub(crate) due: Option<Instant>,
@@ -95,6 +97,7 @@ impl Engine {
             started: None,
             items: Vec::new(),
             out: Outbox::new(0),
+            attention: Attention::default(),
             random: seed | 1,
             due: None,
             latest: Duration::ZERO,
@@ -129,6 +132,7 @@ impl Engine {
         self.proven = Vec::with_capacity(paths + self.saved.proven.len());
         self.proven.extend(&self.saved.proven);
         self.items = Vec::with_capacity(self.addresses.len());
+        self.attention = Attention::new(self.members.len(), self.groups.len());
         self.out = Outbox::new(256 + 4 * self.slots.len() + 4 * paths + 4 * self.addresses.len());
         self.config = config;
     }
@@ -158,6 +162,43 @@ impl Engine {
         self.slots.extend((0..self.routes.len()).map(|r| Slot::new(Resource::TakeRoute(r))));
     }
 
+    /// Those of a group: of its members, addresses and routes, then of what it takes over.
+    pub(crate) fn slots_of(&self, g: usize) -> impl Iterator<Item = usize> + use<> {
+        let Group { members, addresses, routes, .. } = &self.groups[g];
+        let first_data = self.data_slots.get(addresses.start).copied().unwrap_or_default();
+        let first_route = self.slot_of(Resource::Route(0));
+        let take_tests = self.take_slots + self.addresses.len();
+        let take_routes = take_tests + self.members.len() * 2;
+        let of_members = members.start * SLOTS_PER_MEMBER..members.end * SLOTS_PER_MEMBER;
+        let of_data = first_data..first_data + addresses.len() * members.len();
+        let of_routes = first_route + routes.start..first_route + routes.end;
+        let taken_data = self.take_slots + addresses.start..self.take_slots + addresses.end;
+        let taken_tests = take_tests + members.start * 2..take_tests + members.end * 2;
+        let taken_routes = take_routes + routes.start..take_routes + routes.end;
+        let ours = of_members.chain(of_data).chain(of_routes);
+        ours.chain(taken_data).chain(taken_tests).chain(taken_routes)
+    }
+
+    /// `None`: what it is for belongs to no group.
+    pub(crate) fn group_of_slot(&self, index: usize) -> Option<usize> {
+        let of_route = |r| self.groups.iter().position(|g| g.routes.contains(&r));
+        match self.slots[index].what {
+            Resource::Prepare(m)
+            | Resource::Test(m, _)
+            | Resource::Attach(m)
+            | Resource::Transmits(m)
+            | Resource::Search(m, _)
+            | Resource::TakeTest(m, _) => Some(self.group_of(m)),
+            Resource::Data(k, _) | Resource::TakeData(k) => Some(self.group_of_address(k)),
+            Resource::Route(r) | Resource::TakeRoute(r) => of_route(r),
+            Resource::Unconfigured => None,
+        }
+    }
+
+    pub(crate) fn unconfigured(&self) -> &Slot {
+        &self.slots[self.take_slots - 1]
+    }
+
     pub(crate) fn slot_of(&self, what: Resource) -> usize {
         match what {
             Resource::Prepare(m) => m * SLOTS_PER_MEMBER,
@@ -182,6 +223,7 @@ impl Engine {
     /// which is to be called when all that is known has been fed.
     pub fn handle(&mut self, now: Instant, event: Event) {
         self.started.get_or_insert(now);
+        self.note(&event);
         match event {
             Event::Link(link) => self.link(now, link),
             Event::LinkGone(ifindex) => self.link_gone(now, ifindex),
@@ -212,7 +254,10 @@ impl Engine {
             Event::Left { path, seq, at } => {
                 self.with_path(path, |instance| instance.left(path, seq, at));
             }
-            Event::Reply { path, seq, at } => self.reply(now, path, seq, at),
+            Event::Reply { path, seq, at } => {
+                self.reply(now, path, seq, at);
+                self.touch(path);
+            }
             Event::Resolved { path, seq, .. } => {
                 self.with_path(path, |instance| {
                     if let Some(path) = instance.path_mut(path) {
@@ -232,32 +277,44 @@ impl Engine {
         if let Some(due) = self.due.take() {
             self.latest = self.latest.max(now.since(due));
         }
-        self.expire(now);
-        self.tend_presence(now);
-        self.review_targets(now);
-        for g in 0..self.groups.len() {
-            let members = &mut self.members[self.groups[g].members.clone()];
-            let group = &mut self.groups[g];
-            let had_failed = group.failure_told;
-            policing::judge(members, now, &mut self.out);
-            verdict::judge(group, members, now, &mut self.out);
-            let fails_now = group.failure_told && !had_failed;
-            group.tell_fdt(members, now, &mut self.out);
-            let failed = members.iter().any(|m| m.since == now);
-            let changed = group.activate(members, now, &mut self.out) || failed;
-            if changed {
-                self.out.persist();
-                self.routes_are_urgent(g);
-            }
-            if fails_now {
-                self.flush_hosts(g, now);
-            }
-            self.place(g, now);
-        }
-        self.tend_instances(now);
+        self.attend(now);
+        self.each_busy(|engine, g| engine.tend_presence(g, now));
+        self.each_busy(|engine, g| engine.review_targets(g, now));
+        self.each_busy(|engine, g| engine.judge(g, now));
+        self.each_busy(|engine, g| engine.tend_instances(g, now));
         self.rounds(now);
-        self.reconcile(now);
+        self.each_busy(|engine, g| engine.reconcile(g, now));
+        self.tidy(now);
         self.due = self.next_wake(now);
+    }
+
+    fn each_busy(&mut self, mut act: impl FnMut(&mut Self, usize)) {
+        let mut nth = 0;
+        while let Some(g) = self.attention.busy(nth) {
+            act(self, g);
+            nth += 1;
+        }
+    }
+
+    /// Verdicts, who takes part, and what belongs where.
+    fn judge(&mut self, g: usize, now: Instant) {
+        let members = &mut self.members[self.groups[g].members.clone()];
+        let group = &mut self.groups[g];
+        let had_failed = group.failure_told;
+        policing::judge(members, now, &mut self.out);
+        verdict::judge(group, members, now, &mut self.out);
+        let fails_now = group.failure_told && !had_failed;
+        group.tell_fdt(members, now, &mut self.out);
+        let failed = members.iter().any(|m| m.since == now);
+        let changed = group.activate(members, now, &mut self.out) || failed;
+        if changed {
+            self.out.persist();
+            self.routes_are_urgent(g);
+        }
+        if fails_now {
+            self.flush_hosts(g, now);
+        }
+        self.place(g, now);
     }
 
     /// When [`Engine::handle_timeout`] is to be called next.
@@ -274,21 +331,11 @@ impl Engine {
         self.out.streaming = on;
     }
 
-    /// Probes whose reply would still change something: what the caller looks for in the slots.
-    pub fn pending(&self) -> impl Iterator<Item = (PathId, Seq)> + '_ {
-        self.members
-            .iter()
-            .flat_map(|m| &m.instances)
-            .filter(|i| i.running())
-            .flat_map(|i| i.paths.iter().enumerate().map(move |(n, p)| (i.path_id(n), p)))
-            .filter(|(_, path)| path.key.is_some())
-            .flat_map(|(id, path)| path.awaited().map(move |seq| (id, seq)))
-    }
-
     /// NICs for which [`Event::HandledUntil`] is to be told before the next turn.
     pub fn watched(&self) -> impl Iterator<Item = Ifindex> + '_ {
         let seeks = |m: &&Member| m.instances.iter().any(|i| i.seeks_receive_witness);
-        self.members.iter().filter(seeks).filter_map(Member::ifindex)
+        let members = self.in_doubt().flat_map(|g| &self.members[self.groups[g].members.clone()]);
+        members.filter(seeks).filter_map(Member::ifindex)
     }
 
     pub(crate) fn group_of(&self, m: usize) -> usize {
@@ -324,15 +371,16 @@ impl Engine {
     /// Sends the rounds that are due.
     fn rounds(&mut self, now: Instant) {
         let mut missed = 0;
-        for member in &mut self.members {
-            let Some(ifindex) = member.ifindex() else { continue };
-            for instance in &mut member.instances {
-                let before = instance.missed;
-                if let Some(round) = instance.round(now, ifindex) {
-                    self.out.push(Action::Round(round));
-                }
-                missed += instance.missed - before;
+        let mut nth = 0;
+        while let Some((m, i)) = self.attention.touched(nth) {
+            nth += 1;
+            let Some(ifindex) = self.members[m].ifindex() else { continue };
+            let instance = &mut self.members[m].instances[i];
+            let before = instance.missed;
+            if let Some(round) = instance.round(now, ifindex) {
+                self.out.push(Action::Round(round));
             }
+            missed += instance.missed - before;
         }
         let told_lately = self.late_told.is_some_and(|at| now.since(at) < TELL_AGAIN);
         if missed > 0 && !told_lately {
@@ -401,15 +449,6 @@ impl Engine {
             }
         }
         self.moves_are_urgent(g, now);
-    }
-
-    fn next_wake(&self, now: Instant) -> Option<Instant> {
-        let rounds = self.members.iter().flat_map(|m| &m.instances).filter_map(|i| i.wake_at());
-        let groups =
-            self.groups.iter().filter_map(|g| g.wake_at(&self.members[g.members.clone()], now));
-        let slots = self.slots.iter().filter_map(|s| s.wake_at(now));
-        let checks = self.next_check(now);
-        rounds.chain(groups).chain(slots).chain(checks).min()
     }
 
     pub(crate) fn request(&mut self, now: Instant, id: OpId, request: crate::request::Request) {

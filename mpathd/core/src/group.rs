@@ -323,6 +323,11 @@ impl Group {
         self.slowest(members).map(|(fdt, _)| fdt)
     }
 
+    /// Nothing in common is under way.
+    pub fn is_calm(&self) -> bool {
+        self.fdt_missed.is_none() && self.judges_again_at.is_none() && !self.announce
+    }
+
     pub fn judge_again(&mut self, at: Instant) {
         self.judges_again_at = Some(self.judges_again_at.map_or(at, |before| before.min(at)));
     }

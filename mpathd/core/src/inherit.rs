@@ -49,6 +49,7 @@ impl Engine {
             }
         }
         self.requests(old);
+        self.stir();
         for m in 0..self.members.len() {
             for family in Family::ALL {
                 self.retarget(m, family);

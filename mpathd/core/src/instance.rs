@@ -12,7 +12,7 @@ use crate::message::{Evidence, Reason};
 use crate::path::{Outcome, Path, Run};
 use crate::request::{Probe, Round};
 use crate::rounds::{self, Rounds};
-use crate::rtt::Rtt;
+use crate::rtt::{LOSS_FLOOR, Rtt};
 use crate::time::Instant;
 use crate::view::TargetMode;
 
@@ -31,6 +31,15 @@ const STARVING: Duration = Duration::from_secs(1);
 const LOSSES_TO_REFRESH: u8 = 3;
 /// Whoever limits its answers shows it by then.
 const NEW_TARGETS: Duration = Duration::from_secs(5);
+
+/// Rounds that are due so soon are sent with one that is due: NICs share a wake-up and keep their
+/// phases. A probe may so leave before its time by less than any loss takes to be one, or a verdict
+/// could come before four intervals have passed.
+fn slack(interval: Duration) -> Duration {
+    LONGEST_SLACK.min(interval / 32)
+}
+
+pub const LONGEST_SLACK: Duration = LOSS_FLOOR;
 
 pub struct Instance {
     pub family: Family,
@@ -214,6 +223,10 @@ impl Instance {
         self.asked_since
     }
 
+    pub fn next_round(&self) -> Option<Instant> {
+        self.next_round
+    }
+
     pub fn running(&self) -> bool {
         self.next_round.is_some()
     }
@@ -229,8 +242,8 @@ impl Instance {
 
     /// The round that is due, if one is. Rounds slept over are missed, never lost.
     pub fn round(&mut self, now: Instant, ifindex: Ifindex) -> Option<Round> {
-        let due = self.next_round.filter(|due| *due <= now)?;
         let interval = self.interval();
+        let due = self.next_round.filter(|due| *due <= now + slack(interval))?;
         let behind = now.since(due);
         let slept_over = (behind.as_nanos() / interval.as_nanos().max(1)) as u32;
         if slept_over > 0 {
@@ -241,9 +254,13 @@ impl Instance {
         let number = self.rounds.next();
         let mut round = Round::new(ifindex, self.family);
         for i in 0..MAX_TARGETS {
-            let refresh = self.paths[i].run(interval).losses >= LOSSES_TO_REFRESH;
-            if self.paths[i].key.is_some() && self.paths[i].pace.is_due() {
-                let seq = self.paths[i].next_probe(number, now);
+            let path = &mut self.paths[i];
+            if path.key.is_some() && path.proven {
+                path.pace.pass(now, interval);
+            }
+            let refresh = path.run(interval).losses >= LOSSES_TO_REFRESH;
+            if path.key.is_some() && path.pace.is_due() {
+                let seq = path.next_probe(number, now);
                 round.push(Probe { path: self.path_id(i), seq, refresh });
             }
         }
@@ -315,17 +332,31 @@ impl Instance {
         Some(outcome)
     }
 
-    pub fn expire(&mut self, now: Instant, mut told: impl FnMut(IpAddr, &Path, Outcome)) {
+    pub fn expire(&mut self, now: Instant, mut told: impl FnMut(IpAddr, Rtt, Outcome)) {
         let interval = self.interval();
-        for path in self.paths.iter_mut().filter(|p| p.key.is_some()) {
-            let before = *path;
-            let target = before.target();
-            path.expire(now, interval, |outcome| {
-                if let Some(target) = target {
-                    told(target, &before, outcome);
-                }
-            });
+        for path in &mut self.paths {
+            let (Some(target), rtt) = (path.target(), path.rtt) else { continue };
+            path.expire(now, interval, |outcome| told(target, rtt, outcome));
         }
+    }
+
+    /// Probes whose reply would still change something.
+    pub fn awaited(&self) -> impl Iterator<Item = (PathId, Seq)> + '_ {
+        let open = (0..MAX_TARGETS).filter(|n| self.paths[*n].key.is_some());
+        open.flat_map(move |n| self.paths[n].awaited().map(move |seq| (self.path_id(n), seq)))
+    }
+
+    /// It does not probe, or all is answered as ever: its rounds and replies change no judgement.
+    pub fn is_calm(&self) -> bool {
+        let settled = self.failure.is_none() && !self.unsettled;
+        let answered = || {
+            let places = self.paths.iter().any(|p| p.key.is_none());
+            self.replied
+                && self.stuck_since.is_none()
+                && !(places && !self.bench.is_empty())
+                && self.paths.iter().all(Path::is_calm)
+        };
+        settled && (!self.running() || answered())
     }
 
     /// Losses that a verdict takes now.

@@ -18,6 +18,7 @@ pub mod view;
 
 mod anonymous;
 mod answers;
+mod attention;
 mod bench;
 mod capacity;
 mod damping;

@@ -184,6 +184,12 @@ impl Pace {
         self.halves[0].and(self.halves[1])
     }
 
+    /// Asked in every round, and all was answered for as long as is looked back: nothing to adapt.
+    pub fn is_calm(&self) -> bool {
+        let calm = |tally: &Tally| tally.lost == 0 && tally.holes == 0;
+        self.every == 1 && self.hole == 0 && self.halves.iter().all(calm)
+    }
+
     /// Losses and answers by turns, more than chance makes: somebody limits the rate, or loses much.
     pub fn is_gappy(&self) -> bool {
         self.tally().is_gappy()

@@ -44,6 +44,39 @@ struct Entry {
 const UNUSED: Entry =
     Entry { seq: Seq(0), round: 0, at: Instant(0), mark: Mark::Unused, resolving: false };
 
+/// Places of the ring by what became of their probes, a bit each: as a rule one is open, and a walk
+/// over all 32 of each path at each turn was half of what the engine cost.
+#[derive(Clone, Copy, Debug, Default)]
+struct Places {
+    pending: u32,
+    waiting: u32,
+    lost: u32,
+}
+
+const _: () = assert!(RING == u32::BITS as usize);
+
+impl Places {
+    const NONE: Self = Self { pending: 0, waiting: 0, lost: 0 };
+
+    fn set(&mut self, seq: Seq, mark: Mark) {
+        let bit = 1 << (usize::from(seq.0) % RING);
+        let [pending, waiting, lost] =
+            [Mark::Pending, Mark::Waiting, Mark::Lost].map(|m| if m == mark { bit } else { 0 });
+        self.pending = self.pending & !bit | pending;
+        self.waiting = self.waiting & !bit | waiting;
+        self.lost = self.lost & !bit | lost;
+    }
+}
+
+/// The places in a word, lowest first.
+fn places(mut word: u32) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let place = (word != 0).then(|| word.trailing_zeros() as usize)?;
+        word &= word - 1;
+        Some(place)
+    })
+}
+
 /// The losses since the last answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Run {
@@ -90,6 +123,7 @@ pub struct Path {
     slow_in_a_row: u8,
     next: Seq,
     ring: [Entry; RING],
+    places: Places,
 }
 
 impl Path {
@@ -111,6 +145,7 @@ impl Path {
             slow_in_a_row: 0,
             next: Seq(1),
             ring: [UNUSED; RING],
+            places: Places::NONE,
         }
     }
 
@@ -142,6 +177,7 @@ impl Path {
     /// Forgets the probes, not the path: what was answered before a link loss proves nothing now.
     pub fn clear_ring(&mut self) {
         self.ring = [UNUSED; RING];
+        self.places = Places::NONE;
         self.pace.forget();
         self.answering_since = None;
         self.answers_in_a_row = 0;
@@ -157,6 +193,7 @@ impl Path {
         let seq = self.next;
         self.next = seq.next();
         *self.entry_at(seq) = Entry { seq, round, at: now, mark: Mark::Refused, resolving: false };
+        self.places.set(seq, Mark::Refused);
         seq
     }
 
@@ -169,7 +206,9 @@ impl Path {
             Fate::Waiting => Mark::Waiting,
             Fate::Refused => Mark::Refused,
         };
-        if entry.mark == Mark::Pending {
+        let mark = entry.mark;
+        self.places.set(seq, mark);
+        if mark == Mark::Pending {
             self.sent += 1;
         }
     }
@@ -180,6 +219,7 @@ impl Path {
         entry.mark = Mark::Pending;
         entry.at = at;
         let round = entry.round;
+        self.places.set(seq, Mark::Pending);
         self.sent += 1;
         Some(round)
     }
@@ -192,6 +232,7 @@ impl Path {
         })?;
         let Entry { round, at: sent, mark, .. } = *entry;
         entry.mark = Mark::Acked;
+        self.places.set(seq, Mark::Acked);
         self.lost -= u64::from(mark == Mark::Lost);
         self.pace.answered(mark == Mark::Lost);
         self.acked += 1;
@@ -227,6 +268,7 @@ impl Path {
         {
             let was_lost = entry.mark == Mark::Lost;
             entry.mark = Mark::Resolved;
+            self.places.set(seq, Mark::Resolved);
             self.lost -= u64::from(was_lost);
         }
     }
@@ -242,10 +284,11 @@ impl Path {
 
     /// Gives up the probes whose time has run out; `told` hears of each.
     pub fn expire(&mut self, now: Instant, interval: Duration, mut told: impl FnMut(Outcome)) {
-        for i in 0..RING {
+        for i in places(self.places.pending) {
             let entry = self.ring[i];
-            if entry.mark == Mark::Pending && self.due(&entry, interval) <= now {
+            if self.due(&entry, interval) <= now {
                 self.ring[i].mark = Mark::Lost;
+                self.places.set(entry.seq, Mark::Lost);
                 self.lost += 1;
                 self.pace.lost(now);
                 self.answering_since = None;
@@ -258,6 +301,9 @@ impl Path {
     /// Walks from the newest probe to the last answer. What is open, waiting or was refused is
     /// passed over: only what left can be lost.
     pub fn run(&self, interval: Duration) -> Run {
+        if self.places.lost == 0 {
+            return Run::default();
+        }
         let mut lost = [UNUSED; RING];
         let mut run = Run::default();
         for entry in self.newest_first() {
@@ -290,6 +336,9 @@ impl Path {
     pub fn verdict_due(&self, needed: u8, interval: Duration) -> Option<Instant> {
         let lost = usize::from(self.run(interval).losses);
         let missing = usize::from(needed).checked_sub(lost)?.checked_sub(1)?;
+        if self.places.pending.count_ones() as usize <= missing {
+            return None;
+        }
         let mut open = [Instant(0); RING];
         let mut count = 0;
         for entry in self.newest_first() {
@@ -308,10 +357,19 @@ impl Path {
 
     /// Probes whose reply would still change something.
     pub fn awaited(&self) -> impl Iterator<Item = Seq> + '_ {
-        self.ring
-            .iter()
-            .filter(|e| matches!(e.mark, Mark::Pending | Mark::Lost | Mark::Waiting))
-            .map(|e| e.seq)
+        let Places { pending, waiting, lost } = self.places;
+        places(pending | waiting | lost).map(|i| self.ring[i].seq)
+    }
+
+    /// Nothing is to be judged about it: what it was asked it has answered in time, and it counts. Only
+    /// a loss changes that, or a slow reply.
+    pub fn is_calm(&self) -> bool {
+        self.key.is_none()
+            || self.counts()
+                && self.answering_since.is_some()
+                && self.slow_in_a_row == 0
+                && self.places.waiting == 0
+                && self.pace.is_calm()
     }
 
     fn newest_first(&self) -> impl Iterator<Item = &Entry> {

@@ -35,7 +35,6 @@ fn judge_path(members: &mut [Member], at: At, now: Instant, out: &mut Outbox) {
     let interval = instance.interval();
     let path = &mut instance.paths[at.path];
     let Some(target) = path.target().filter(|_| path.proven) else { return };
-    path.pace.pass(now, interval);
     let limited = path.pace.is_limited(now, true) && is_limited(members, at, now);
     let path = &mut members[at.member].instances[at.family as usize].paths[at.path];
     let change =

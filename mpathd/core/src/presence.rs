@@ -20,18 +20,19 @@ pub(crate) const TEST_ADDRESS_WITHIN: Duration = Duration::from_secs(20);
 
 impl Engine {
     /// What the mere passing of time changes, and what one member's change means to another.
-    pub(crate) fn tend_presence(&mut self, now: Instant) {
+    pub(crate) fn tend_presence(&mut self, g: usize, now: Instant) {
+        let members = self.groups[g].members.clone();
         if self.surveyed {
-            for m in 0..self.members.len() {
+            for m in members.clone() {
                 if self.members[m].duplicate && !self.has_twin(m) {
                     self.end_twin(now, m);
                 }
             }
         }
-        for m in 0..self.members.len() {
+        for m in members.clone() {
             Family::ALL.into_iter().for_each(|family| self.end_claim(now, m, family));
         }
-        for member in &mut self.members {
+        for member in &mut self.members[members] {
             if member.set_up_in_vain(now) {
                 self.out.message(Message::LinkDown { interface: member.name() });
             }

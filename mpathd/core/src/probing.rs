@@ -6,18 +6,20 @@ use crate::engine::Engine;
 use crate::ids::{IfName, Ifindex, PathId, Seq};
 use crate::instance::Instance;
 use crate::message::Message;
-use crate::path::{Outcome, Path};
+use crate::path::Outcome;
 use crate::request::{Action, Notice, ProbeOutcome};
+use crate::rtt::Rtt;
 use crate::time::Instant;
 
 impl Engine {
     pub(crate) fn with_path(&mut self, path: PathId, act: impl FnOnce(&mut Instance)) {
         if let Some((m, i)) = self.instance_of(path) {
             act(&mut self.members[m].instances[i]);
+            self.touch(path);
         }
     }
 
-    fn instance_of(&self, path: PathId) -> Option<(usize, usize)> {
+    pub(crate) fn instance_of(&self, path: PathId) -> Option<(usize, usize)> {
         let instance = usize::from(path.0) / crate::config::MAX_TARGETS;
         let m = (*self.seats.get(instance / 2)?)?;
         Some((m, instance % 2))
@@ -33,7 +35,7 @@ impl Engine {
         let Some(outcome) = instance.reply(path, seq, at) else { return };
         let Some(path) = instance.path_mut(path) else { return };
         let Some(target) = path.target() else { return };
-        let (revived, proven, told) = (was_dead && !path.dead, path.proven, *path);
+        let (revived, proven, rtt) = (was_dead && !path.dead, path.proven, path.rtt);
         if first {
             self.out.message(Message::FirstReply { interface, target, after: now.since(started) });
         }
@@ -44,7 +46,7 @@ impl Engine {
             self.prove(target);
         }
         if self.out.streaming {
-            let streamed = probe_outcome(interface, target, &told, outcome, now);
+            let streamed = probe_outcome(interface, target, rtt, outcome, now);
             self.out.push(Action::Notice(Notice::Probe(streamed)));
         }
     }
@@ -58,6 +60,7 @@ impl Engine {
             self.proven.push(target);
             self.out.persist();
         }
+        self.stir();
         let paths =
             self.members.iter_mut().flat_map(|m| &mut m.instances).flat_map(|i| &mut i.paths);
         for path in paths.filter(|p| p.target() == Some(target)) {
@@ -74,19 +77,18 @@ impl Engine {
     }
 
     /// Gives up what has waited long enough.
-    pub(crate) fn expire(&mut self, now: Instant) {
+    pub(crate) fn expire(&mut self, m: usize, i: usize, now: Instant) {
         let Self { members, out, .. } = self;
-        for member in members {
-            let interface = member.name();
-            for instance in member.instances.iter_mut().filter(|i| i.running()) {
-                instance.expire(now, |target, path, outcome| {
-                    if out.streaming {
-                        let streamed = probe_outcome(interface, target, path, outcome, now);
-                        out.push(Action::Notice(Notice::Probe(streamed)));
-                    }
-                });
-            }
+        let interface = members[m].name();
+        if !members[m].instances[i].running() {
+            return;
         }
+        members[m].instances[i].expire(now, |target, rtt, outcome| {
+            if out.streaming {
+                let streamed = probe_outcome(interface, target, rtt, outcome, now);
+                out.push(Action::Notice(Notice::Probe(streamed)));
+            }
+        });
     }
 
     pub(crate) fn transmits(&mut self, now: Instant, ifindex: Ifindex, frames: u64) {
@@ -101,7 +103,7 @@ impl Engine {
 fn probe_outcome(
     interface: IfName,
     target: IpAddr,
-    path: &Path,
+    rtt: Rtt,
     outcome: Outcome,
     now: Instant,
 ) -> ProbeOutcome {
@@ -112,7 +114,7 @@ fn probe_outcome(
         sent: outcome.sent,
         received: outcome.received,
         processed: now,
-        srtt: path.rtt.srtt,
-        rttvar: path.rtt.rttvar,
+        srtt: rtt.srtt,
+        rttvar: rtt.rttvar,
     }
 }

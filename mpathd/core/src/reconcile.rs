@@ -26,8 +26,8 @@ pub(crate) const ATTACH_LATEST: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Starts and stops probing, as link, test address, hook and targets allow.
-    pub(crate) fn tend_instances(&mut self, now: Instant) {
-        for m in 0..self.members.len() {
+    pub(crate) fn tend_instances(&mut self, g: usize, now: Instant) {
+        for m in self.groups[g].members.clone() {
             for i in 0..2 {
                 let member = &self.members[m];
                 let instance = &member.instances[i];
@@ -39,7 +39,7 @@ impl Engine {
                     && instance.has_targets();
                 match (wanted, instance.running()) {
                     (true, false) => {
-                        let phase = self.random_below(FIRST_PHASE.min(instance.interval()));
+                        let phase = self.first_phase(m, i, now);
                         self.members[m].instances[i].start(now, phase);
                     }
                     (false, true) => self.members[m].instances[i].stop(),
@@ -49,20 +49,40 @@ impl Engine {
         }
     }
 
-    /// Asks for what is wanted and not there, at most one request per resource at a time.
-    pub(crate) fn reconcile(&mut self, now: Instant) {
-        for index in 0..self.slots.len() {
-            if self.slots[index].ready(now)
-                && let Some(request) = self.wish(index, now)
-            {
-                let id = self.slots[index].begin(index);
-                self.request(now, id, request);
+    /// One phase per interface: both families wake us once.
+    fn first_phase(&mut self, m: usize, i: usize, now: Instant) -> Duration {
+        match self.members[m].instances[1 - i].next_round() {
+            Some(at) => at.since(now),
+            None => {
+                let interval = self.members[m].instances[i].interval();
+                self.random_below(FIRST_PHASE.min(interval))
             }
         }
-        for g in 0..self.groups.len() {
-            if core::mem::take(&mut self.groups[g].announce) {
-                self.groups[g].addresses.clone().for_each(|k| self.announce(now, k));
-            }
+    }
+
+    /// Asks for what is wanted and not there, at most one request per resource at a time.
+    pub(crate) fn reconcile(&mut self, g: usize, now: Instant) {
+        for index in self.slots_of(g) {
+            self.ask(index, now);
+        }
+        if core::mem::take(&mut self.groups[g].announce) {
+            self.groups[g].addresses.clone().for_each(|k| self.announce(now, k));
+        }
+    }
+
+    /// The same for what belongs to no group.
+    pub(crate) fn tidy(&mut self, now: Instant) {
+        if self.tidies && !self.tidied {
+            self.ask(self.slot_of(Resource::Unconfigured), now);
+        }
+    }
+
+    fn ask(&mut self, index: usize, now: Instant) {
+        if self.slots[index].ready(now)
+            && let Some(request) = self.wish(index, now)
+        {
+            let id = self.slots[index].begin(index);
+            self.request(now, id, request);
         }
     }
 
@@ -354,14 +374,13 @@ impl Engine {
     }
 
     /// When sysctls are due for comparison, and when a hook that waits may be attached.
-    pub(crate) fn next_check(&self, now: Instant) -> Option<Instant> {
-        let sysctls = self.members.iter().filter_map(|m| m.prepared).map(|at| at + CHECK_SYSCTLS);
+    pub(crate) fn next_check(&self, g: usize, now: Instant) -> Option<Instant> {
+        let members = &self.members[self.groups[g].members.clone()];
+        let sysctls = members.iter().filter_map(|m| m.prepared).map(|at| at + CHECK_SYSCTLS);
         let waiting =
-            self.members.iter().any(|m| m.fit() && m.receive.is_none() && m.is_to_be_probed());
-        let attach = self.members.iter().filter_map(|m| {
-            let pause = self.groups[usize::from(m.group.0)].fdt.min(ATTACH_NEXT);
-            m.attached_at.map(|at| at + pause)
-        });
+            members.iter().any(|m| m.fit() && m.receive.is_none() && m.is_to_be_probed());
+        let pause = self.groups[g].fdt.min(ATTACH_NEXT);
+        let attach = members.iter().filter_map(|m| m.attached_at.map(|at| at + pause));
         let latest = self.started.map(|at| at + ATTACH_LATEST);
         let attach = attach.chain(latest).filter(|at| waiting && *at > now);
         sysctls.filter(|at| *at > now).chain(attach).min()

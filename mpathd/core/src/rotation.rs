@@ -38,9 +38,9 @@ impl Engine {
         self.members[m].instances[family as usize].unsettled = true;
     }
 
-    /// Looks after the targets of all instances.
-    pub(crate) fn review_targets(&mut self, now: Instant) {
-        for m in 0..self.members.len() {
+    /// Looks after the targets of a group.
+    pub(crate) fn review_targets(&mut self, g: usize, now: Instant) {
+        for m in self.groups[g].members.clone() {
             for family in Family::ALL {
                 let instance = &mut self.members[m].instances[family as usize];
                 let due = instance.running() && now >= instance.review_at;

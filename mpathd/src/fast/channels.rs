@@ -137,31 +137,31 @@ impl Channels {
         });
     }
 
-    /// Reads the transmit stamps of the devices that give them: those probes have left. None of
-    /// them is older than `since`, the last time this was called.
+    /// Reads the transmit stamps that a device has given: those probes have left. None of them is
+    /// older than `since`.
     pub(super) fn read_stamps(
         &self,
+        ifindex: Ifindex,
         probing: &Probing,
         since: Instant,
         buffer: &mut Buffer,
         mut tell: impl FnMut(Instant, Event),
     ) {
-        for channel in self.all.iter().filter(|c| c.stamped) {
-            let offset = clock::Realtime::sample();
-            for _ in 0..STAMPS_PER_TURN {
-                let Ok(received) = buffer.receive_stamped(channel.send.as_fd()) else { break };
-                let now = clock::now();
-                let at = received.stamp.map_or(now, |s| offset.convert(s, since, now));
-                match identify(received.frame) {
-                    Some(Sent::Probe(path, seq)) => tell(now, Event::Left { path, seq, at }),
-                    Some(Sent::Request(target)) => {
-                        let asked = probing.neighbours.asked_for(channel.ifindex, target);
-                        if let Some((path, seq)) = asked {
-                            tell(now, sent(path, seq, at, Fate::Resolving));
-                        }
+        let Some(channel) = self.get(ifindex) else { return };
+        let offset = clock::Realtime::sample();
+        for _ in 0..STAMPS_PER_TURN {
+            let Ok(received) = buffer.receive_stamped(channel.send.as_fd()) else { break };
+            let now = clock::now();
+            let at = received.stamp.map_or(now, |s| offset.convert(s, since, now));
+            match identify(received.frame) {
+                Some(Sent::Probe(path, seq)) => tell(now, Event::Left { path, seq, at }),
+                Some(Sent::Request(target)) => {
+                    let asked = probing.neighbours.asked_for(channel.ifindex, target);
+                    if let Some((path, seq)) = asked {
+                        tell(now, sent(path, seq, at, Fate::Resolving));
                     }
-                    None => {}
                 }
+                None => {}
             }
         }
     }
@@ -194,7 +194,7 @@ impl Outgoing {
         let Probing { paths, neighbours, .. } = probing;
         let Some(path) = paths.get_mut(probe.path) else { return };
         let (ifindex, target, from) = (channel.ifindex, path.key.target, channel.mac);
-        let Some(mac) = neighbours.mac(ifindex, target) else {
+        let Some(mac) = neighbours.mac(&mut path.neighbour, ifindex, target) else {
             if let Some(ask) = neighbours.ask_for(ifindex, target, (probe.path, probe.seq), now)
                 && let Some(frame) = self.next(probe, Kind::StandIn)
             {

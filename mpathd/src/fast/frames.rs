@@ -41,6 +41,8 @@ impl Frame {
 pub(super) struct Path {
     pub key: PathKey,
     pub slot: SlotKey,
+    /// Where its target was among the neighbours when last looked for.
+    pub neighbour: usize,
     ident: u16,
     /// For the MACs it was built with; another pair builds it anew.
     template: Option<(Mac, Mac, Probe)>,
@@ -131,7 +133,7 @@ impl Paths {
             path: Ends::new(key.test, key.target)?,
         };
         let ident = random.draw() as u16;
-        Some(self.all[index].insert(Path { key, slot, ident, template: None }))
+        Some(self.all[index].insert(Path { key, slot, neighbour: 0, ident, template: None }))
     }
 
     pub(super) fn close(&mut self, path: PathId) {

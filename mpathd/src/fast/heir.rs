@@ -46,7 +46,6 @@ pub(super) struct Room {
     pub pending: Vec<(PathId, Seq)>,
     pub replies: Vec<(PathId, Seq, Instant)>,
     pub watched: Vec<Ifindex>,
-    pub polled: Vec<libc::pollfd>,
     pub retired: Vec<Channel>,
 }
 
@@ -103,7 +102,6 @@ impl Room {
             pending: Vec::with_capacity(paths * RING),
             replies: Vec::with_capacity(paths * RING),
             watched: Vec::with_capacity(seats),
-            polled: Vec::with_capacity(2 + 2 * seats),
             retired: Vec::with_capacity(2 * seats),
         }
     }

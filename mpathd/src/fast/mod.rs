@@ -29,6 +29,7 @@ pub mod memory;
 mod neighbours;
 pub mod priority;
 mod random;
+mod ready;
 mod receive;
 pub mod receivers;
 pub mod slots;
@@ -44,8 +45,8 @@ pub trait Brain {
     /// When `handle_timeout` is to be called next.
     fn poll_timeout(&self) -> Option<Instant>;
     fn poll_action(&mut self) -> Option<Action>;
-    /// Probes whose reply would still change something.
-    fn pending(&self) -> impl Iterator<Item = (PathId, Seq)>;
+    /// Probes whose reply is to be looked for now: only what was looked for is given up at `now`.
+    fn await_replies(&mut self, now: Instant, each: impl FnMut(PathId, Seq));
     /// NICs for which `Event::HandledUntil` is to be told before the next turn.
     fn watched(&self) -> impl Iterator<Item = Ifindex>;
     /// Renews the picture, in the same buffers.
@@ -75,8 +76,8 @@ impl Brain for Engine {
         self.poll_action()
     }
 
-    fn pending(&self) -> impl Iterator<Item = (PathId, Seq)> {
-        self.pending()
+    fn await_replies(&mut self, now: Instant, each: impl FnMut(PathId, Seq)) {
+        self.await_replies(now, each);
     }
 
     fn watched(&self) -> impl Iterator<Item = Ifindex> {

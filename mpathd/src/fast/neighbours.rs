@@ -90,8 +90,17 @@ impl Neighbours {
         });
     }
 
-    pub(super) fn mac(&self, ifindex: Ifindex, address: IpAddr) -> Option<Mac> {
-        self.entries.iter().find(|e| e.is(ifindex, address))?.mac
+    /// `place`: where it was when last looked for.
+    pub(super) fn mac(
+        &self,
+        place: &mut usize,
+        ifindex: Ifindex,
+        address: IpAddr,
+    ) -> Option<Mac> {
+        if !self.entries.get(*place).is_some_and(|e| e.is(ifindex, address)) {
+            *place = self.entries.iter().position(|e| e.is(ifindex, address))?;
+        }
+        self.entries[*place].mac
     }
 
     /// May all hosts be asked now, in place of this probe? `None`: no more in this second.
@@ -208,7 +217,7 @@ mod tests {
         assert_eq!(all.learn(Ifindex(4), target(), MAC), None, "told on another NIC");
         assert_eq!(all.learn(NIC, target(), MAC), Some(probe(2)));
         assert_eq!(all.learn(NIC, target(), MAC), None);
-        assert_eq!(all.mac(NIC, target()), Some(MAC));
+        assert_eq!(all.mac(&mut 0, NIC, target()), Some(MAC));
     }
 
     #[test]
@@ -231,7 +240,7 @@ mod tests {
         for last in 1..=3 {
             all.learn(NIC, address(last), MAC);
         }
-        let known = [1, 2, 3].map(|last| all.mac(NIC, address(last)));
+        let known = [1, 2, 3].map(|last| all.mac(&mut 0, NIC, address(last)));
         assert_eq!(known, [None, Some(MAC), Some(MAC)]);
     }
 }

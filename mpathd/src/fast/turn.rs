@@ -8,7 +8,7 @@
 mod succession;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::channels::{Channels, Probing};
 use super::heir::{self, Heir, Room};
 use super::links::Links;
 use super::random::Random;
+use super::ready::{Ready, Source};
 use super::slots::SlotMap;
 use super::socket::Buffer;
 use super::{Brain, Setup, alloc, clock, memory, priority, receive};
@@ -50,7 +51,7 @@ pub(super) struct Fast<B> {
     pending: Vec<(PathId, Seq)>,
     replies: Vec<(PathId, Seq, Instant)>,
     watched: Vec<Ifindex>,
-    polled: Vec<libc::pollfd>,
+    ready: Ready,
     /// Channels on their way to the host thread, which closes them.
     retired: Vec<Channel>,
     priority: u8,
@@ -87,12 +88,15 @@ impl<B: Brain> Fast<B> {
         let Setup { brain, names, queues, shared, priority } = setup;
         let members = names.len();
         shared.publish(|view| reserve(view, members, heir::paths(members)));
-        let Room { watch, channels, paths, neighbours, pending, replies, watched, polled, retired } =
+        let Room { watch, channels, paths, neighbours, pending, replies, watched, retired } =
             Room::new(members, &names);
         let now = clock::now();
+        let (ready, links) = (Ready::new()?, Links::open(watch)?);
+        ready.watch(queues.fast.as_fd())?;
+        ready.watch(links.as_fd())?;
         Ok(Self {
             desk: Desk { brain, queues, shared, changed: true, counted: false, dropped: 0 },
-            links: Links::open(watch)?,
+            links,
             channels,
             probing: Probing {
                 paths,
@@ -105,7 +109,7 @@ impl<B: Brain> Fast<B> {
             pending,
             replies,
             watched,
-            polled,
+            ready,
             retired,
             priority,
             heir: None,
@@ -135,31 +139,9 @@ impl<B: Brain> Fast<B> {
 
     /// Until the next deadline or until something comes in.
     fn wait(&mut self) {
-        self.polled.clear();
-        let entry =
-            |fd: BorrowedFd<'_>, events| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
-        self.polled.push(entry(self.desk.queues.fast.as_fd(), libc::POLLIN));
-        self.polled.push(entry(self.links.as_fd(), libc::POLLIN));
-        for channel in self.channels.iter() {
-            self.polled.push(entry(channel.receive.as_fd(), libc::POLLIN));
-            if channel.stamped {
-                // Its error queue needs no asking for.
-                self.polled.push(entry(channel.send.as_fd(), 0));
-            }
-        }
         self.due = self.desk.brain.poll_timeout();
         let due = self.due.unwrap_or(self.next_alive).min(self.next_alive).min(self.picture_due());
-        let left = due.since(clock::now());
-        let timeout = libc::timespec {
-            tv_sec: left.as_secs() as libc::time_t,
-            tv_nsec: libc::c_long::from(left.subsec_nanos()),
-        };
-        // SAFETY: the array and the time are ours for the call; no signal mask. Interrupted or
-        // not, the turn looks at everything.
-        unsafe {
-            let count = self.polled.len() as libc::nfds_t;
-            libc::ppoll(self.polled.as_mut_ptr(), count, &timeout, std::ptr::null());
-        }
+        self.ready.wait(due.since(clock::now()));
     }
 
     /// `next_alive`, which comes anyway, while there is nothing new.
@@ -176,6 +158,8 @@ impl<B: Brain> Fast<B> {
         if let Some(due) = self.due {
             self.late = self.late.max(now.since(due));
         }
+        // Only now: what came in between the wake-up and the noted time is to be heard as well.
+        self.ready.look();
         self.hear_links(now);
         self.hear_queue(now);
         let since = self.drained;
@@ -245,14 +229,20 @@ impl<B: Brain> Fast<B> {
                 self.probing.slots.update(path, &open.slot);
             }
         }
+        if let Err(error) = self.ready.watch_channel(&channel) {
+            let (interface, errno) = (channel.name, error.raw_os_error().unwrap_or_default());
+            self.desk.tell_slow(ToSlow::Unheard { interface, errno });
+        }
         self.retired.extend(self.channels.open(channel));
     }
 
     /// `false` if more is there than one turn takes.
     fn hear_sockets(&mut self, now: Instant) -> bool {
-        let Self { channels, probing, buffer, desk, drained, .. } = self;
+        let Self { ready, channels, probing, buffer, desk, drained, .. } = self;
         let mut complete = true;
-        for channel in channels.iter() {
+        for source in ready.sources() {
+            let Source::Receive(ifindex) = source else { continue };
+            let Some(channel) = channels.get(ifindex) else { continue };
             let tell = |at, event| desk.tell(at, event);
             complete &= receive::drain(channel, probing, *drained, buffer, tell);
         }
@@ -265,15 +255,22 @@ impl<B: Brain> Fast<B> {
     /// A transmit stamp is there before its frame is on the wire, so of all replies that have been
     /// read it is then known when their probes left. `since`: stamps were last read then.
     fn read_replies(&mut self, now: Instant, since: Instant) {
-        let Self { pending, replies, channels, probing, buffer, desk, .. } = self;
+        let Self { pending, replies, channels, probing, buffer, desk, ready, .. } = self;
         pending.clear();
-        pending.extend(desk.brain.pending());
+        desk.brain.await_replies(now, |path, seq| pending.push((path, seq)));
         replies.clear();
         replies.extend(pending.iter().filter_map(|&(path, seq)| {
             let at = probing.slots.read_rx(path, seq, now)?;
             Some((path, seq, at))
         }));
-        channels.read_stamps(probing, since, buffer, |at, event| desk.tell(at, event));
+        if channels.iter().any(|channel| channel.stamped) {
+            ready.look();
+            for source in ready.sources() {
+                let Source::Stamps(ifindex) = source else { continue };
+                let tell = |at, event| desk.tell(at, event);
+                channels.read_stamps(ifindex, probing, since, buffer, tell);
+            }
+        }
         for (path, seq, at) in replies.drain(..) {
             desk.counted = true;
             desk.tell(now, Event::Reply { path, seq, at });
@@ -349,6 +346,7 @@ impl<B: Brain> Fast<B> {
             self.links.dump_asked();
         }
         while let Some(channel) = self.retired.pop() {
+            self.ready.forget_channel(&channel);
             if let Err(ToHost::Close(back)) = self.desk.queues.host.push(ToHost::Close(channel)) {
                 self.retired.push(back);
                 break;

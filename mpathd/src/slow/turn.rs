@@ -170,6 +170,14 @@ impl<'a> Turn<'a> {
             }
             ToSlow::Counters(source) => self.hub.counts().set(*source),
             ToSlow::Log { severity, text } => self.log.line(severity, text),
+            ToSlow::Unheard { interface, errno } => {
+                let error = std::io::Error::from_raw_os_error(errno);
+                let text = format!(
+                    "{interface}: its sockets cannot be watched (epoll: {error}), so answers are not heard; \
+                     free memory or raise fs.epoll.max_user_watches, then restart mpathd"
+                );
+                self.log.line(Severity::Error, text);
+            }
             ToSlow::Alive { late } => {
                 let now = now();
                 self.systemd.alive(now);

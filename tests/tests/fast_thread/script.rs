@@ -141,8 +141,8 @@ impl Brain for Script {
         std::iter::empty()
     }
 
-    fn pending(&self) -> impl Iterator<Item = (PathId, Seq)> {
-        self.open.iter().map(|(path, seq, _)| (*path, *seq))
+    fn await_replies(&mut self, _: Instant, mut each: impl FnMut(PathId, Seq)) {
+        self.open.iter().for_each(|(path, seq, _)| each(*path, *seq));
     }
 
     fn fill(&self, view: &mut View, now: Instant) {

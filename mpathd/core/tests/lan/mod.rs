@@ -141,6 +141,8 @@ pub struct Lan {
     pub watch: Option<Watch>,
     pub allocated: usize,
     pub turns: usize,
+    /// The engine is to look at everything in every turn.
+    pub watchful: bool,
     /// A NIC that hears nothing of one family (`true`: IPv6).
     pub deaf: Option<(IfName, bool)>,
     /// NICs that lose so many of a hundred probes.
@@ -203,6 +205,7 @@ impl Lan {
             watch: None,
             allocated: 0,
             turns: 0,
+            watchful: false,
             deaf: None,
             lossy: BTreeMap::new(),
             placed: BTreeSet::new(),
@@ -428,10 +431,14 @@ impl Lan {
                 self.engine.handle(now, Event::HandledUntil { ifindex, until });
             }
         }
-        for heard in [Self::next_event, Self::next_reply] {
-            while let Some(event) = heard(self, now) {
-                self.call(|engine| engine.handle(now, event));
-            }
+        while let Some(event) = self.next_event(now) {
+            self.call(|engine| engine.handle(now, event));
+        }
+        if self.watchful {
+            self.engine.stir();
+        }
+        for reply in self.found_in_slots(now) {
+            self.call(|engine| engine.handle(now, reply));
         }
         // As the fast thread does: fates are told at once, and change the next deadline.
         for _ in 0..DECISIONS_PER_TURN {
@@ -448,8 +455,23 @@ impl Lan {
         self.events.first_entry().filter(|first| first.key().0 <= now).map(|first| first.remove())
     }
 
-    fn next_reply(&mut self, now: Instant) -> Option<Event> {
-        self.slots.first_entry().filter(|first| first.key().0 <= now).map(|first| first.remove())
+    /// Only what the engine waits for is read.
+    fn found_in_slots(&mut self, now: Instant) -> Vec<Event> {
+        let mut awaited = BTreeSet::new();
+        self.engine.await_replies(now, |path, seq| {
+            awaited.insert((path, seq.0));
+        });
+        // What nobody will ask for any more.
+        while self.slots.first_key_value().is_some_and(|((at, _), _)| now.since(*at) > 100 * S) {
+            self.slots.pop_first();
+        }
+        let next = (Instant(now.0 + 1), 0);
+        let come: Vec<_> = self.slots.range(..next).map(|(at, reply)| (*at, *reply)).collect();
+        let read = |reply: &Event| {
+            matches!(reply, Event::Reply { path, seq, .. } if awaited.contains(&(*path, seq.0)))
+        };
+        let found: Vec<_> = come.into_iter().filter(|(_, reply)| read(reply)).collect();
+        found.into_iter().filter_map(|(at, _)| self.slots.remove(&at)).collect()
     }
 
     /// Whether the engine was told of anything on the way.

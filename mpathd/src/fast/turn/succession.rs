@@ -69,7 +69,6 @@ impl<B: Brain> Fast<B> {
         std::mem::swap(&mut self.pending, &mut room.pending);
         std::mem::swap(&mut self.replies, &mut room.replies);
         std::mem::swap(&mut self.watched, &mut room.watched);
-        std::mem::swap(&mut self.polled, &mut room.polled);
     }
 
     /// `consume_replies` changes without the hook being attached anew (O18).
