@@ -20,6 +20,7 @@ mod anonymous;
 mod answers;
 mod bench;
 mod capacity;
+mod chance;
 mod damping;
 mod facts;
 mod group;

@@ -44,18 +44,15 @@ struct Entry {
 const UNUSED: Entry =
     Entry { seq: Seq(0), round: 0, at: Instant(0), mark: Mark::Unused, resolving: false };
 
-/// The losses since the last answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// So many losses since the last answer, as a case against the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    pub losses: u8,
     /// Stamp of the first lost probe.
     pub first: Instant,
-    /// Stamp of the fourth; a witness must have been asked later (N11).
-    pub fourth: Instant,
-    /// Stamp of the oldest of the five newest.
-    pub last_five: Instant,
-    /// When the reply to the fifth was due: from then on there is a case.
-    pub fifth_due: Instant,
+    /// Stamp of the last but one that it takes; a witness must have been asked later (N11).
+    pub last_but_one: Instant,
+    /// When the reply to the last one that it takes was due: from then on there is a case.
+    pub due: Instant,
 }
 
 /// A probe that has come to its end, for `ipmpstat -p`.
@@ -129,9 +126,19 @@ impl Path {
         self.key.map(|key| key.target)
     }
 
+    /// Part of all probes that was lost, in thousandths.
+    pub fn lost_part(&self) -> u64 {
+        self.lost * 1000 / self.sent.max(1)
+    }
+
     /// It has answered the last two probes: no single answer of one that limits them.
     pub fn is_steady(&self) -> bool {
         self.answers_in_a_row >= 2
+    }
+
+    /// Has a say in the verdict by itself, not only where all targets limit their answers.
+    pub fn has_a_say(&self) -> bool {
+        self.counts() && !self.pace.policed()
     }
 
     /// In use, proven, and not silent alone: it has a say in the verdict.
@@ -220,15 +227,14 @@ impl Path {
         self.slow_in_a_row >= LOSSES_TO_FAIL
     }
 
-    /// The target told its MAC instead of answering a probe.
-    pub fn resolved(&mut self, seq: Seq) {
-        if let Some(entry) = self.entry(seq).filter(|e| e.resolving)
-            && matches!(entry.mark, Mark::Pending | Mark::Lost)
-        {
-            let was_lost = entry.mark == Mark::Lost;
-            entry.mark = Mark::Resolved;
-            self.lost -= u64::from(was_lost);
-        }
+    /// The target told its MAC instead of answering a probe. Returns the probe's round.
+    pub fn resolved(&mut self, seq: Seq) -> Option<u32> {
+        let open = |e: &&mut Entry| matches!(e.mark, Mark::Pending | Mark::Lost) && e.resolving;
+        let entry = self.entry(seq).filter(open)?;
+        let Entry { round, mark, .. } = *entry;
+        entry.mark = Mark::Resolved;
+        self.lost -= u64::from(mark == Mark::Lost);
+        Some(round)
     }
 
     /// How long a reply is waited for; one interval until the path is known.
@@ -255,55 +261,57 @@ impl Path {
         }
     }
 
-    /// Walks from the newest probe to the last answer. What is open, waiting or was refused is
-    /// passed over: only what left can be lost.
-    pub fn run(&self, interval: Duration) -> Run {
-        let mut lost = [UNUSED; RING];
-        let mut run = Run::default();
-        for entry in self.newest_first() {
-            match entry.mark {
-                Mark::Lost => {
-                    lost[usize::from(run.losses)] = *entry;
-                    run.losses += 1;
-                }
-                Mark::Waiting | Mark::Refused | Mark::Pending => {}
-                Mark::Acked | Mark::Resolved | Mark::Unused => break,
-            }
-        }
-        let losses = usize::from(run.losses);
-        if losses > 0 {
-            run.first = lost[losses - 1].at;
-            run.fourth = lost[losses.saturating_sub(4)].at;
-            run.last_five = lost[losses.min(5) - 1].at;
-            run.fifth_due = self.due(&lost[losses.saturating_sub(5)], interval);
-        }
-        run
+    /// From the newest probe to the last answer.
+    fn unanswered(&self) -> impl Iterator<Item = &Entry> {
+        self.newest_first()
+            .take_while(|e| !matches!(e.mark, Mark::Acked | Mark::Resolved | Mark::Unused))
+    }
+
+    /// What is open, waiting or was refused is passed over: only what left can be lost.
+    fn lost_in_a_row(&self) -> impl Iterator<Item = &Entry> {
+        self.unanswered().filter(|e| e.mark == Mark::Lost)
+    }
+
+    /// Losses since the last answer.
+    pub fn losses(&self) -> u8 {
+        self.lost_in_a_row().count() as u8
+    }
+
+    /// The losses since the last answer, if there are `needed` at least.
+    pub fn run(&self, needed: u8, interval: Duration) -> Option<Run> {
+        let losses = usize::from(self.losses());
+        let newer = losses.checked_sub(usize::from(needed))?;
+        let mut from_last = self.lost_in_a_row().skip(newer);
+        let last = from_last.next()?;
+        let last_but_one = from_last.next().unwrap_or(last);
+        let first = from_last.last().unwrap_or(last_but_one);
+        Some(Run { first: first.at, last_but_one: last_but_one.at, due: self.due(last, interval) })
+    }
+
+    /// Stamp of the oldest of the newest `losses` since the last answer, if there are so many.
+    pub fn silent_since(&self, losses: u8) -> Option<Instant> {
+        self.lost_in_a_row().nth(usize::from(losses).checked_sub(1)?).map(|e| e.at)
+    }
+
+    /// Losses in a row that the ring can show, beside the probes whose time is not over.
+    pub fn most_losses(&self, interval: Duration) -> u8 {
+        let open = self.limit(interval).as_nanos().div_ceil(interval.as_nanos().max(1));
+        (RING as u8 - 1).saturating_sub(open as u8)
     }
 
     /// Its newest probe is lost, or open though answers come before the next one.
     pub fn owes_an_answer(&self, interval: Duration) -> bool {
         let open = self.newest_first().next().is_some_and(|entry| entry.mark == Mark::Pending);
-        self.run(interval).losses > 0 || open && self.limit(interval) <= interval
+        self.losses() > 0 || open && self.limit(interval) <= interval
     }
 
     /// When the open probe is due that would make the run `needed` losses long.
     pub fn verdict_due(&self, needed: u8, interval: Duration) -> Option<Instant> {
-        let lost = usize::from(self.run(interval).losses);
-        let missing = usize::from(needed).checked_sub(lost)?.checked_sub(1)?;
-        let mut open = [Instant(0); RING];
-        let mut count = 0;
-        for entry in self.newest_first() {
-            match entry.mark {
-                Mark::Pending => {
-                    open[count] = self.due(entry, interval);
-                    count += 1;
-                }
-                Mark::Acked | Mark::Resolved | Mark::Unused => break,
-                Mark::Lost | Mark::Waiting | Mark::Refused => {}
-            }
-        }
-        // `open` is newest first; the one that decides is the `missing`th oldest.
-        count.checked_sub(missing + 1).map(|i| open[i])
+        let missing = needed.checked_sub(self.losses())?.checked_sub(1)?;
+        let open = || self.unanswered().filter(|e| e.mark == Mark::Pending);
+        // Newest first; the one that decides is the `missing`th oldest.
+        let newer = open().count().checked_sub(usize::from(missing) + 1)?;
+        open().nth(newer).map(|entry| self.due(entry, interval))
     }
 
     /// Probes whose reply would still change something.
