@@ -319,8 +319,12 @@ impl Group {
                 return (self.fdt, None);
             }
             let (fdt, target) = i.achieved_fdt();
-            let loss = Some(i.loss()).filter(|loss| loss.losses_to_fail > config::LOSSES_TO_FAIL);
-            (fdt, target.map(|target| Blame { interface, family, target, loss }))
+            let blame = target.map(|target| {
+                let loss = Some(i.loss());
+                let loss = loss.filter(|loss| loss.losses_to_fail > config::LOSSES_TO_FAIL);
+                Blame { interface, family, target, loss }
+            });
+            (fdt, blame)
         });
         told.max_by_key(|(fdt, _)| *fdt)
     }

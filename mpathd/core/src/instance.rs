@@ -356,7 +356,7 @@ impl Instance {
 
     /// The same, of a target whose answer is no single one.
     pub fn answers_after(&self, moment: Instant) -> bool {
-        self.open_paths().any(|p| p.last_acked > Some(moment) && p.is_steady())
+        self.open_paths().any(|p| p.last_steady > Some(moment))
     }
 
     /// Fails, with the rounds forgotten: repair is earned by what comes after, maybe on another way
@@ -414,9 +414,12 @@ impl Instance {
 
     /// Losses in a row that make a verdict, our own lateness aside.
     pub fn losses_to_fail(&self) -> u8 {
-        let interval = self.interval();
-        let shown = self.counted().map(|p| p.most_losses(interval)).min();
-        shown.map_or(LOSSES_TO_FAIL, |most| self.chance.losses().min(most))
+        let (interval, losses) = (self.interval(), self.chance.losses());
+        // So many the ring has room for, however long a reply is waited for.
+        if losses == LOSSES_TO_FAIL {
+            return losses;
+        }
+        self.counted().map(|p| p.most_losses(interval)).fold(losses, u8::min)
     }
 
     /// How many rounds are silent here, and what follows.

@@ -49,8 +49,8 @@ const UNUSED: Entry =
 pub struct Run {
     /// Stamp of the first lost probe.
     pub first: Instant,
-    /// Stamp of the last but one that it takes; a witness must have been asked later (N11).
-    pub last_but_one: Instant,
+    /// Stamp of the fourth; a witness must have been asked later (N11).
+    pub fourth: Instant,
     /// When the reply to the last one that it takes was due: from then on there is a case.
     pub due: Instant,
 }
@@ -77,6 +77,9 @@ pub struct Path {
     pub lost: u64,
     /// When the newest answered probe had left.
     pub last_acked: Option<Instant>,
+    /// The same, of one that was answered like the probe before: no single answer of a target that
+    /// limits them.
+    pub last_steady: Option<Instant>,
     pub last_reply: Option<Instant>,
     /// Stamp of the first probe of the present run of answers.
     answering_since: Option<Instant>,
@@ -101,6 +104,7 @@ impl Path {
             acked: 0,
             lost: 0,
             last_acked: None,
+            last_steady: None,
             last_reply: None,
             answering_since: None,
             answers_in_a_row: 0,
@@ -129,11 +133,6 @@ impl Path {
     /// Part of all probes that was lost, in thousandths.
     pub fn lost_part(&self) -> u64 {
         self.lost * 1000 / self.sent.max(1)
-    }
-
-    /// It has answered the last two probes: no single answer of one that limits them.
-    pub fn is_steady(&self) -> bool {
-        self.answers_in_a_row >= 2
     }
 
     /// Has a say in the verdict by itself, not only where all targets limit their answers.
@@ -210,6 +209,9 @@ impl Path {
         self.last_reply = self.last_reply.max(Some(at));
         self.answering_since = self.answering_since.or(Some(sent));
         self.answers_in_a_row = self.answers_in_a_row.saturating_add(1);
+        if self.answers_in_a_row >= 2 {
+            self.last_steady = self.last_steady.max(Some(sent));
+        }
         if self.answers_in_a_row >= LOSSES_TO_FAIL {
             self.dead = false;
         }
@@ -277,15 +279,15 @@ impl Path {
         self.lost_in_a_row().count() as u8
     }
 
-    /// The losses since the last answer, if there are `needed` at least.
+    /// The losses since the last answer, if there are `needed` at least; five or more.
     pub fn run(&self, needed: u8, interval: Duration) -> Option<Run> {
         let losses = usize::from(self.losses());
         let newer = losses.checked_sub(usize::from(needed))?;
         let mut from_last = self.lost_in_a_row().skip(newer);
         let last = from_last.next()?;
-        let last_but_one = from_last.next().unwrap_or(last);
-        let first = from_last.last().unwrap_or(last_but_one);
-        Some(Run { first: first.at, last_but_one: last_but_one.at, due: self.due(last, interval) })
+        let fourth = from_last.nth(usize::from(needed).saturating_sub(5))?;
+        let first = from_last.last()?;
+        Some(Run { first: first.at, fourth: fourth.at, due: self.due(last, interval) })
     }
 
     /// Stamp of the oldest of the newest `losses` since the last answer, if there are so many.

@@ -25,7 +25,7 @@ const LOOKS_PER_ROUND: u32 = 4;
 /// A silence in common of targets that are new, or answer by turns, is judged no sooner.
 const DOUBT: Duration = Duration::from_secs(1);
 
-/// Did anybody else hear something that was asked after our last loss but one?
+/// Did anybody else hear something that was asked after our fourth loss?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Witness {
     Heard,
@@ -81,11 +81,11 @@ fn judge_instance(
         return group.judge_again(now + instance.interval() / LOOKS_PER_ROUND);
     }
     // A silence in common moves nothing: it has time where the targets are not known yet (N23).
-    let doubt = instance.may_be_limited(now).then(|| case.last_but_one + DOUBT);
+    let doubt = instance.may_be_limited(now).then(|| case.fourth + DOUBT);
     let common_at = (case.ready + instance.spacing()).max(doubt.unwrap_or(case.ready));
     let witness = match group.is_anonymous() {
         true => Witness::Heard,
-        false => witness(members, i, family, case.last_but_one),
+        false => witness(members, i, family, case.fourth),
     };
     match witness {
         Witness::Heard => {

@@ -19,8 +19,8 @@ const STARVING: Duration = Duration::from_secs(1);
 /// All targets that count are silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suspicion {
-    /// When the last but one of the probes that make it left: a witness is a reply to a later one.
-    pub last_but_one: Instant,
+    /// A witness is a reply to a probe that left after this.
+    pub fourth: Instant,
     /// When the evidence was complete.
     pub ready: Instant,
     pub evidence: Evidence,
@@ -62,7 +62,7 @@ impl Instance {
             silent += 1;
             all = Some(all.map_or(run, |all| Run {
                 first: all.first.min(run.first),
-                last_but_one: all.last_but_one.max(run.last_but_one),
+                fourth: all.fourth.max(run.fourth),
                 due: all.due.max(run.due),
             }));
         }
@@ -71,7 +71,7 @@ impl Instance {
             return None;
         }
         Some(Suspicion {
-            last_but_one: run.last_but_one,
+            fourth: run.fourth,
             ready: run.due,
             evidence: self.evidence(Reason::Probes, silent, run.first, now),
         })
@@ -84,7 +84,7 @@ impl Instance {
         let (first, last) = self.still?;
         let known = last.since(first) >= self.fdt - self.interval() * 2;
         (self.probing() && known && now.since(since) >= self.fdt).then(|| Suspicion {
-            last_but_one: since + self.interval() * (u32::from(LOSSES_TO_FAIL) - 2),
+            fourth: since + self.interval() * 3,
             ready: since + self.fdt,
             evidence: self.evidence(Reason::TransmitStuck, 0, since, now),
         })

@@ -91,7 +91,7 @@ fn the_verdict_is_due_when_the_fifth_is() {
     // srtt 1 ms, rttvar 0.5 ms: 3 ms for each.
     assert_eq!(path.verdict_due(5, T), Some(at(43)));
     expire(&mut path, at(43));
-    let run = Run { first: at(0), last_but_one: at(30), due: at(43) };
+    let run = Run { first: at(0), fourth: at(30), due: at(43) };
     assert_eq!((path.losses(), path.run(5, T), path.run(6, T)), (5, Some(run), None));
     assert_eq!(path.verdict_due(5, T), None);
 }
@@ -140,4 +140,21 @@ fn a_dead_target_counts_again_after_five_answers() {
     assert!(path.dead);
     path.reply(seqs[4], at(61), T);
     assert!(!path.dead);
+}
+
+/// One loss more, where our own lateness asks for it, is still in the ring when its time is over.
+#[test]
+fn the_ring_has_room_for_a_verdict_however_long_a_reply_is_waited_for() {
+    let mut path = Path::new();
+    (0..2).for_each(|_| path.rtt.take(Duration::from_secs(1), T));
+    assert_eq!(path.limit(T), T * LONGEST_WAIT);
+    let needed = path.most_losses(T) + 1;
+    assert!(needed > LOSSES_TO_FAIL);
+    let found = (0..200).any(|n| {
+        let seq = path.next_probe(n, at(u64::from(n) * 10));
+        path.sent(seq, at(u64::from(n) * 10), Fate::Left);
+        expire(&mut path, at(u64::from(n) * 10));
+        path.run(needed, T).is_some()
+    });
+    assert!(found, "{needed} losses");
 }
