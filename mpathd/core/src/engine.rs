@@ -259,11 +259,7 @@ impl Engine {
                 self.touch(path);
             }
             Event::Resolved { path, seq, .. } => {
-                self.with_path(path, |instance| {
-                    if let Some(path) = instance.path_mut(path) {
-                        path.resolved(seq);
-                    }
-                });
+                self.with_path(path, |instance| instance.resolved(path, seq));
             }
             Event::Transmits { ifindex, frames } => self.transmits(now, ifindex, frames),
             Event::Done(done) => self.done(now, done),

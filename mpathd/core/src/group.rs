@@ -9,7 +9,7 @@ use crate::config;
 use crate::ids::{Family, GroupName, IfName};
 use crate::instance::Instance;
 use crate::member::Member;
-use crate::message::Message;
+use crate::message::{Loss, Message};
 use crate::outbox::Outbox;
 use crate::placement::Rank;
 use crate::time::Instant;
@@ -19,12 +19,16 @@ use crate::view::GroupState;
 /// Log); the original waits as long before it lowers it (behaviour file 0.3).
 const FDT_QUIET: Duration = Duration::from_secs(60);
 
-/// Who keeps the failure detection time from being met.
+/// One that is exceeded by less than this part is not worth a line.
+const NEARLY_MET: u32 = 50;
+
+/// Who keeps the failure detection time from being met, and whether by losses.
 #[derive(Clone, Copy)]
 struct Blame {
     interface: IfName,
     family: Family,
     target: IpAddr,
+    loss: Option<Loss>,
 }
 
 pub struct Group {
@@ -285,15 +289,17 @@ impl Group {
         let (group, requested) = (self.name, self.fdt);
         let message = match (missed, blame) {
             _ if quiet => return,
-            (None, Some(Blame { interface, family, target })) => Message::CannotMeetFdt {
+            (None, Some(_)) if achieved < requested + requested / NEARLY_MET => return,
+            (None, Some(Blame { interface, family, target, loss })) => Message::CannotMeetFdt {
                 interface,
                 family,
                 group,
                 requested,
                 now: achieved,
                 target,
+                loss,
             },
-            (Some(Blame { interface, family, target }), None) => {
+            (Some(Blame { interface, family, target, .. }), None) => {
                 Message::ImprovedFdt { interface, family, group, now: achieved, target }
             }
             (None, None) | (Some(_), Some(_)) => return,
@@ -313,7 +319,12 @@ impl Group {
                 return (self.fdt, None);
             }
             let (fdt, target) = i.achieved_fdt();
-            (fdt, target.map(|target| Blame { interface, family, target }))
+            let blame = target.map(|target| {
+                let loss = Some(i.loss());
+                let loss = loss.filter(|loss| loss.losses_to_fail > config::LOSSES_TO_FAIL);
+                Blame { interface, family, target, loss }
+            });
+            (fdt, blame)
         });
         told.max_by_key(|(fdt, _)| *fdt)
     }

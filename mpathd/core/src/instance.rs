@@ -4,12 +4,13 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::bench::Bench;
+use crate::chance::Chance;
 use crate::config::{LOSSES_TO_FAIL, MAX_TARGETS};
 use crate::event::Fate;
 use crate::hosts::Hosts;
 use crate::ids::{Family, Ifindex, PathId, Seq};
-use crate::message::{Evidence, Reason};
-use crate::path::{Outcome, Path, Run};
+use crate::message::{Evidence, Loss, Reason};
+use crate::path::{Outcome, Path};
 use crate::request::{Probe, Round};
 use crate::rounds::{self, Rounds};
 use crate::rtt::{LOSS_FLOOR, Rtt};
@@ -17,16 +18,15 @@ use crate::time::Instant;
 use crate::view::TargetMode;
 
 mod inherit;
+mod suspicion;
+
+use suspicion::PATIENCE;
+pub use suspicion::Suspicion;
 
 /// Rounds in one failure detection time (design 2).
 const ROUNDS_PER_FDT: u32 = 6;
 /// The same where a verdict may have to wait for a receive witness: the promise stands.
 const ROUNDS_PER_FDT_DEFERRED: u32 = ROUNDS_PER_FDT + PATIENCE;
-/// How many rounds a verdict waits for a receive witness that nobody can give (design 2.12).
-const PATIENCE: u32 = 3;
-/// How long it waits, at least, while frames are known to wait: late, not false. A thread that never
-/// rests gives no witness.
-const STARVING: Duration = Duration::from_secs(1);
 /// Losses in a row after which the target's MAC is asked for again (N9).
 const LOSSES_TO_REFRESH: u8 = 3;
 /// Whoever limits its answers shows it by then.
@@ -61,6 +61,8 @@ pub struct Instance {
     pub claimed_until: Option<Instant>,
     pub failure: Option<Failure>,
     rounds: Rounds,
+    /// What chance does here.
+    chance: Chance,
     /// When the first probe left that no pause of probing followed.
     asked_since: Option<Instant>,
     /// `None` while nothing may be sent.
@@ -108,16 +110,6 @@ impl Failure {
     }
 }
 
-/// All targets that count are silent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Suspicion {
-    /// A witness is a reply to a probe that left after this.
-    pub fourth: Instant,
-    /// When the evidence was complete.
-    pub ready: Instant,
-    pub evidence: Evidence,
-}
-
 impl Instance {
     /// `first_path`: number of the first of its [`MAX_TARGETS`] paths.
     pub fn new(family: Family, first_path: PathId, fdt: Duration) -> Self {
@@ -136,6 +128,7 @@ impl Instance {
             claimed_until: None,
             failure: None,
             rounds: Rounds::new(),
+            chance: Chance::new(),
             asked_since: None,
             next_round: None,
             stuck_since: None,
@@ -210,13 +203,15 @@ impl Instance {
         self.asked_since = None;
         self.unstick();
         self.rounds.forget();
+        self.chance.interrupt();
         self.paths.iter_mut().for_each(Path::clear_ring);
     }
 
-    /// What answered before proves nothing now.
+    /// Another NIC is to come: what was learnt of this one proves nothing.
     pub fn forget_replies(&mut self) {
         self.replied = false;
         self.first_reply = None;
+        self.chance = Chance::new();
     }
 
     pub fn asked_since(&self) -> Option<Instant> {
@@ -249,6 +244,7 @@ impl Instance {
         if slept_over > 0 {
             self.missed += slept_over;
             self.doubtful_until = now + self.fdt;
+            self.rounds.distrust(ROUNDS_PER_FDT);
         }
         self.next_round = Some(due + interval * (slept_over + 1));
         let number = self.rounds.next();
@@ -258,7 +254,7 @@ impl Instance {
             if path.key.is_some() && path.proven {
                 path.pace.pass(now, interval);
             }
-            let refresh = path.run(interval).losses >= LOSSES_TO_REFRESH;
+            let refresh = path.losses() >= LOSSES_TO_REFRESH;
             if path.key.is_some() && path.pace.is_due() {
                 let seq = path.next_probe(number, now);
                 round.push(Probe { path: self.path_id(i), seq, refresh });
@@ -267,8 +263,22 @@ impl Instance {
         if round.probes().is_empty() {
             return None;
         }
-        self.rounds.begin(now);
+        self.learn(now);
         Some(round)
+    }
+
+    /// A round begins, and another one is known to the end. What is told from that is the chance that
+    /// verdicts have to allow for, so it does not count while another cause is known, or nobody is there
+    /// whose silence means anything.
+    fn learn(&mut self, now: Instant) {
+        if self.failure.is_some() || !self.paths.iter().any(Path::has_a_say) {
+            self.rounds.distrust(0);
+        }
+        let interval = self.interval();
+        match self.rounds.begin(now) {
+            Some(heard) => self.chance.round(heard, interval),
+            None => self.chance.interrupt(),
+        }
     }
 
     pub fn sent(&mut self, path: PathId, seq: Seq, at: Instant, fate: Fate) {
@@ -319,16 +329,27 @@ impl Instance {
         self.stuck_since.is_some()
     }
 
+    /// A target has told its MAC.
+    pub fn resolved(&mut self, path: PathId, seq: Seq) {
+        if let Some(round) = self.path_mut(path).and_then(|p| p.resolved(seq)) {
+            self.rounds.heard(round);
+        }
+    }
+
     /// Returns the outcome, if the probe was still waited for.
     pub fn reply(&mut self, path: PathId, seq: Seq, at: Instant) -> Option<Outcome> {
         let interval = self.interval();
         let path = self.path_mut(path)?;
         let (round, outcome) = path.reply(seq, at, interval)?;
         path.note_pace(interval);
+        let has_a_say = path.has_a_say();
         self.replied = true;
         self.first_reply = self.first_reply.or(Some(at));
         self.unstick();
         self.rounds.answered(round);
+        if has_a_say {
+            self.rounds.heard(round);
+        }
         Some(outcome)
     }
 
@@ -348,7 +369,8 @@ impl Instance {
 
     /// It does not probe, or all is answered as ever: its rounds and replies change no judgement.
     pub fn is_calm(&self) -> bool {
-        let settled = self.failure.is_none() && !self.unsettled;
+        let expected = self.chance.losses() == LOSSES_TO_FAIL;
+        let settled = self.failure.is_none() && !self.unsettled && expected;
         let answered = || {
             let places = self.paths.iter().any(|p| p.key.is_none());
             self.replied
@@ -359,106 +381,6 @@ impl Instance {
         settled && (!self.running() || answered())
     }
 
-    /// Losses that a verdict takes now.
-    fn needed(&self, now: Instant) -> u8 {
-        LOSSES_TO_FAIL + u8::from(now < self.doubtful_until)
-    }
-
-    /// A target that is silent while another one of this instance answers has died by itself, or is
-    /// policed: it stops counting here (design 2.6). Its five losses must all fall into the time in
-    /// which the other one answered: after a common silence the slower of two is not dead. Returns
-    /// one of them at a time.
-    pub fn find_dead_target(&mut self) -> Option<IpAddr> {
-        let interval = self.interval();
-        let dead = (0..MAX_TARGETS).find(|i| {
-            let run = self.paths[*i].run(interval);
-            self.paths[*i].counts()
-                && run.losses >= LOSSES_TO_FAIL
-                && self.counted().any(|other| other.answers_since(run.last_five))
-        })?;
-        self.paths[dead].dead = true;
-        self.paths[dead].target()
-    }
-
-    /// The case against this instance, if there is one.
-    pub fn suspicion(&self, now: Instant) -> Option<Suspicion> {
-        self.stuck(now).or_else(|| self.silent(now))
-    }
-
-    fn silent(&self, now: Instant) -> Option<Suspicion> {
-        let (interval, needed) = (self.interval(), self.needed(now));
-        let mut worst: Option<Run> = None;
-        let mut silent = 0;
-        for path in self.counted() {
-            let run = path.run(interval);
-            if run.losses < needed {
-                return None;
-            }
-            silent += 1;
-            worst = Some(worst.map_or(run, |w| Run {
-                losses: w.losses.min(run.losses),
-                first: w.first.min(run.first),
-                fourth: w.fourth.max(run.fourth),
-                fifth_due: w.fifth_due.max(run.fifth_due),
-                ..w
-            }));
-        }
-        let run = worst?;
-        if self.paths.iter().any(|p| p.dead && p.last_acked > Some(run.first)) {
-            return None;
-        }
-        Some(Suspicion {
-            fourth: run.fourth,
-            ready: run.fifth_due,
-            evidence: self.evidence(Reason::Probes, silent, run.first, now),
-        })
-    }
-
-    /// No probe left for one FDT while the device transmitted nothing: that is evidence itself (N1).
-    /// Readings come late when the host thread waits for RTNL; without two of them nothing is known.
-    fn stuck(&self, now: Instant) -> Option<Suspicion> {
-        let since = self.stuck_since?;
-        let (first, last) = self.still?;
-        let known = last.since(first) >= self.fdt - self.interval() * 2;
-        (self.probing() && known && now.since(since) >= self.fdt).then(|| Suspicion {
-            fourth: since + self.interval() * 3,
-            ready: since + self.fdt,
-            evidence: self.evidence(Reason::TransmitStuck, 0, since, now),
-        })
-    }
-
-    /// Whether a verdict has to wait, for five unanswered probes may have been answered: where frames
-    /// that have come in can wait, all that came in before the replies were due must have been
-    /// handled (design 2.12, N16). `handled`: until when they have been; `None` where nobody can tell.
-    pub fn lacks_receive_witness(
-        &self,
-        case: &Suspicion,
-        handled: Option<Instant>,
-        now: Instant,
-    ) -> bool {
-        let patience = match handled {
-            None => self.interval() * PATIENCE,
-            Some(_) => self.fdt.max(STARVING),
-        };
-        let by_silence = case.evidence.reason == Reason::Probes;
-        let lacks = self.deferred && by_silence && handled < Some(case.ready);
-        lacks && now < case.ready + patience
-    }
-
-    fn evidence(&self, reason: Reason, silent: u8, first: Instant, now: Instant) -> Evidence {
-        Evidence {
-            reason,
-            silent,
-            counted: self.counted().count() as u8,
-            last_reply: self
-                .open_paths()
-                .filter_map(|p| p.last_reply)
-                .max()
-                .map(|at| now.since(at)),
-            detected: now.since(first),
-        }
-    }
-
     /// Some target answered a probe that left after `moment`.
     pub fn answered_after(&self, moment: Instant) -> bool {
         self.open_paths().any(|p| p.last_acked > Some(moment))
@@ -466,7 +388,7 @@ impl Instance {
 
     /// The same, of a target whose answer is no single one.
     pub fn answers_after(&self, moment: Instant) -> bool {
-        self.open_paths().any(|p| p.last_acked > Some(moment) && p.is_steady())
+        self.open_paths().any(|p| p.last_steady > Some(moment))
     }
 
     /// Fails, with the rounds forgotten: repair is earned by what comes after, maybe on another way
@@ -475,6 +397,7 @@ impl Instance {
         self.failure = Some(failure);
         self.paths.iter_mut().for_each(|p| p.rtt = Rtt::new());
         self.rounds.forget();
+        self.chance.discard_lesson();
     }
 
     /// A round was answered in the last 2 x FDT.
@@ -521,15 +444,41 @@ impl Instance {
         self.open_paths().map(|p| p.limit(interval)).max().unwrap_or(interval)
     }
 
-    /// 5T + L where L > T, with the wait for a receive witness; the requested one otherwise (design
-    /// 2.4). And the target to blame.
+    /// Losses in a row that make a verdict, our own lateness aside.
+    pub fn losses_to_fail(&self) -> u8 {
+        let (interval, losses) = (self.interval(), self.chance.losses());
+        // So many the ring has room for, however long a reply is waited for.
+        if losses == LOSSES_TO_FAIL {
+            return losses;
+        }
+        self.counted().map(|p| p.most_losses(interval)).fold(losses, u8::min)
+    }
+
+    /// How many rounds are silent here, and what follows.
+    pub fn loss(&self) -> Loss {
+        let silent = self.chance.memory().silent();
+        Loss { losses_to_fail: self.losses_to_fail(), silent_ppm: (silent * 1e6) as u32 }
+    }
+
+    /// Expected by chance at the present number of losses.
+    pub fn false_failures_per_year(&self) -> f64 {
+        self.chance.memory().alarms_a_year(self.losses_to_fail(), self.interval())
+    }
+
+    /// kT + L where it takes more than five losses or L > T, with the wait for a receive witness; the
+    /// requested one otherwise (design 2.4). And the target to blame: the slowest, or the one that has
+    /// lost most.
     pub fn achieved_fdt(&self) -> (Duration, Option<IpAddr>) {
-        let interval = self.interval();
+        let (interval, losses) = (self.interval(), self.losses_to_fail());
         let patience = if self.deferred { PATIENCE } else { 0 };
-        let rounds = u32::from(LOSSES_TO_FAIL) + patience;
+        let rounds = u32::from(losses) + patience;
         let detected = |p: &Path| interval * p.pace.every() * rounds + p.limit(interval);
-        let slow = self.counted().filter(|p| p.pace.policed() || p.limit(interval) > interval);
-        slow.map(|p| (detected(p), p.target())).max().unwrap_or((self.fdt, None))
+        let late = self.counted().filter(|p| p.pace.policed() || detected(p) > self.fdt);
+        let Some((fdt, slowest)) = late.map(|p| (detected(p), p.target())).max() else {
+            return (self.fdt, None);
+        };
+        let lossiest = || self.counted().max_by_key(|p| p.lost_part()).and_then(Path::target);
+        (fdt, if losses > LOSSES_TO_FAIL { lossiest() } else { slowest })
     }
 
     /// L of the slowest target: how long a group that comes back waits for the present holder (N4).

@@ -21,6 +21,7 @@ mod answers;
 mod attention;
 mod bench;
 mod capacity;
+mod chance;
 mod damping;
 mod facts;
 mod group;

@@ -12,7 +12,7 @@ mod evidence;
 mod text;
 mod wish;
 
-pub use evidence::{Evidence, Reason};
+pub use evidence::{Evidence, Loss, Reason};
 pub use wish::Wish;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +141,8 @@ pub enum Message {
         requested: Duration,
         now: Duration,
         target: IpAddr,
+        /// Why, where it is not that the target is slow.
+        loss: Option<Loss>,
     },
     ImprovedFdt {
         interface: IfName,

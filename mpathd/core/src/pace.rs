@@ -195,6 +195,11 @@ impl Pace {
         self.tally().is_gappy()
     }
 
+    /// It has lost some and answered some lately: five losses may be no more than that.
+    pub fn has_holes(&self) -> bool {
+        self.tally().holes >= HOLES
+    }
+
     /// Losses and answers in quick succession, as in a network that loses some of all: a path that has
     /// been cut now and then is none of that, for its runs of losses are long.
     pub fn is_erratic(&self) -> bool {

@@ -77,18 +77,15 @@ fn places(mut word: u32) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The losses since the last answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// So many losses since the last answer, as a case against the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    pub losses: u8,
     /// Stamp of the first lost probe.
     pub first: Instant,
     /// Stamp of the fourth; a witness must have been asked later (N11).
     pub fourth: Instant,
-    /// Stamp of the oldest of the five newest.
-    pub last_five: Instant,
-    /// When the reply to the fifth was due: from then on there is a case.
-    pub fifth_due: Instant,
+    /// When the reply to the last one that it takes was due: from then on there is a case.
+    pub due: Instant,
 }
 
 /// A probe that has come to its end, for `ipmpstat -p`.
@@ -113,6 +110,9 @@ pub struct Path {
     pub lost: u64,
     /// When the newest answered probe had left.
     pub last_acked: Option<Instant>,
+    /// The same, of one that was answered like the probe before: no single answer of a target that
+    /// limits them.
+    pub last_steady: Option<Instant>,
     pub last_reply: Option<Instant>,
     /// Stamp of the first probe of the present run of answers.
     answering_since: Option<Instant>,
@@ -138,6 +138,7 @@ impl Path {
             acked: 0,
             lost: 0,
             last_acked: None,
+            last_steady: None,
             last_reply: None,
             answering_since: None,
             answers_in_a_row: 0,
@@ -164,9 +165,14 @@ impl Path {
         self.key.map(|key| key.target)
     }
 
-    /// It has answered the last two probes: no single answer of one that limits them.
-    pub fn is_steady(&self) -> bool {
-        self.answers_in_a_row >= 2
+    /// Part of all probes that was lost, in thousandths.
+    pub fn lost_part(&self) -> u64 {
+        self.lost * 1000 / self.sent.max(1)
+    }
+
+    /// Has a say in the verdict by itself, not only where all targets limit their answers.
+    pub fn has_a_say(&self) -> bool {
+        self.counts() && !self.pace.policed()
     }
 
     /// In use, proven, and not silent alone: it has a say in the verdict.
@@ -244,6 +250,9 @@ impl Path {
         self.last_reply = self.last_reply.max(Some(at));
         self.answering_since = self.answering_since.or(Some(sent));
         self.answers_in_a_row = self.answers_in_a_row.saturating_add(1);
+        if self.answers_in_a_row >= 2 {
+            self.last_steady = self.last_steady.max(Some(sent));
+        }
         if self.answers_in_a_row >= LOSSES_TO_FAIL {
             self.dead = false;
         }
@@ -261,16 +270,15 @@ impl Path {
         self.slow_in_a_row >= LOSSES_TO_FAIL
     }
 
-    /// The target told its MAC instead of answering a probe.
-    pub fn resolved(&mut self, seq: Seq) {
-        if let Some(entry) = self.entry(seq).filter(|e| e.resolving)
-            && matches!(entry.mark, Mark::Pending | Mark::Lost)
-        {
-            let was_lost = entry.mark == Mark::Lost;
-            entry.mark = Mark::Resolved;
-            self.places.set(seq, Mark::Resolved);
-            self.lost -= u64::from(was_lost);
-        }
+    /// The target told its MAC instead of answering a probe. Returns the probe's round.
+    pub fn resolved(&mut self, seq: Seq) -> Option<u32> {
+        let open = |e: &&mut Entry| matches!(e.mark, Mark::Pending | Mark::Lost) && e.resolving;
+        let entry = self.entry(seq).filter(open)?;
+        let Entry { round, mark, .. } = *entry;
+        entry.mark = Mark::Resolved;
+        self.places.set(seq, Mark::Resolved);
+        self.lost -= u64::from(mark == Mark::Lost);
+        Some(round)
     }
 
     /// How long a reply is waited for; one interval until the path is known.
@@ -298,61 +306,60 @@ impl Path {
         }
     }
 
-    /// Walks from the newest probe to the last answer. What is open, waiting or was refused is
-    /// passed over: only what left can be lost.
-    pub fn run(&self, interval: Duration) -> Run {
-        if self.places.lost == 0 {
-            return Run::default();
-        }
-        let mut lost = [UNUSED; RING];
-        let mut run = Run::default();
-        for entry in self.newest_first() {
-            match entry.mark {
-                Mark::Lost => {
-                    lost[usize::from(run.losses)] = *entry;
-                    run.losses += 1;
-                }
-                Mark::Waiting | Mark::Refused | Mark::Pending => {}
-                Mark::Acked | Mark::Resolved | Mark::Unused => break,
-            }
-        }
-        let losses = usize::from(run.losses);
-        if losses > 0 {
-            run.first = lost[losses - 1].at;
-            run.fourth = lost[losses.saturating_sub(4)].at;
-            run.last_five = lost[losses.min(5) - 1].at;
-            run.fifth_due = self.due(&lost[losses.saturating_sub(5)], interval);
-        }
-        run
+    /// From the newest probe to the last answer.
+    fn unanswered(&self) -> impl Iterator<Item = &Entry> {
+        self.newest_first()
+            .take_while(|e| !matches!(e.mark, Mark::Acked | Mark::Resolved | Mark::Unused))
+    }
+
+    /// What is open, waiting or was refused is passed over: only what left can be lost.
+    fn lost_in_a_row(&self) -> impl Iterator<Item = &Entry> {
+        self.unanswered().filter(|e| e.mark == Mark::Lost)
+    }
+
+    /// Losses since the last answer.
+    pub fn losses(&self) -> u8 {
+        if self.places.lost == 0 { 0 } else { self.lost_in_a_row().count() as u8 }
+    }
+
+    /// The losses since the last answer, if there are `needed` at least; five or more.
+    pub fn run(&self, needed: u8, interval: Duration) -> Option<Run> {
+        let losses = usize::from(self.losses());
+        let newer = losses.checked_sub(usize::from(needed))?;
+        let mut from_last = self.lost_in_a_row().skip(newer);
+        let last = from_last.next()?;
+        let fourth = from_last.nth(usize::from(needed).saturating_sub(5))?;
+        let first = from_last.last()?;
+        Some(Run { first: first.at, fourth: fourth.at, due: self.due(last, interval) })
+    }
+
+    /// Stamp of the oldest of the newest `losses` since the last answer, if there are so many.
+    pub fn silent_since(&self, losses: u8) -> Option<Instant> {
+        self.lost_in_a_row().nth(usize::from(losses).checked_sub(1)?).map(|e| e.at)
+    }
+
+    /// Losses in a row that the ring can show, beside the probes whose time is not over.
+    pub fn most_losses(&self, interval: Duration) -> u8 {
+        let open = self.limit(interval).as_nanos().div_ceil(interval.as_nanos().max(1));
+        (RING as u8 - 1).saturating_sub(open as u8)
     }
 
     /// Its newest probe is lost, or open though answers come before the next one.
     pub fn owes_an_answer(&self, interval: Duration) -> bool {
         let open = self.newest_first().next().is_some_and(|entry| entry.mark == Mark::Pending);
-        self.run(interval).losses > 0 || open && self.limit(interval) <= interval
+        self.losses() > 0 || open && self.limit(interval) <= interval
     }
 
     /// When the open probe is due that would make the run `needed` losses long.
     pub fn verdict_due(&self, needed: u8, interval: Duration) -> Option<Instant> {
-        let lost = usize::from(self.run(interval).losses);
-        let missing = usize::from(needed).checked_sub(lost)?.checked_sub(1)?;
-        if self.places.pending.count_ones() as usize <= missing {
+        let missing = needed.checked_sub(self.losses())?.checked_sub(1)?;
+        if self.places.pending.count_ones() <= u32::from(missing) {
             return None;
         }
-        let mut open = [Instant(0); RING];
-        let mut count = 0;
-        for entry in self.newest_first() {
-            match entry.mark {
-                Mark::Pending => {
-                    open[count] = self.due(entry, interval);
-                    count += 1;
-                }
-                Mark::Acked | Mark::Resolved | Mark::Unused => break,
-                Mark::Lost | Mark::Waiting | Mark::Refused => {}
-            }
-        }
-        // `open` is newest first; the one that decides is the `missing`th oldest.
-        count.checked_sub(missing + 1).map(|i| open[i])
+        let open = || self.unanswered().filter(|e| e.mark == Mark::Pending);
+        // Newest first; the one that decides is the `missing`th oldest.
+        let newer = open().count().checked_sub(usize::from(missing) + 1)?;
+        open().nth(newer).map(|entry| self.due(entry, interval))
     }
 
     /// Probes whose reply would still change something.

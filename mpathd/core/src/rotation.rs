@@ -192,7 +192,7 @@ impl Instance {
             Some(Fault::Dead)
         } else if path.is_slow() && quick && others().next().is_some() {
             Some(Fault::Slow)
-        } else if !path.proven && path.run(interval).losses >= LOSSES_TO_FAIL {
+        } else if !path.proven && path.losses() >= LOSSES_TO_FAIL {
             Some(Fault::Mute)
         } else {
             None

@@ -12,19 +12,24 @@ pub struct Round {
     /// At least one probe left.
     left: bool,
     pub answered: bool,
+    /// A target that has a say in the verdict was heard.
+    heard: bool,
 }
 
-const NONE: Round = Round { number: u32::MAX, at: Instant(0), left: false, answered: false };
+const NONE: Round =
+    Round { number: u32::MAX, at: Instant(0), left: false, answered: false, heard: false };
 
 #[derive(Clone, Copy)]
 pub struct Rounds {
     ring: [Round; RING],
     next: u32,
+    /// Those before it teach nothing.
+    trusted_from: u32,
 }
 
 impl Rounds {
     pub const fn new() -> Self {
-        Self { ring: [NONE; RING], next: 0 }
+        Self { ring: [NONE; RING], next: 0, trusted_from: 0 }
     }
 
     /// Number of the round that comes next.
@@ -37,10 +42,20 @@ impl Rounds {
         self.next.wrapping_sub(1)
     }
 
-    pub fn begin(&mut self, now: Instant) {
+    /// Begins a round. Returns whether a target with a say was heard in the one that leaves the ring
+    /// for it, as nothing more can come of that; `None` where it has nothing to tell.
+    pub fn begin(&mut self, now: Instant) -> Option<bool> {
         let number = self.next;
-        self.ring[number as usize % RING] = Round { number, at: now, left: false, answered: false };
+        let new = Round { number, at: now, ..NONE };
+        let old = core::mem::replace(&mut self.ring[number as usize % RING], new);
         self.next += 1;
+        let known = old.left && (self.trusted_from..number).contains(&old.number);
+        known.then_some(old.heard)
+    }
+
+    /// What is in the ring, and so many rounds to come, say nothing about the path.
+    pub fn distrust(&mut self, coming: u32) {
+        self.trusted_from = self.trusted_from.max(self.next + coming);
     }
 
     pub fn left(&mut self, number: u32) {
@@ -52,6 +67,12 @@ impl Rounds {
     pub fn answered(&mut self, number: u32) {
         if let Some(round) = self.round(number) {
             (round.left, round.answered) = (true, true);
+        }
+    }
+
+    pub fn heard(&mut self, number: u32) {
+        if let Some(round) = self.round(number) {
+            round.heard = true;
         }
     }
 

@@ -96,6 +96,8 @@ impl Engine {
                 test: instance.test,
                 interval: instance.interval(),
                 rounds_missed: instance.missed,
+                loss: instance.loss(),
+                false_failures_per_year: instance.false_failures_per_year(),
             });
             for (i, path) in instance.paths.iter().enumerate() {
                 let Some(target) = path.target() else { continue };

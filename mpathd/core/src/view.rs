@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use crate::event::ReceiveMode;
 use crate::ids::{Family, GroupName, IfName, Ifindex, IpNet};
-use crate::message::Reason;
+use crate::message::{Loss, Reason};
 use crate::time::Instant;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -153,6 +153,11 @@ pub struct InstanceView {
     /// Between two rounds.
     pub interval: Duration,
     pub rounds_missed: u32,
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub loss: Loss,
+    /// Expected by chance, from the loss and its bursts.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub false_failures_per_year: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

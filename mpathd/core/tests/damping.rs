@@ -67,7 +67,7 @@ fn nics_that_are_equally_bad_do_not_pass_addresses_to_and_fro() {
 
 #[test]
 fn an_address_that_is_held_leaves_a_nic_that_dies() {
-    let mut lan = lossy(30, 2);
+    let mut lan = lossy(50, 2);
     lan.until(600 * S, |l| l.view().addresses[0].held > Some(100 * S));
     let text = |t: &String| t.starts_with("192.0.2.50 has moved too often; it stays on eth");
     assert!(lan.texts().iter().any(text), "{:#?}", lan.texts());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mpathd_core::config::{Config, Datapath, Group, Member, TestAddress};
 use mpathd_core::event::ReceiveMode;
 use mpathd_core::ids::{Family, GroupName, IfName, Ifindex};
-use mpathd_core::message::Reason;
+use mpathd_core::message::{Loss, Reason};
 use mpathd_core::time::Instant;
 use mpathd_core::view::*;
 
@@ -101,6 +101,8 @@ pub(crate) fn view() -> View {
             test: Some(target(11)),
             interval: Duration::from_micros(16_667),
             rounds_missed: 2,
+            loss: Loss { losses_to_fail: 5, silent_ppm: 0 },
+            false_failures_per_year: 0.0,
         }],
         targets: vec![row(1, 7, TargetState::Active), row(2, 8, TargetState::Unproven)],
         proven: vec![target(1)],

@@ -134,6 +134,17 @@ fn of_the_configuration() {
            like a failure; add targets or raise failure_detection_time",
         ],
     );
+    let quick = LAN.replace("[groups.g]\n", "[groups.g]\nfailure_detection_time = \"99ms\"\n");
+    warns(
+        &quick,
+        &host,
+        &[
+            "group g has two inet targets for an FDT of 99ms: if both lose probes, losses in a row come \
+           by chance, and a failure takes more of them and longer; with three it does not",
+        ],
+    );
+    warns(&quick.replace("99ms", "100ms"), &host, &[]);
+    warns(&quick.replace("\"192.0.2.2\"", "\"192.0.2.2\", \"192.0.2.3\""), &host, &[]);
     warns(
         &LAN.replace("192.0.2.12/24", "198.51.100.12/24"),
         &host,

@@ -62,7 +62,8 @@ fn targets() {
     assert_eq!(targets["skips"], json!({ "not_ours": 7 }));
     let instance = json!({
         "interface": "net1", "family": "inet6", "mode": "multicast", "test": "fe80::31",
-        "interval_ms": 1666.667, "rounds_missed": 3,
+        "interval_ms": 1666.667, "rounds_missed": 3, "losses_to_fail": 7, "silent_ppm": 48_700,
+        "false_failures_per_year": 0.5,
     });
     assert_eq!(targets["instances"][1], instance);
 }

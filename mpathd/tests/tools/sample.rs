@@ -7,7 +7,7 @@ use std::time::Duration;
 use mpathd::cli::daemon::{Daemon, Failure, ProbeRecord, Snapshot, TargetCounts};
 use mpathd_core::event::ReceiveMode;
 use mpathd_core::ids::{Family, GroupName, IfName, Ifindex};
-use mpathd_core::message::Reason;
+use mpathd_core::message::{Loss, Reason};
 use mpathd_core::request::CommandError;
 use mpathd_core::time::Instant;
 use mpathd_core::view::*;
@@ -74,6 +74,8 @@ fn instance(interface: &str, mode: TargetMode, test: Option<&str>) -> InstanceVi
         test,
         interval: Duration::from_micros(1_666_667),
         rounds_missed: 3,
+        loss: Loss { losses_to_fail: 7, silent_ppm: 48_700 },
+        false_failures_per_year: 0.5,
     }
 }
 

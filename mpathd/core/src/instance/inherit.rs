@@ -27,6 +27,7 @@ impl Instance {
             return;
         }
         let interval = self.interval();
+        self.chance.conclude(interval);
         self.next_round = self.next_round.map(|due| next_round(due, now, interval, phase));
         if self.fdt > old.fdt {
             self.paths.iter_mut().for_each(|path: &mut Path| path.begin_evidence(now));

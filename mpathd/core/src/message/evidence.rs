@@ -17,6 +17,26 @@ pub struct Evidence {
     pub detected: Duration,
 }
 
+/// Rounds of an instance in which no target answered though it has not failed, and what follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Loss {
+    /// Silent rounds in a row that make a verdict: such as come by chance less than once a year.
+    pub losses_to_fail: u8,
+    /// So many rounds in a million are silent.
+    pub silent_ppm: u32,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (percent, losses) = (f64::from(self.silent_ppm) / 1e4, self.losses_to_fail);
+        write!(
+            f,
+            "{percent:.2} % of the rounds are lost, so a failure takes {losses} losses in a row"
+        )
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     feature = "serde",

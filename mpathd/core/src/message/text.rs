@@ -111,13 +111,16 @@ impl fmt::Display for Message {
                 "{address} has moved too often; it stays on {interface} for {:.0} s unless that dies",
                 wait.as_secs_f64()
             ),
-            Message::CannotMeetFdt { interface, family, group, requested, now, .. } => write!(
-                f,
-                "Cannot meet requested failure detection time of {} ms on ({family} {interface}) \
-                 new failure detection time for group \"{group}\" is {} ms",
-                requested.as_millis(),
-                now.as_millis()
-            ),
+            Message::CannotMeetFdt { interface, family, group, requested, now, loss, .. } => {
+                let requested = requested.as_millis();
+                write!(
+                    f,
+                    "Cannot meet requested failure detection time of {requested} ms on ({family} {interface}) \
+                     new failure detection time for group \"{group}\" is {} ms",
+                    now.as_millis().max(requested + 1)
+                )?;
+                loss.map_or(Ok(()), |loss| write!(f, ": {loss}"))
+            }
             Message::ImprovedFdt { interface, family, group, now, .. } => write!(
                 f,
                 "Improved failure detection time {} ms on ({family} {interface}) for group \"{group}\"",

@@ -57,11 +57,17 @@ impl Lan {
             Wire::Works | Wire::Cut => Fate::Left,
             Wire::Stuck | Wire::Congested => Fate::Refused,
         };
+        let in_burst = self.bursty.get_mut(&key.name).is_some_and(|bursts| {
+            let dice = scramble(self.serial);
+            bursts.lost =
+                if bursts.lost { dice % 100 < bursts.go_on } else { dice % 10_000 < bursts.begin };
+            bursts.lost
+        });
         let deaf = self.deaf == Some((key.name, key.target.is_ipv6()));
         let target = self.targets.get(&key.target).copied().filter(|t| {
             let nic = self.lossy.get(&key.name).copied().unwrap_or_default();
             let lost = scramble(self.serial) % 100 < t.lose_percent.max(nic);
-            t.alive && !lost && !deaf && wire == Wire::Works
+            t.alive && !lost && !in_burst && !deaf && wire == Wire::Works
         });
         let target = target.filter(|t| t.limit.is_none_or(|limit| self.may_answer(key, limit)));
         Answer { fate, rtt: target.map(|t| t.rtt) }

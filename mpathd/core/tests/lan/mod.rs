@@ -94,6 +94,16 @@ pub struct Target {
     pub limit: Option<Limit>,
 }
 
+/// Losses that come together (Gilbert's model).
+#[derive(Clone, Copy, Debug)]
+pub struct Bursts {
+    /// Of ten thousand probes after one that was answered, so many are lost.
+    pub begin: u64,
+    /// Of a hundred after one that was lost.
+    pub go_on: u64,
+    pub lost: bool,
+}
+
 /// A target that answers only so many probes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
@@ -147,6 +157,8 @@ pub struct Lan {
     pub deaf: Option<(IfName, bool)>,
     /// NICs that lose so many of a hundred probes.
     pub lossy: BTreeMap<IfName, u64>,
+    /// NICs that lose probes in bursts.
+    pub bursty: BTreeMap<IfName, Bursts>,
     config: Config,
     data: Vec<IpAddr>,
     /// Data addresses that have been in the kernel: they may never be missing again.
@@ -208,6 +220,7 @@ impl Lan {
             watchful: false,
             deaf: None,
             lossy: BTreeMap::new(),
+            bursty: BTreeMap::new(),
             placed: BTreeSet::new(),
         }
     }

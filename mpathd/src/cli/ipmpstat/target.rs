@@ -22,6 +22,8 @@ pub const COLUMNS: &[Column] = &[
     column("INTERVAL", 12),
     column("MISSED", 8),
     column("FAMILY", 8),
+    column("LOSSES", 8),
+    column("LOSS", 8),
 ];
 
 /// One row for each family that is probed; one that says "disabled" where none is.
@@ -71,6 +73,8 @@ fn row(view: &View, instance: &InstanceView, names: &Names) -> Row {
         millis(instance.interval),
         instance.rounds_missed.to_string(),
         instance.family.to_string(),
+        instance.loss.losses_to_fail.to_string(),
+        format!("{:.2}%", f64::from(instance.loss.silent_ppm) / 1e4),
     ]
 }
 
@@ -93,6 +97,9 @@ pub(super) fn instances_as_json(view: &View) -> Value {
             "test": instance.test,
             "interval_ms": ms(instance.interval),
             "rounds_missed": instance.rounds_missed,
+            "losses_to_fail": instance.loss.losses_to_fail,
+            "silent_ppm": instance.loss.silent_ppm,
+            "false_failures_per_year": instance.false_failures_per_year,
         })
     };
     view.instances.iter().map(one).collect()

@@ -226,6 +226,17 @@ pub(super) mod described {
         test: Option<String>,
         interval: Span,
         rounds_missed: u32,
+        loss: Loss,
+        /// Expected by chance, from the loss and its bursts.
+        false_failures_per_year: f64,
+    }
+
+    #[derive(CustomType)]
+    pub(crate) struct Loss {
+        /// Silent rounds in a row that make a verdict: such as come by chance less than once a year.
+        losses_to_fail: u8,
+        /// So many rounds in a million are silent.
+        silent_ppm: u32,
     }
 
     #[derive(CustomType)]

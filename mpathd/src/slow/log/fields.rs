@@ -167,8 +167,10 @@ fn details(fields: &mut Fields, message: &Message) {
             put(fields, "MPATHD_FROM", Some(target));
             put(fields, "MPATHD_TO", Some(by));
         }
-        Message::CannotMeetFdt { family, requested, now, target, .. } => {
+        Message::CannotMeetFdt { family, requested, now, target, loss, .. } => {
             put(fields, "MPATHD_FAMILY", Some(family));
+            fields.extend(loss.map(|loss| ("MPATHD_LOSSES_TO_FAIL", loss.losses_to_fail.into())));
+            fields.extend(loss.map(|loss| ("MPATHD_SILENT_PPM", loss.silent_ppm.into())));
             put(fields, "MPATHD_TARGET", Some(target));
             fields.push(("MPATHD_FROM", ms(requested).into()));
             fields.push(("MPATHD_TO", ms(now).into()));
