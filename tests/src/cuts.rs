@@ -280,6 +280,15 @@ impl Rig {
         });
     }
 
+    /// What the machine itself did to everybody in that time.
+    pub fn machine(&self, from: Nanos, to: Nanos) -> String {
+        format!(
+            "This machine meanwhile: longest stall {:.1?}, longest wait for RTNL {:.1?}.",
+            self.stalls.longest(from, to),
+            self.rtnl.longest(from, to)
+        )
+    }
+
     /// `ipmpstat MODE --json`.
     ///
     /// # Panics

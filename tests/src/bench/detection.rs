@@ -1,9 +1,9 @@
 //! A silent cut: when the verdict is, when the address is on the other NIC, and when the neighbours are told.
 
-use std::path::Path;
 use std::time::Duration;
 
-use super::table::{Csv, head, line};
+use super::report::{Csv, Plot, Table};
+use super::{Plan, Report};
 use crate::capture::Capture;
 use crate::clock::{self, Nanos, ms_between};
 use crate::cuts::{Cut, Move, Rig};
@@ -12,6 +12,7 @@ use crate::figures::Figures;
 /// Multiples of it spread evenly over an interval.
 const GOLDEN: f64 = 0.618_034;
 const LIMIT: Duration = Duration::from_secs(5);
+const FDT: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 struct Spans {
@@ -20,13 +21,14 @@ struct Spans {
     announced: Figures,
 }
 
-pub(super) fn measure(rig: &mut Rig, cuts: u32, folder: &Path) {
+pub(super) fn run(plan: &Plan, report: &mut Report) {
+    let mut rig = Rig::start(FDT, 2);
     let begun = clock::now();
     let mut spans: [Spans; 2] = Default::default();
     let mut csv = Csv::new(
         "cut,nic,address,cut_to_verdict_ms,verdict_to_address_ms,verdict_to_announcement_ms,stalls_ms,rtnl_ms",
     );
-    for number in 0..cuts {
+    for number in 0..plan.cuts {
         rig.wait_for_spare();
         let (nic, _) = rig.busiest();
         let other = Capture::start(rig.lab.lan(), &format!("sw{}", 1 - nic));
@@ -45,14 +47,20 @@ pub(super) fn measure(rig: &mut Rig, cuts: u32, folder: &Path) {
             csv.row(&[&number, &nic, &it.address, &verdict, &address, &told, &stalls, &rtnl]);
         }
     }
-    head(&format!("{cuts} silent cuts at a failure detection time of {:?}", rig.fdt()), "ms");
+    report.heading(format!("{} silent cuts at a failure detection time of {FDT:?}", plan.cuts));
+    let mut table = Table::of_figures("ms");
+    let mut plot = Plot::of_distributions("Cut to verdict", "ms");
     for (family, of) in ["IPv4", "IPv6"].iter().zip(&spans) {
-        line(&format!("{family}: cut to verdict"), &of.verdict);
-        line(&format!("{family}: verdict to address"), &of.address);
-        line(&format!("{family}: verdict to announcement"), &of.announced);
+        table.figures(format!("{family}: cut to verdict"), &of.verdict);
+        table.figures(format!("{family}: verdict to address"), &of.address);
+        table.figures(format!("{family}: verdict to announcement"), &of.announced);
+        plot.distribution(*family, &of.verdict);
     }
-    println!("  {}", super::machine(rig, begun, clock::now()));
-    csv.write(folder, "detection.csv");
+    plot.mark("FDT", FDT.as_secs_f64() * 1e3);
+    report.table(&table);
+    report.text(rig.machine(begun, clock::now()));
+    report.plot("verdict", &plot);
+    report.csv("cuts", &csv);
 }
 
 /// When the first frame that tells where the address is now came to the switch.
