@@ -54,7 +54,10 @@ fn ensure() -> Result<PathBuf> {
 
 fn unpack(folder: &Path) -> Result<()> {
     if find("apt-get").is_none() || find("dpkg").is_none() {
-        bail!("no apt-get and dpkg to fetch them with: {} (names of Debian 12)", PACKAGES.join(" "));
+        bail!(
+            "no apt-get and dpkg to fetch them with: {} (names of Debian 12)",
+            PACKAGES.join(" ")
+        );
     }
     println!("peers: apt-get download {} (9 MB, into target/peers)", PACKAGES.join(" "));
     if folder.exists() {

@@ -38,7 +38,9 @@ pub(super) const SETTINGS: [Setting; 6] = [
 /// What this process was told about the daemons' place, by `cargo xtask bench`.
 fn told(variable: &str) -> PathBuf {
     std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| {
-        panic!("no BFD daemon to compare with ({variable} is not set): run `cargo xtask bench peers`")
+        panic!(
+            "no BFD daemon to compare with ({variable} is not set): run `cargo xtask bench peers`"
+        )
     })
 }
 
@@ -118,6 +120,8 @@ impl Setting {
             Bfd::Bird => bird(own, peer, interval),
             Bfd::Keepalived => keepalived(own, peer, interval, self.real_time),
         };
+        // keepalived believes the files of one that was killed.
+        std::fs::remove_dir_all(folder).unwrap_or_default();
         std::fs::create_dir_all(folder).expect("/run is the lab's own");
         std::fs::write(folder.join("conf"), text).expect("/run is the lab's own");
         if self.bfd == Bfd::Frr {
@@ -133,14 +137,23 @@ impl Setting {
                 .map(str::to_owned)
                 .into_iter()
                 .chain(["--vty_socket".into(), folder.display().to_string()])
-                .chain(["--bfdctl".into(), at("ctl"), "-i".into(), at("pid"), "-f".into(), at("conf")])
+                .chain([
+                    "--bfdctl".into(),
+                    at("ctl"),
+                    "-i".into(),
+                    at("pid"),
+                    "-f".into(),
+                    at("conf"),
+                ])
                 .collect(),
             Bfd::Bird => vec!["-f".into(), "-c".into(), at("conf"), "-s".into(), at("ctl")],
             Bfd::Keepalived => ["--dont-fork", "--log-console", "--no-syslog", "--log-detail"]
                 .map(str::to_owned)
                 .into_iter()
-                .chain([("use-file", "conf"), ("pid", "pid"), ("bfd_pid", "bfd_pid")]
-                    .map(|(option, file)| format!("--{option}={}", at(file))))
+                .chain(
+                    [("use-file", "conf"), ("pid", "pid"), ("bfd_pid", "bfd_pid")]
+                        .map(|(option, file)| format!("--{option}={}", at(file))),
+                )
                 .collect(),
         };
         let mut words = Vec::new();
@@ -182,7 +195,10 @@ fn users(folder: &Path) {
 
 fn with_libraries(command: &mut Command) -> &mut Command {
     // UTC and English: their stamps and words are read.
-    command.env("LD_LIBRARY_PATH", told("MPATHD_PEERS_LIBRARIES")).env("TZ", "UTC").env("LC_ALL", "C")
+    command
+        .env("LD_LIBRARY_PATH", told("MPATHD_PEERS_LIBRARIES"))
+        .env("TZ", "UTC")
+        .env("LC_ALL", "C")
 }
 
 /// Without `interface`, which would have to come from zebra; the session is a single hop all the same.
@@ -243,14 +259,19 @@ mod tests {
         let down = "2026/11/28 00:13:42.260373 BFD: [SEY1D-NT8EQ] state-change: [mhop:no peer:192.0.2.2 \
                     local:192.0.2.1 vrf:default] up -> down reason:control-expired";
         assert_eq!(Bfd::Frr.state(down), Some(false));
-        let up = "BFD: state-change: [mhop:no peer:192.0.2.2 local:192.0.2.1 vrf:default] init -> up";
+        let up =
+            "BFD: state-change: [mhop:no peer:192.0.2.2 local:192.0.2.1 vrf:default] init -> up";
         assert_eq!(Bfd::Frr.state(up), Some(true));
         assert_eq!(Bfd::Frr.state("session-new: mhop:no peer:192.0.2.2"), None);
         let bird = "<TRACE> bfd1: Session to 192.0.2.2 changed state from Up to Down";
         assert_eq!(Bfd::Bird.state(bird), Some(false));
-        assert_eq!(Bfd::Bird.state("bfd1: Session to 192.0.2.2 changed state from Init to Up"), Some(true));
+        assert_eq!(
+            Bfd::Bird.state("bfd1: Session to 192.0.2.2 changed state from Init to Up"),
+            Some(true)
+        );
         assert_eq!(Bfd::Bird.state("bfd1: State changed to up"), None);
-        let keepalived = "(peer) Entering Down state (Local diagnostic - Control Detection Time Expired)";
+        let keepalived =
+            "(peer) Entering Down state (Local diagnostic - Control Detection Time Expired)";
         assert_eq!(Bfd::Keepalived.state(keepalived), Some(false));
         assert_eq!(Bfd::Keepalived.state("(peer) Entering Up state"), Some(true));
         assert_eq!(Bfd::Keepalived.state("(peer) Starting poll sequence"), None);

@@ -84,7 +84,8 @@ fn time_of_day(line: &str) -> Option<Nanos> {
     let seconds = number(at - 2)? * 3600 + number(at + 1)? * 60 + number(at + 4)?;
     let digits = line[at + 7..].bytes().take_while(u8::is_ascii_digit).take(9);
     let fraction = digits.zip([8, 7, 6, 5, 4, 3, 2, 1, 0]);
-    let fraction: u64 = fraction.map(|(digit, place)| u64::from(digit - b'0') * 10_u64.pow(place)).sum();
+    let fraction: u64 =
+        fraction.map(|(digit, place)| u64::from(digit - b'0') * 10_u64.pow(place)).sum();
     Some(seconds * 1_000_000_000 + fraction)
 }
 

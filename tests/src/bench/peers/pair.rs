@@ -12,10 +12,11 @@ use nix::unistd::Pid;
 
 use super::bfd::{MULTIPLIER, Setting};
 use super::contestant::{Change, Contestant, stamp};
+use super::usage;
 use super::wire::{ENDS, Wire};
 use crate::clock::{self, Nanos};
+use crate::delays;
 use crate::netns::NetNs;
-use crate::{delays, procfs};
 
 const BOTH: &[usize] = &[0, 1];
 
@@ -30,7 +31,12 @@ pub(super) struct Pair<'a> {
 
 impl<'a> Pair<'a> {
     /// Starts both on this pair of ends; it does not wait.
-    pub(super) fn start(setting: Setting, interval: Duration, wire: &'a Wire, number: usize) -> Self {
+    pub(super) fn start(
+        setting: Setting,
+        interval: Duration,
+        wire: &'a Wire,
+        number: usize,
+    ) -> Self {
         let speaker = |end: usize| {
             let folder = format!("/run/peers/{number}{}", ENDS[end]);
             setting.configure(Path::new(&folder), end, interval);
@@ -69,7 +75,7 @@ impl Contestant for Pair<'_> {
     }
 
     fn cpu(&self) -> Nanos {
-        self.ends.iter().map(|it| procfs::cpu_of_tree(it.child.id())).sum()
+        self.ends.iter().map(|it| usage::of_group(it.child.id())).sum()
     }
 
     fn sent(&self) -> u64 {

@@ -27,11 +27,14 @@ impl Wire {
         batch("ip", "netns add switch\n");
         let switch = NetNs::open("switch");
         let ends = (0..pairs).map(|pair| cable(&switch, pair)).collect();
-        let names: Vec<String> = (0..pairs).flat_map(|pair| ENDS.map(|end| port(pair, end))).collect();
+        let names: Vec<String> =
+            (0..pairs).flat_map(|pair| ENDS.map(|end| port(pair, end))).collect();
         let valves = Valves::install(&switch, &names).expect("classifiers can be loaded");
-        let devices = switch.run(nix::net::if_::if_nameindex).expect("devices can be listed");
-        let ports = devices.iter().map(|it| (it.name().to_string_lossy().into_owned(), it.index()));
-        Self { ports: ports.collect(), switch, valves, ends }
+        let ports = switch.run(|| {
+            let devices = nix::net::if_::if_nameindex().expect("devices can be listed");
+            devices.iter().map(|it| (it.name().to_string_lossy().into_owned(), it.index())).collect()
+        });
+        Self { ports, switch, valves, ends }
     }
 
     pub(super) fn end(&self, pair: usize, end: usize) -> &NetNs {
@@ -70,9 +73,8 @@ fn cable(switch: &NetNs, pair: usize) -> [NetNs; 2] {
         switch.ip(&format!("link add {port} type veth peer name eth0 netns {name}\n"));
         switch.ip(&format!("link set {port} master {bridge} up\n"));
         let namespace = NetNs::open(&name);
-        namespace.ip(&format!(
-            "link set lo up\nlink set eth0 up\naddress add {address}/24 dev eth0\n"
-        ));
+        namespace
+            .ip(&format!("link set lo up\nlink set eth0 up\naddress add {address}/24 dev eth0\n"));
         namespace
     };
     let ends = [(ENDS[0], ADDRESSES[0]), (ENDS[1], ADDRESSES[1])].map(plug);
