@@ -10,6 +10,7 @@ mod peers;
 mod plan;
 pub mod report;
 mod rtt;
+mod steadiness;
 
 pub use plan::Plan;
 pub use report::Report;
@@ -26,6 +27,7 @@ pub struct Section {
 /// In the order of the page.
 pub const SECTIONS: &[Section] = &[
     Section { name: "detection", title: "Detection", run: detection::run },
+    Section { name: "steadiness", title: "No failover without a failure", run: steadiness::run },
     Section { name: "peers", title: "Side by side", run: peers::run },
     Section { name: "cost", title: "Cost", run: cost::run },
     Section { name: "rtt", title: "True round-trip times", run: rtt::run },
