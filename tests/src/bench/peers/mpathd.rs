@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::contestant::{Change, Contestant, stamp};
+use super::contestant::{Change, Contestant};
 use super::usage;
 use super::wire::received;
 use crate::clock::{self, Nanos};
@@ -29,7 +29,9 @@ pub(super) struct Mpathd<'a> {
 impl<'a> Mpathd<'a> {
     /// Starts it, and waits until all NICs work.
     pub(super) fn start(lab: &'a Lab, fdt: Duration) -> Self {
-        let daemon = Daemon::start(lab.host(), &config(fdt));
+        let json = ["--log-format", "json"];
+        let mut daemon = Daemon::launch(lab.host(), &config(fdt), &json);
+        daemon.wait_ready(READY_LIMIT);
         wait_for("sound NICs", READY_LIMIT, || {
             let said = daemon.ipmpstat(&["-i", "--json"]).stdout;
             let told: Value = serde_json::from_slice(&said).unwrap_or_default();
@@ -42,14 +44,18 @@ impl<'a> Mpathd<'a> {
     }
 
     /// Of a NIC, or of the group as a whole.
-    fn changes_of(&self, log: &[LogLine], down: &str, up: &str) -> Vec<Change> {
-        let later = log.iter().filter(|it| it.at > self.ready).filter_map(|it| {
-            let up = it.text.contains(up);
-            let at = stamp(&it.text, it.at).unwrap_or(it.at);
-            (up || it.text.contains(down)).then_some(Change { at, heard: it.at, up })
-        });
+    fn changes_of(&self, log: &[LogLine], down: &str, up: &str, nic: Option<&str>) -> Vec<Change> {
+        let change = |line: &LogLine, event, up| {
+            let told = line
+                .told(event)
+                .filter(|it| nic.is_none_or(|nic| it["mpathd_interface"] == nic))?;
+            let at = told["mpathd_at_ns"].as_u64().expect("every message has its moment");
+            Some(Change { at, heard: line.at, up })
+        };
+        let changes =
+            log.iter().filter_map(|it| change(it, down, false).or_else(|| change(it, up, true)));
         let first = Change { at: self.ready, heard: self.ready, up: true };
-        std::iter::once(first).chain(later).collect()
+        std::iter::once(first).chain(changes).collect()
     }
 }
 
@@ -63,15 +69,12 @@ impl Contestant for Mpathd<'_> {
     }
 
     fn changes(&self) -> Vec<Vec<Change>> {
-        let log = self.daemon.log();
+        let log = self.daemon.log_since(self.ready);
         let of_nic = |nic| {
-            self.changes_of(
-                &log,
-                &format!("IP interface failure detected on eth{nic} "),
-                &format!("IP interface repair detected on eth{nic} "),
-            )
+            let name = format!("eth{nic}");
+            self.changes_of(&log, "interface-failed", "interface-repaired", Some(&name))
         };
-        let group = self.changes_of(&log, " are now unusable", " is now usable");
+        let group = self.changes_of(&log, "group-failed", "group-usable", None);
         NICS.map(of_nic).into_iter().chain([group]).collect()
     }
 

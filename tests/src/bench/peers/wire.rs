@@ -32,7 +32,10 @@ impl Wire {
         let valves = Valves::install(&switch, &names).expect("classifiers can be loaded");
         let ports = switch.run(|| {
             let devices = nix::net::if_::if_nameindex().expect("devices can be listed");
-            devices.iter().map(|it| (it.name().to_string_lossy().into_owned(), it.index())).collect()
+            devices
+                .iter()
+                .map(|it| (it.name().to_string_lossy().into_owned(), it.index()))
+                .collect()
         });
         Self { ports, switch, valves, ends }
     }
