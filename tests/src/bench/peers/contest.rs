@@ -45,6 +45,8 @@ pub(super) struct Measured {
     pub(super) watched: Duration,
     /// By mistake: when, since the watch began.
     pub(super) falls: Vec<Duration>,
+    /// By mistake: how long in all.
+    pub(super) down: Duration,
     pub(super) cpu: Duration,
     pub(super) sent: u64,
     pub(super) cuts: Vec<Cut>,
@@ -96,23 +98,20 @@ impl<'a> Contest<'a> {
         contest
     }
 
+    /// The load ends in time whatever else it holds up: whoever ends it comes first.
     pub(super) fn measure(&self, load: Load, size: Size) -> Vec<Measured> {
-        self.urgently(|| self.wait_settled());
+        urgently(|| self.wait_settled());
         let load = load.start();
-        let mut all = self.watch(size.watch);
-        for (number, cuts) in
-            self.urgently(|| (0..size.cuts).map(|it| (it, self.round(it))).collect::<Vec<_>>())
-        {
-            for (measured, found) in all.iter_mut().zip(cuts) {
-                measured.cuts.extend(found.into_iter().map(|(end, found)| Cut {
-                    number,
-                    end,
-                    found,
-                }));
+        urgently(move || {
+            let mut all = self.watch(size.watch);
+            for number in 0..size.cuts {
+                for (measured, cuts) in all.iter_mut().zip(self.round(number)) {
+                    measured.cuts.extend(cuts);
+                }
             }
-        }
-        drop(load);
-        all
+            drop(load);
+            all
+        })
     }
 
     /// Cuts nothing; counts what falls.
@@ -121,28 +120,32 @@ impl<'a> Contest<'a> {
         let (from, before) = (clock::now(), used());
         clock::pass(span);
         let (to, after) = (clock::now(), used());
-        let of = |(it, (before, after)): (
-            &Box<dyn Contestant + Sync + 'a>,
-            (&(Nanos, u64), &(Nanos, u64)),
-        )| {
-            let falls = it.falls().into_iter().map(|(_, fall)| fall.at);
-            let falls = falls.filter(|at| (from..to).contains(at));
-            Measured {
+        let mut all = Vec::new();
+        for (it, (before, after)) in self.contestants.iter().zip(before.iter().zip(&after)) {
+            let down =
+                it.outages().into_iter().map(|(fell, back)| (fell, back.unwrap_or(to).min(to)));
+            let down: Vec<_> = down.filter(|(_, back)| *back > from).collect();
+            let falls = down.iter().map(|(fell, _)| *fell).filter(|at| (from..to).contains(at));
+            all.push(Measured {
                 name: it.name(),
                 told: it.told(),
                 watched: Duration::from_nanos(to - from),
                 falls: falls.map(|at| Duration::from_nanos(at - from)).collect(),
+                down: down
+                    .iter()
+                    .map(|(fell, back)| Duration::from_nanos(back - fell.max(&from)))
+                    .sum(),
                 cpu: Duration::from_nanos(after.0 - before.0),
                 sent: after.1 - before.1,
                 cuts: Vec::new(),
-            }
-        };
-        self.contestants.iter().zip(before.iter().zip(&after)).map(of).collect()
+            });
+        }
+        all
     }
 
     /// Cuts all whose path is up, one a budget after the other, each round in another order and at another phase
     /// of the interval; waits until all have found it, and mends.
-    fn round(&self, number: u32) -> Vec<Vec<(usize, Found)>> {
+    fn round(&self, number: u32) -> Vec<Vec<Cut>> {
         let sound = self.wait_settled();
         let count = self.contestants.len();
         let begin = clock::now() + clock::nanos(self.budget);
@@ -164,28 +167,32 @@ impl<'a> Contest<'a> {
         while clock::now() < limit && !all_found() {
             pause();
         }
-        let found =
-            self.contestants.iter().zip(&cut).map(|(it, at)| self.found(&**it, *at)).collect();
+        let cuts = self.contestants.iter().zip(&cut);
+        let cuts = cuts.map(|(it, at)| self.told(&**it, number, *at)).collect();
         self.contestants.iter().for_each(|it| it.mend());
-        found
+        cuts
     }
 
-    fn found(&self, it: &dyn Contestant, cut: Option<Nanos>) -> Vec<(usize, Found)> {
+    /// What all ends that are concerned have made of a cut.
+    fn told(&self, it: &dyn Contestant, number: u32, cut: Option<Nanos>) -> Vec<Cut> {
         let changes = it.changes();
         let of_end = |&end: &usize| {
-            let Some(cut) = cut else { return (end, Found::DownAlready) };
-            if !is_up_at(&changes[end], cut) {
-                return (end, Found::DownAlready);
-            }
-            let fall = changes[end].iter().find(|it| it.at >= cut && !it.up);
-            let found = fall.map_or(Found::Never, |fall| Found::After {
-                took: Duration::from_nanos(fall.at - cut),
-                heard: Duration::from_nanos(fall.heard - cut),
-                stalls: self.stalls.within(cut, fall.at),
-            });
-            (end, found)
+            let found = match cut {
+                Some(cut) if is_up_at(&changes[end], cut) => self.found(&changes[end], cut),
+                _ => Found::DownAlready,
+            };
+            Cut { number, end, found }
         };
         it.concerned().iter().map(of_end).collect()
+    }
+
+    fn found(&self, changes: &[Change], cut: Nanos) -> Found {
+        let fall = changes.iter().find(|it| it.at >= cut && !it.up);
+        fall.map_or(Found::Never, |fall| Found::After {
+            took: Duration::from_nanos(fall.at - cut),
+            heard: Duration::from_nanos(fall.heard - cut),
+            stalls: self.stalls.within(cut, fall.at),
+        })
     }
 
     /// Waits until all paths have been up for a while, or will not be; which have.
@@ -202,15 +209,16 @@ impl<'a> Contest<'a> {
             pause();
         }
     }
+}
 
-    /// In a thread that comes before all load: cuts are made when they are due.
-    fn urgently<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        let urgent = || {
-            delays::come_first();
-            work()
-        };
-        std::thread::scope(|scope| scope.spawn(urgent).join()).expect("it has told its panic")
-    }
+/// In a thread that comes before all load: what is due happens when it is due. Starts no process there, which would
+/// come as early.
+fn urgently<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    let urgent = || {
+        delays::come_first();
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(urgent).join()).expect("it has told its panic")
 }
 
 fn pause() {

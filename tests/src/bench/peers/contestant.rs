@@ -35,15 +35,31 @@ pub(super) trait Contestant {
         last.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
-    /// Every time that a path was taken for dead at an end, with the number of that end.
-    fn falls(&self) -> Vec<(usize, Change)> {
+    /// From when to when not all was up that had been. An end that gives a path up tells the other, if it can:
+    /// that is one outage, not two.
+    fn outages(&self) -> Vec<(Nanos, Option<Nanos>)> {
+        let changes = self.changes();
+        let mut up = vec![false; changes.len()];
         let of_end = |(end, changes): (usize, Vec<Change>)| {
-            // It begins down.
-            let before = std::iter::once(false).chain(changes.iter().map(|it| it.up));
-            let fell = before.zip(&changes).filter(|(before, it)| *before && !it.up);
-            fell.map(|(_, it)| (end, *it)).collect::<Vec<_>>()
+            changes.into_iter().map(move |it| (it.at, end, it.up))
         };
-        self.changes().into_iter().enumerate().flat_map(of_end).collect()
+        let mut all: Vec<_> = changes.into_iter().enumerate().flat_map(of_end).collect();
+        all.sort_unstable();
+        let mut outages: Vec<(Nanos, Option<Nanos>)> = Vec::new();
+        for (at, end, now_up) in all {
+            let before = up.iter().all(|it| *it);
+            up[end] = now_up;
+            let now = up.iter().all(|it| *it);
+            if before && !now {
+                outages.push((at, None));
+            } else if !before
+                && now
+                && let Some((_, back)) = outages.last_mut()
+            {
+                *back = Some(at);
+            }
+        }
+        outages
     }
 }
 
@@ -150,15 +166,19 @@ mod tests {
     }
 
     #[test]
-    fn only_from_up_can_a_path_fall() {
+    fn what_was_up_at_all_ends_is_out_once() {
         let change = |at, up| Change { at, heard: at, up };
         let mut told = Told(vec![vec![change(1, false), change(2, true)], vec![]]);
-        assert_eq!(told.falls(), []);
+        assert_eq!(told.outages(), []);
         assert_eq!(told.sound_since(), None);
         told.0[1].push(change(3, true));
         assert_eq!(told.sound_since(), Some(3));
-        told.0[0].extend([change(4, false), change(5, false)]);
-        assert_eq!(told.falls(), [(0, change(4, false))]);
+        told.0[0].extend([change(5, false), change(6, false)]);
+        told.0[1].push(change(4, false));
+        assert_eq!(told.outages(), [(4, None)]);
         assert_eq!(told.sound_since(), None);
+        told.0[0].push(change(7, true));
+        told.0[1].extend([change(8, true), change(9, false)]);
+        assert_eq!(told.outages(), [(4, Some(8)), (9, None)]);
     }
 }

@@ -26,9 +26,8 @@ pub(super) fn introduction(report: &mut Report) {
     ));
     report.text(
         "The comparison limps in one respect, and that is the point: BFD needs its daemon at both ends, and here \
-         both ends are on the same busy machine, so that each pair may be late twice. mpathd's targets answer in \
-         their kernels. On a network of idle routers BFD would see about half of these false downs. Figures of \
-         BFD are of both ends; those of mpathd are of two NICs with three targets each, of which one is cut.",
+         both ends are on the same busy machine, so that each pair can be late twice; beside an idle router about \
+         half of its false downs would remain. mpathd's targets answer in their kernels.",
     );
 }
 
@@ -38,7 +37,8 @@ pub(super) fn detection(report: &mut Report, runs: &[Run]) {
     report.text(
         "From the cut to the daemon's own stamp of its verdict (keepalived has none finer than a second: until \
          its log line was read by a SCHED_FIFO 90 thread). *Late* are those past the budget; *down already* are \
-         cuts that found the path taken for dead by mistake.",
+         cuts that found the path taken for dead by mistake. Of BFD both ends count, of mpathd the NIC that is \
+         cut, one of two.",
     );
     let mut csv = Csv::new(
         "budget_ms,load,who,told,cut,end,outcome,cut_to_verdict_ms,cut_to_log_read_ms,stalls_ms",
@@ -130,8 +130,10 @@ pub(super) fn falls(report: &mut Report, runs: &[Run]) {
     report.heading("False downs");
     let seconds = runs.first().map_or(0.0, |run| run.measured[0].watched.as_secs_f64());
     report.text(format!(
-        "In {seconds:.0} s without a cut, at both ends together; for mpathd, verdicts on either NIC and on the \
-         group. {}",
+        "In {seconds:.0} s without a cut: how often a path was given up that was up. For BFD at either end (one \
+         that gives up tells the other: that counts once), for mpathd a verdict on either NIC or on the group. \
+         In brackets, \
+         for what share of the time it was given up: what is down cannot fall. {}",
         throttling()
     ));
     let loads = Load::ALL.map(|it| it.to_string());
@@ -139,8 +141,12 @@ pub(super) fn falls(report: &mut Report, runs: &[Run]) {
     let mut csv = Csv::new("budget_ms,load,who,told,seconds_since_load");
     for runs in by_budget(runs) {
         for (number, it) in runs[0].measured.iter().enumerate() {
-            let [idle, hogs, real_time] =
-                [0, 1, 2].map(|load| runs[load].measured[number].falls.len());
+            let told = |run: &Run| {
+                let it = &run.measured[number];
+                let share = it.down.as_secs_f64() / it.watched.as_secs_f64() * 100.0;
+                format!("{} ({share:.0} %)", it.falls.len())
+            };
+            let [idle, hogs, real_time] = [0, 1, 2].map(|load| told(&runs[load]));
             table.row(&[&it.name, &ms(runs[0].budget), &it.told, &idle, &hogs, &real_time]);
         }
         for run in runs {
