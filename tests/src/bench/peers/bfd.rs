@@ -36,7 +36,7 @@ pub(super) const SETTINGS: [Setting; 6] = [
 ];
 
 /// What this process was told about the daemons' place, by `cargo xtask bench`.
-fn told(variable: &str) -> PathBuf {
+pub(super) fn told(variable: &str) -> PathBuf {
     std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| {
         panic!(
             "no BFD daemon to compare with ({variable} is not set): run `cargo xtask bench peers`"
@@ -131,30 +131,16 @@ impl Setting {
 
     /// To be run in the end's network namespace; it stays in the foreground and logs to its standard streams.
     pub(super) fn command(self, folder: &Path) -> Command {
-        let at = |name: &str| folder.join(name).display().to_string();
-        let arguments: Vec<String> = match self.bfd {
-            Bfd::Frr => ["-u", "root", "-g", "root", "-P", "0", "--log", "stdout"]
-                .map(str::to_owned)
-                .into_iter()
-                .chain(["--vty_socket".into(), folder.display().to_string()])
-                .chain([
-                    "--bfdctl".into(),
-                    at("ctl"),
-                    "-i".into(),
-                    at("pid"),
-                    "-f".into(),
-                    at("conf"),
-                ])
-                .collect(),
-            Bfd::Bird => vec!["-f".into(), "-c".into(), at("conf"), "-s".into(), at("ctl")],
-            Bfd::Keepalived => ["--dont-fork", "--log-console", "--no-syslog", "--log-detail"]
-                .map(str::to_owned)
-                .into_iter()
-                .chain(
-                    [("use-file", "conf"), ("pid", "pid"), ("bfd_pid", "bfd_pid")]
-                        .map(|(option, file)| format!("--{option}={}", at(file))),
-                )
-                .collect(),
+        let at = folder.display();
+        let options = match self.bfd {
+            Bfd::Frr => format!(
+                "-u root -g root -P 0 --log stdout --vty_socket {at} --bfdctl {at}/ctl -i {at}/pid -f {at}/conf"
+            ),
+            Bfd::Bird => format!("-f -c {at}/conf -s {at}/ctl"),
+            Bfd::Keepalived => format!(
+                "--dont-fork --log-console --no-syslog --log-detail --use-file={at}/conf --pid={at}/pid \
+                 --bfd_pid={at}/bfd_pid"
+            ),
         };
         let mut words = Vec::new();
         // keepalived has a setting of its own for that.
@@ -165,7 +151,7 @@ impl Setting {
             words.extend(as_if_installed(folder));
         }
         words.push(self.bfd.program().display().to_string());
-        words.extend(arguments);
+        words.extend(options.split(' ').map(str::to_owned));
         let mut command = Command::new(&words[0]);
         with_libraries(command.args(&words[1..]));
         command

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::bfd::{MULTIPLIER, Setting};
+use super::bfd::{MULTIPLIER, Setting, told};
 use super::contestant::{Change, Contestant, stamp};
 use super::usage;
 use super::wire::{ENDS, Wire};
@@ -84,7 +84,9 @@ impl Contestant for Pair<'_> {
 
     fn log(&self) -> String {
         let of = |it: &Speaker| it.said.lock().expect("no reader has panicked").text.clone();
-        self.ends.iter().map(of).collect()
+        let text: String = self.ends.iter().map(of).collect();
+        // keepalived tells its command line; where the repository lies is nobody's business.
+        text.replace(&told("MPATHD_PEERS_DIR").display().to_string(), "")
     }
 }
 
