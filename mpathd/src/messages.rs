@@ -90,11 +90,12 @@ pub enum ToSlow {
     /// A sysctl of a member was changed, to be logged once and put back by release.
     Sysctl {
         interface: IfName,
+        ifindex: Option<Ifindex>,
         key: SysctlKey,
         old: i32,
         new: i32,
     },
-    /// The values of a NIC that has left all groups are what they were before us.
+    /// The values of a NIC that has left all groups, or has gone, are not ours any more.
     SysctlsRestored(IfName),
     /// What another configuration has replaced; it is freed here. `since`: when that came in force;
     /// `None`: it never will, for a later one was faster.

@@ -178,6 +178,38 @@ fn a_nic_that_is_renamed_leaves_and_comes_back() {
     });
 }
 
+/// Nor does it keep our sysctls where nobody saw it renamed: the next daemon knows the device, and so does
+/// `release`.
+#[test]
+fn a_nic_that_is_renamed_while_no_daemon_runs_gets_its_sysctls_back() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let host = lab.host();
+        let before: Vec<_> = SYSCTLS.iter().map(|key| host.read_sysctl(key)).collect();
+        let of = |nic: &str| -> Vec<_> {
+            SYSCTLS.iter().map(|key| host.read_sysctl(&key.replace("eth1", nic))).collect()
+        };
+        let mut daemon = Daemon::start(host, &Config::dual_stack(2).to_string());
+        wait_ok(&daemon, &["eth0", "eth1"]);
+        assert!(daemon.stop().success());
+        ip(host, "link set eth1 name spare");
+        assert_ne!(of("spare"), before);
+        daemon.restart();
+        wait_for("the values before ours", LIMIT, || {
+            if of("spare") == before { Ok(()) } else { Err((of("spare"), daemon.log_text())) }
+        });
+
+        ip(host, "link set spare name eth1");
+        wait_ok(&daemon, &["eth1"]);
+        assert!(daemon.stop().success());
+        ip(host, "link set eth1 name spare");
+        assert_ne!(of("spare"), before);
+        let released = daemon.mpathd(&["release"]);
+        assert!(released.status.success(), "{released:?}");
+        assert_eq!(of("spare"), before, "{released:?}");
+    });
+}
+
 /// Behaviours 133, 134 and 136.
 #[test]
 fn a_nic_with_the_mac_of_another_is_offline_until_it_has_its_own() {
@@ -321,6 +353,41 @@ fn another_host_with_a_test_address_is_named_and_fails_nothing() {
         wait_spread(&lab);
         let text = daemon.log_text();
         assert!(!text.contains("failure detected"), "{text}");
+    });
+}
+
+/// The kernel of the original finds it out; nothing moves, for it would be the other's on any NIC. A group
+/// without probes has no other socket to hear it by.
+#[test]
+fn another_host_with_a_data_address_is_named_once() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let host = lab.host();
+        let group = "[groups.ipmp0]\ndata_addresses = [\"192.0.2.50/24\", \"2001:db8::50/64\"]\n\
+                     [groups.ipmp0.interfaces.eth0]\n[groups.ipmp0.interfaces.eth1]\nstandby = true\n";
+        let begun = clock::now();
+        let daemon = Daemon::start(host, group);
+        let told = |address: &str, nic: &str| {
+            format!("Data address {address} on {nic} is also used by 02:00:00:00:02:00")
+        };
+        let count = || daemon.log_text().matches("is also used by").count();
+        wait_held(host, "192.0.2.50", "eth0", LIMIT);
+        clock::pass(Duration::from_millis(500));
+        assert_eq!(count(), 0, "{}", daemon.log_text());
+
+        // Nobody is asked again before 20 s are over, but where an address is put on another NIC.
+        ip(lab.client(), "address add 192.0.2.50/24 dev eth0");
+        ip(lab.client(), "address add 2001:db8::50/64 dev eth0 nodad");
+        lab.carrier(0, false);
+        for address in ["192.0.2.50", "2001:db8::50"] {
+            daemon.wait_log(&told(address, "eth1"), begun, LIMIT);
+        }
+        lab.carrier(0, true);
+        for address in ["192.0.2.50", "2001:db8::50"] {
+            wait_held(host, address, "eth0", LIMIT);
+        }
+        clock::pass(Duration::from_millis(500));
+        assert_eq!(count(), 2, "once each: {}", daemon.log_text());
     });
 }
 

@@ -1,5 +1,6 @@
 //! NICs that are missing, come, go, are down, are none for a group, or have a device under them.
 
+use std::ffi::OsString;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ use mpathd_tests::owner::wait_held;
 use mpathd_tests::told::{interface, rows, wait_interface, wait_ok};
 use mpathd_tests::watch::AddressWatch;
 use mpathd_tests::{Config, Daemon, Lab, clock, isolated, wait_for};
+use nix::sys::socket::{setsockopt, sockopt};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const DATA: [&str; 3] = ["192.0.2.50", "192.0.2.51", "2001:db8::50"];
@@ -195,7 +197,7 @@ fn on_macvlan(lab: &Lab) -> Daemon {
     daemon
 }
 
-/// Sends as much as goes, from the data address to the client, until dropped.
+/// Sends as much as goes, from the data address by m0 to the client, until dropped.
 struct Flood(Arc<AtomicBool>, Option<std::thread::JoinHandle<u64>>);
 
 impl Flood {
@@ -205,6 +207,9 @@ impl Flood {
         let thread = lab.host().spawn("flood", move || {
             let socket = UdpSocket::bind(("192.0.2.50", 0)).expect("the host has it");
             socket.set_nonblocking(true).expect("it can be");
+            // By which NIC the flow went else, a number tells that the kernel draws at boot.
+            let device = OsString::from("m0");
+            setsockopt(&socket, sockopt::BindToDevice, &device).expect("it is there");
             let to: SocketAddr = (CLIENT_V4.parse::<std::net::IpAddr>().expect("ours"), 9).into();
             let mut refused = 0;
             while !stopped.load(Ordering::Relaxed) {

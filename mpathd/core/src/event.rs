@@ -53,7 +53,7 @@ pub enum Event {
     },
     /// The first full dump has been told; what was not told is not there.
     Surveyed,
-    /// Another host has told that a test address of ours is its own.
+    /// Another host has told that an address of ours is its own.
     Claimed {
         ifindex: Ifindex,
         address: IpAddr,

@@ -87,8 +87,9 @@ impl Group {
         }
     }
 
-    /// Goes on from the group of this name under another configuration.
-    pub fn inherit(&mut self, old: &Self) {
+    /// Goes on from the group of this name under another configuration. Who is blamed for a missed FDT
+    /// and does not stay is told of no more.
+    pub fn inherit(&mut self, old: &Self, stays: impl Fn(IfName) -> bool) {
         let Self {
             name: _,
             fdt,
@@ -112,7 +113,7 @@ impl Group {
         self.judges_again_at = judges_again_at;
         self.best = best;
         self.settles_at = settles_at;
-        self.fdt_missed = fdt_missed.filter(|_| fdt == self.fdt);
+        self.fdt_missed = fdt_missed.filter(|blame| fdt == self.fdt && stays(blame.interface));
         self.fdt_told = fdt_told;
         self.announce = announce;
     }

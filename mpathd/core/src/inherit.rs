@@ -37,7 +37,8 @@ impl Engine {
         }
         for g in 0..self.groups.len() {
             if let Some(before) = old.groups.iter().find(|b| b.name == self.groups[g].name) {
-                self.groups[g].inherit(before);
+                let members = &self.members[self.groups[g].members.clone()];
+                self.groups[g].inherit(before, |name| members.iter().any(|m| m.name() == name));
             }
         }
         for k in 0..self.addresses.len() {

@@ -160,6 +160,12 @@ pub enum Message {
         address: IpAddr,
         mac: [u8; 6],
     },
+    /// Another host of the LAN has it too.
+    DuplicateData {
+        interface: IfName,
+        address: IpAddr,
+        mac: [u8; 6],
+    },
     /// After [`Message::NoTestAddress`] or [`Message::DuplicateTest`].
     TestAddressBack {
         interface: IfName,
@@ -266,6 +272,7 @@ impl Message {
             | Message::FamilySilent { .. }
             | Message::DuplicateMac { .. }
             | Message::DuplicateTest { .. }
+            | Message::DuplicateData { .. }
             | Message::NotPlumbed { .. }
             | Message::Unfit { .. }
             | Message::RequestFailed { .. } => Severity::Error,
@@ -345,6 +352,7 @@ impl Message {
             Message::Missing { .. } => "missing",
             Message::DuplicateMac { .. } => "duplicate-mac",
             Message::DuplicateTest { .. } => "duplicate-test-address",
+            Message::DuplicateData { .. } => "duplicate-data-address",
             Message::UniqueMac { .. } => "unique-mac",
             Message::NewMac { .. } => "new-mac",
             Message::NotPlumbed { .. } => "not-plumbed",

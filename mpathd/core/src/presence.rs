@@ -10,11 +10,14 @@ use crate::instance::Instance;
 use crate::member::Member;
 use crate::message::Message;
 use crate::request::{Peers, Request};
-use crate::resource::Resource;
+use crate::resource::{DataAddress, Resource};
 use crate::time::Instant;
 
 /// A claim that is not repeated is over then: whether anybody has the address is asked every 20 s.
 const CLAIM_HOLDS: Duration = Duration::from_secs(50);
+/// Who has a data address too is told again after so long a silence: of many addresses each is asked for
+/// by turns.
+const CLAIM_FORGOTTEN: Duration = Duration::from_secs(3600);
 /// A test address that comes within this time is not missed (behaviour file 0.3, TESTADDR_CONF_TIME).
 pub(crate) const TEST_ADDRESS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -144,8 +147,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// Replies to the test address may go to the other host: their absence proves nothing, so probing
-    /// is off until nobody claims it any more (behaviours 23, 24).
+    /// Another host has an address of ours too.
     pub(crate) fn claimed(
         &mut self,
         now: Instant,
@@ -154,12 +156,32 @@ impl Engine {
         mac: [u8; 6],
     ) {
         let Some(m) = self.member_at(ifindex) else { return };
-        let family = Family::of(address);
-        let own = self.members.iter().any(|o| o.link.is_some_and(|l| l.mac == mac));
-        if own || self.static_test(m, family).is_none_or(|test| test.address != address) {
+        if self.members.iter().any(|o| o.link.is_some_and(|l| l.mac == mac)) {
             return;
         }
+        let test = self.static_test(m, Family::of(address));
+        if test.is_some_and(|test| test.address == address) {
+            self.test_address_claimed(now, m, address, mac);
+        } else if let Some(k) = self.addresses.iter().position(|a| a.net.address == address) {
+            self.data_address_claimed(now, m, k, mac);
+        }
+    }
+
+    /// Told, and nothing moves: it would be theirs on any NIC.
+    fn data_address_claimed(&mut self, now: Instant, m: usize, k: usize, mac: [u8; 6]) {
         let interface = self.members[m].name();
+        let DataAddress { net, claimed, .. } = &mut self.addresses[k];
+        let before = claimed.replace((mac, now));
+        if before.is_none_or(|(who, at)| who != mac || now.since(at) >= CLAIM_FORGOTTEN) {
+            let address = net.address;
+            self.out.message(Message::DuplicateData { interface, address, mac });
+        }
+    }
+
+    /// Replies to the test address may go to the other host: their absence proves nothing, so probing
+    /// is off until nobody claims it any more (behaviours 23, 24).
+    fn test_address_claimed(&mut self, now: Instant, m: usize, address: IpAddr, mac: [u8; 6]) {
+        let (interface, family) = (self.members[m].name(), Family::of(address));
         let instance = &mut self.members[m].instances[family as usize];
         if instance.claimed_until.replace(now + CLAIM_HOLDS).is_some() {
             return;

@@ -27,6 +27,8 @@ pub struct DataAddress {
     pub known: bool,
     /// The member it was on has left the group.
     pub left: Option<IfName>,
+    /// Another host that has it too, and when that was last heard of.
+    pub claimed: Option<([u8; 6], Instant)>,
     /// The move under way: when it was decided, and from where.
     pub moving: Option<(Instant, Option<IfName>)>,
 }
@@ -41,6 +43,7 @@ impl DataAddress {
             moves: Moves::default(),
             known: false,
             left: None,
+            claimed: None,
             moving: None,
         }
     }
@@ -53,14 +56,14 @@ impl DataAddress {
         name: impl Fn(usize) -> IfName,
         here: impl Fn(IfName) -> Option<usize>,
     ) -> Self {
-        let Self { net: _, holder, on, foreign, moves, known, left, moving } = *self;
+        let Self { net: _, holder, on, foreign, moves, known, left, claimed, moving } = *self;
         let mut now_on = Set::default();
         let positions = (0..MAX_MEMBERS).filter(|p| on.contains(*p)).filter_map(|p| here(name(p)));
         positions.for_each(|p| now_on.insert(p));
         let holder_was = holder.map(&name);
         let holder = holder_was.and_then(here);
         let left = if holder.is_none() { holder_was.or(left) } else { None };
-        Self { net, holder, on: now_on, foreign, moves, known, left, moving }
+        Self { net, holder, on: now_on, foreign, moves, known, left, claimed, moving }
     }
 
     /// It is where it is to be, and nowhere else.

@@ -129,6 +129,25 @@ fn other_groups_are_not_concerned() {
     assert_eq!(told(&lan, CANNOT).len(), 1, "{:#?}", lan.texts());
 }
 
+/// Its slow path has left with it; the others never missed anything.
+#[test]
+fn nothing_is_told_of_an_interface_that_has_left() {
+    let mut lan = Lan::settled(group(3, 2, 100 * MS));
+    answers(&mut lan, 2, 60 * MS);
+    lan.run(20 * S);
+    assert_eq!(told(&lan, CANNOT).len(), 1, "{:#?}", lan.texts());
+    lan.reload_group(group(2, 2, 100 * MS));
+    lan.run(120 * S);
+    assert_eq!(achieved(&lan), 100 * MS);
+    assert!(!lan.texts().iter().any(|t| t.starts_with("Improved")), "{:#?}", lan.texts());
+    // And what is missed by one that stays is told, and taken back.
+    answers(&mut lan, 1, 60 * MS);
+    lan.run(20 * S);
+    answers(&mut lan, 1, MS);
+    lan.run(80 * S);
+    assert_eq!((told(&lan, CANNOT).len(), told(&lan, IMPROVED).len()), (2, 1));
+}
+
 /// Departure from behaviours 50, 55: probing goes on at the pace of the request.
 #[test]
 fn probing_is_not_slowed() {

@@ -5,7 +5,7 @@ mod lan;
 use std::net::IpAddr;
 
 use lan::{Lan, MS, S, group, name};
-use mpathd_core::event::Command;
+use mpathd_core::event::{Command, Event};
 use mpathd_core::request::Request;
 use mpathd_core::view::InterfaceState;
 
@@ -64,6 +64,33 @@ fn an_offline_nic_that_became_a_twin_stays_offline() {
     set_mac(&mut lan, 1, TWIN);
     assert_eq!(lan.view().interfaces[1].state, InterfaceState::Offline, "it was not ours to end");
     assert!(lan.command(Command::Online { interface: name(1) }));
+}
+
+/// Whoever has a data address too is told of once, and again after an hour without a word, or when it
+/// is another one.
+#[test]
+fn another_host_with_a_data_address_is_told_and_moves_nothing() {
+    let mut lan = Lan::settled(group(2, 2, 10 * S));
+    let before = lan.view().addresses;
+    let address: IpAddr = "192.0.2.50".parse().unwrap();
+    let ifindex = lan.nics[&name(0)].link.ifindex;
+    let claim = |lan: &mut Lan, mac| {
+        lan.post(MS, Event::Claimed { ifindex, address, mac });
+        lan.run(S);
+        let text = "Data address 192.0.2.50 on eth0 is also used by ";
+        lan.texts().iter().filter(|it| it.starts_with(text)).count()
+    };
+    let own = lan.nics[&name(1)].link.mac;
+    assert_eq!(claim(&mut lan, own), 0, "our own");
+    for _ in 0..3 {
+        assert_eq!(claim(&mut lan, TWIN), 1);
+        lan.run(60 * S);
+    }
+    lan.run(3600 * S);
+    assert_eq!(claim(&mut lan, TWIN), 2);
+    assert_eq!(claim(&mut lan, [2, 0, 0, 0, 0, 0xbb]), 3);
+    assert_eq!(lan.view().addresses, before);
+    lan.assert_at_rest();
 }
 
 #[test]

@@ -71,7 +71,8 @@ fn release(options: &Options) -> Result<usize, String> {
         }
     }
     for sysctl in &known.sysctls {
-        let path = Path::new("/proc/sys").join(sysctl.key.path(sysctl.interface));
+        let Some(name) = kernel.bearer_of(sysctl) else { continue };
+        let path = Path::new("/proc/sys").join(sysctl.key.path(name));
         if path.exists() {
             let write = || std::fs::write(&path, sysctl.old.to_string()).map_err(|e| e.to_string());
             let result = if options.dry_run { Ok(()) } else { write() };

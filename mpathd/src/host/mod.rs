@@ -6,6 +6,7 @@ mod address;
 mod announce;
 mod attach;
 mod bpf;
+mod claims;
 pub mod counters;
 mod deferral;
 mod drift;
@@ -93,6 +94,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         monitor,
         sysctls,
         twins: twins::Twins::new(),
+        claims: claims::Claims::default(),
         drift: drift::Drift::default(),
         announcer: announce::Announcer::default(),
         hooks: attach::Hooks::new(object, bpffs),
@@ -121,6 +123,7 @@ struct Host {
     monitor: Monitor,
     sysctls: sysctl::Sysctls,
     twins: twins::Twins,
+    claims: claims::Claims,
     drift: drift::Drift,
     announcer: announce::Announcer,
     hooks: attach::Hooks,
@@ -154,8 +157,9 @@ impl Host {
     fn observe(&mut self) {
         self.monitor.drain();
         self.pass_on();
-        let Self { searcher, monitor, fast, .. } = self;
+        let Self { searcher, claims, monitor, fast, .. } = self;
         searcher.receive(&monitor.mirror, |found| fast.push(ToFast::Event(found)));
+        claims.receive(&monitor.mirror, |claim| fast.push(ToFast::Event(claim)));
         self.restore_marks();
     }
 
@@ -167,11 +171,12 @@ impl Host {
             self.announcer.forget(gone.ifindex);
             self.hooks.detach(gone.ifindex);
             self.searcher.forget(gone.ifindex);
+            self.claims.forget(gone.ifindex);
             self.deferral.forget(gone.ifindex);
             if let Some(renamed) = gone.renamed {
                 self.sysctls.give_back(gone.name, renamed, &mut self.slow);
             }
-            self.sysctls.forget(gone.name);
+            self.sysctls.left(gone.name, &mut self.slow);
         }
     }
 
@@ -214,6 +219,7 @@ impl Host {
         }
         self.compare_deferral();
         self.pass_on();
+        self.sysctls.give_back_renamed(&self.monitor.mirror, &mut self.slow);
         if let Err(refused) = nexthop::sweep(&mut self.requests, &self.monitor.mirror) {
             self.slow
                 .log(Severity::Warning, format!("removing unused next hops failed: {refused}"));
@@ -230,7 +236,7 @@ impl Host {
         }
         let pause = TimeSpec::from_duration(until.since(clock::now()));
         let sources = [self.queues.host.as_fd(), self.monitor.as_fd()];
-        let sources = sources.into_iter().chain(self.searcher.fds());
+        let sources = sources.into_iter().chain(self.searcher.fds()).chain(self.claims.fds());
         let mut fds: Vec<_> = sources.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match ppoll(&mut fds, Some(pause), None) {
             // A signal is for the slow thread; whatever woke us, all sources are looked at.

@@ -38,6 +38,8 @@ pub(super) struct Monitor {
     /// The last dump of any kind, and of everything.
     last: Option<Dumped>,
     survey: Option<Dumped>,
+    /// Routes in the last dump of all tables.
+    routes: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -80,6 +82,7 @@ impl Monitor {
             due: Due::Everything,
             last: None,
             survey: None,
+            routes: 0,
         })
     }
 
@@ -116,10 +119,11 @@ impl Monitor {
         }
     }
 
-    /// Where a dump of all routes is dear, only what concerns us is looked at between surveys.
+    /// Where a dump of all routes is dear, only what concerns us is looked at between surveys. By their
+    /// number: the time that one dump took is a busy machine's as much as theirs.
     fn doubt(&self) -> Due {
-        const DEAR: Duration = Duration::from_millis(5);
-        if self.survey.is_some_and(|s| s.took > DEAR) { Due::Own } else { Due::Routes }
+        const MANY: usize = 2000;
+        if self.routes > MANY { Due::Own } else { Due::Routes }
     }
 
     /// When [`Monitor::survey`] is to be called.
@@ -192,6 +196,7 @@ impl Monitor {
             self.mirror.sweep_own_routes(own);
         } else {
             let all = route_dump(requests, RouteProtocol::Unspec)?;
+            self.routes = all.len();
             self.mirror.sweep_routes(all);
         }
         Ok(())

@@ -119,7 +119,9 @@ impl Host {
     fn prepare(&mut self, ifindex: Ifindex, name: IfName, set_up: bool) -> Result<(), Refused> {
         let link = monitor::link(&mut self.requests, ifindex)?;
         self.tell_plumbed(ifindex, name);
-        self.sysctls.prepare(name, self.sysctl_mode(), &mut self.slow)?;
+        self.sysctls.prepare(ifindex, name, self.sysctl_mode(), &mut self.slow)?;
+        // Of addresses that stand already, too.
+        self.twins.ask_if_never();
         if set_up && !link.link.up {
             let mut message = LinkMessage::default();
             message.header.index = ifindex.0;
@@ -173,6 +175,7 @@ impl Host {
         }
         let mirror = &mut self.monitor.mirror;
         mirror.vouch(ifindex, address, role);
+        self.twins.ask_soon();
         if stood {
             mirror.tell_again(ifindex, address.address);
         }
@@ -212,6 +215,11 @@ impl Host {
             }
         }
         if route::set(&mut self.requests, &self.monitor.mirror, wanted).is_err() {
+            self.monitor.refresh_addresses(&mut self.requests)?;
+            if !self.monitor.mirror.is_own(wanted.src) {
+                // Its notice was lost in a flood; the engine hears of it first, and waits.
+                return Err(Refused::errno(libc::EINVAL));
+            }
             self.monitor.refresh_routes(&mut self.requests)?;
             route::set(&mut self.requests, &self.monitor.mirror, wanted)?;
         }
@@ -226,8 +234,8 @@ impl Host {
     pub(super) fn compare_sysctls(&mut self) {
         let mode = self.sysctl_mode();
         let prepared: Vec<_> = self.sysctls.prepared().collect();
-        for name in prepared {
-            match self.sysctls.prepare(name, mode, &mut self.slow) {
+        for (name, ifindex) in prepared {
+            match self.sysctls.prepare(ifindex, name, mode, &mut self.slow) {
                 // Said already where it was found.
                 Ok(()) | Err(_) => {}
             }

@@ -30,6 +30,7 @@ use super::facts::{AddressFact, LinkFact, NexthopFact, NexthopKind, RouteFact};
 use super::netlink::{Refused, Requests};
 use super::taken::{Taken, What};
 use super::{PROTOCOL, address, monitor, nexthop, route, sockets, swap, sysctl};
+use crate::slow::state::OldSysctl;
 use keep::Kept;
 
 /// What the state file knows that the kernel does not.
@@ -198,6 +199,17 @@ impl Release {
             Kind::RemoveAddress { fact, .. } => {
                 address::delete(&mut self.requests, fact.ifindex, fact.address)
             }
+        }
+    }
+
+    /// What the device is called now whose values were changed; `None` where another one may have taken
+    /// its number, for the value there is not ours.
+    pub fn bearer_of(&self, sysctl: &OldSysctl) -> Option<IfName> {
+        match sysctl.ifindex.and_then(|ifindex| self.name(ifindex)) {
+            Some(name) if name != sysctl.interface => {
+                sysctl::is_ours(name, sysctl.key).then_some(name)
+            }
+            Some(_) | None => Some(sysctl.interface),
         }
     }
 

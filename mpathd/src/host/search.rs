@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use mpathd_common::abi::{Path, address_words};
@@ -94,7 +94,7 @@ impl Searcher {
         for ((ifindex, _), search) in &mut self.open {
             let mut frame = [0; 256];
             for _ in 0..FRAMES_PER_TURN {
-                let Some(length) = read(&search.socket, &mut frame) else { break };
+                let Some(length) = sockets::receive(&search.socket, &mut frame) else { break };
                 let Ok(reply) = parse(&frame[..length]) else { continue };
                 let Some(address) = responder(&reply, search.test, cookie) else { continue };
                 if search.told < TOLD_AT_MOST && !mirror.is_own(address) {
@@ -133,15 +133,6 @@ fn responder(reply: &EchoReply, test: IpAddr, cookie: u64) -> Option<IpAddr> {
     let [high, low] = reply.source.map(u128::from);
     let source = IpAddr::V6(Ipv6Addr::from(high << 64 | low)).to_canonical();
     (ours && !source.is_multicast() && !source.is_unspecified()).then_some(source)
-}
-
-/// `None`: nothing is there, or the link has just gone down.
-fn read(socket: &OwnedFd, into: &mut [u8]) -> Option<usize> {
-    // SAFETY: the pointer and length are those of a buffer that outlives the call.
-    let length = unsafe {
-        libc::recv(socket.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT)
-    };
-    usize::try_from(length).ok()
 }
 
 /// Neighbours of one family that have answered the kernel behind this NIC, surest first.

@@ -10,8 +10,7 @@ use mpathd_core::request::Role;
 
 use super::taken::Taken;
 use crate::config::Sysctls;
-use crate::messages::SysctlKey;
-use crate::slow::state::State;
+use crate::slow::state::{OldSysctl, State};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -33,7 +32,7 @@ pub struct Settings {
     /// Keys of our routes; a route there is told whoever made it.
     pub routes: BTreeSet<RouteKey>,
     /// Values of sysctls before ours, by that record.
-    pub sysctls: Vec<(IfName, SysctlKey, i32)>,
+    pub sysctls: Vec<OldSysctl>,
     /// Configured routes and their gateways: those of somebody else that go the same way are taken
     /// over.
     pub gateways: Vec<(RouteKey, IpAddr)>,
@@ -60,7 +59,7 @@ impl Settings {
         self.recorded =
             state.addresses.iter().map(|own| (own.interface, own.address.address)).collect();
         self.taken = state.taken.clone();
-        self.sysctls = state.sysctls.iter().map(|it| (it.interface, it.key, it.old)).collect();
+        self.sysctls = state.sysctls.clone();
         self
     }
 

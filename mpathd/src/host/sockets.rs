@@ -66,12 +66,28 @@ pub(super) fn searching(link: &LinkFact, family: Family) -> io::Result<OwnedFd> 
     let socket = packet_socket()?;
     bypass(&socket, link.lower)?;
     attach(&socket, &filter::echo_replies(family, MAGIC, ALL_HOSTS_SLOT))?;
-    let ethertype = match family {
-        Family::Inet => libc::ETH_P_IP,
-        Family::Inet6 => libc::ETH_P_IPV6,
-    };
-    bind(&socket, link.link.ifindex, u16::try_from(ethertype).unwrap_or_default())?;
+    bind(&socket, link.link.ifindex, ethertype(family, libc::ETH_P_IP))?;
     Ok(socket)
+}
+
+/// A socket for answers about MACs: ARP replies or neighbour advertisements.
+///
+/// # Errors
+/// As [`channel`].
+pub(super) fn hearing(link: &LinkFact, family: Family) -> io::Result<OwnedFd> {
+    let socket = packet_socket()?;
+    attach(&socket, &filter::answers(false, MAGIC))?;
+    bind(&socket, link.link.ifindex, ethertype(family, libc::ETH_P_ARP))?;
+    Ok(socket)
+}
+
+/// The next frame of a socket; `None`: nothing is there, or the link has just gone down.
+pub(super) fn receive(socket: &OwnedFd, into: &mut [u8]) -> Option<usize> {
+    // SAFETY: the pointer and length are those of a buffer that outlives the call.
+    let length = unsafe {
+        libc::recv(socket.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT)
+    };
+    usize::try_from(length).ok()
 }
 
 /// Sends one frame from a bound socket.
@@ -84,6 +100,15 @@ pub(super) fn send(socket: &OwnedFd, frame: &[u8]) -> io::Result<()> {
         libc::send(socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), libc::MSG_DONTWAIT)
     };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// What the frames of a family have; those of IPv4 may be ARP's.
+fn ethertype(family: Family, inet: libc::c_int) -> u16 {
+    let ethertype = match family {
+        Family::Inet => inet,
+        Family::Inet6 => libc::ETH_P_IPV6,
+    };
+    u16::try_from(ethertype).unwrap_or_default()
 }
 
 /// Receives nothing before it is bound.

@@ -8,24 +8,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-use mpathd_core::ids::IfName;
+use mpathd_core::ids::{IfName, Ifindex};
 use mpathd_core::message::Severity;
 
+use super::mirror::Mirror;
 use super::netlink::Refused;
 use super::outbox::Slow;
 use crate::config::Sysctls as Mode;
 use crate::messages::{SysctlKey, ToSlow};
+use crate::slow::state::OldSysctl;
 
 const ROOT: &str = "/proc/sys";
 
 #[derive(Default)]
 pub(super) struct Sysctls {
-    prepared: BTreeSet<IfName>,
+    prepared: BTreeMap<IfName, Ifindex>,
     /// Per value: how often it was found changed, or could not be set.
     seen: BTreeMap<(IfName, SysctlKey), u32>,
     refused: Option<String>,
     /// Values that were there before ours.
     before: BTreeMap<(IfName, SysctlKey), i32>,
+    /// The devices that had them, for one may be called otherwise by now.
+    devices: BTreeMap<IfName, Ifindex>,
 }
 
 impl Sysctls {
@@ -35,11 +39,12 @@ impl Sysctls {
     /// EINVAL where `all` holds a value that makes our addresses unreachable.
     pub(super) fn prepare(
         &mut self,
+        ifindex: Ifindex,
         name: IfName,
         mode: Mode,
         slow: &mut Slow,
     ) -> Result<(), Refused> {
-        self.prepared.insert(name);
+        self.prepared.insert(name, ifindex);
         self.refuse_global(slow)?;
         for key in SysctlKey::ALL {
             self.apply(name, key, mode, slow);
@@ -98,7 +103,9 @@ impl Sysctls {
         match *times {
             1 => {
                 self.before.entry((name, key)).or_insert(old);
-                slow.push(ToSlow::Sysctl { interface: name, key, old, new });
+                let ifindex = self.prepared.get(&name).copied();
+                self.devices.extend(ifindex.map(|ifindex| (name, ifindex)));
+                slow.push(ToSlow::Sysctl { interface: name, ifindex, key, old, new });
             }
             2..=4 => slow.log(
                 Severity::Warning,
@@ -118,21 +125,46 @@ impl Sysctls {
     }
 
     /// Members whose values are set.
-    pub(super) fn prepared(&self) -> impl Iterator<Item = IfName> + '_ {
-        self.prepared.iter().copied()
+    pub(super) fn prepared(&self) -> impl Iterator<Item = (IfName, Ifindex)> + '_ {
+        self.prepared.iter().map(|(name, ifindex)| (*name, *ifindex))
     }
 
     /// The device has gone: its successor starts with the system's defaults.
-    pub(super) fn forget(&mut self, name: IfName) {
+    pub(super) fn left(&mut self, name: IfName, slow: &mut Slow) {
+        if self.before.keys().any(|(known, _)| *known == name) {
+            slow.push(ToSlow::SysctlsRestored(name));
+        }
+        self.forget(name);
+    }
+
+    fn forget(&mut self, name: IfName) {
         self.prepared.remove(&name);
+        self.devices.remove(&name);
         self.seen.retain(|(known, _), _| *known != name);
         self.before.retain(|(known, _), _| *known != name);
     }
 
     /// What the state file tells of values before ours.
-    pub(super) fn remember(&mut self, before: &[(IfName, SysctlKey, i32)]) {
-        for (name, key, old) in before {
-            self.before.entry((*name, *key)).or_insert(*old);
+    pub(super) fn remember(&mut self, before: &[OldSysctl]) {
+        for OldSysctl { interface, ifindex, key, old } in before {
+            self.before.entry((*interface, *key)).or_insert(*old);
+            if let Some(ifindex) = ifindex {
+                self.devices.entry(*interface).or_insert(*ifindex);
+            }
+        }
+    }
+
+    /// Of devices that were given another name while no daemon ran.
+    pub(super) fn give_back_renamed(&mut self, mirror: &Mirror, slow: &mut Slow) {
+        let renamed: Vec<(IfName, IfName)> = self
+            .devices
+            .iter()
+            .filter_map(|(name, ifindex)| Some((*name, mirror.name(*ifindex)?)))
+            .filter(|(name, now)| name != now)
+            .collect();
+        for (name, now) in renamed {
+            self.give_back(name, now, slow);
+            self.left(name, slow);
         }
     }
 
@@ -148,7 +180,7 @@ impl Sysctls {
             slow.push(ToSlow::SysctlsRestored(*name));
         }
         let others = |name: &IfName| !members.contains(name);
-        let leaving: Vec<_> = self.prepared.iter().copied().filter(others).collect();
+        let leaving: Vec<_> = self.prepared.keys().copied().filter(others).collect();
         leaving.into_iter().chain(names.difference(members).copied()).for_each(|name| {
             self.forget(name);
         });
@@ -157,25 +189,22 @@ impl Sysctls {
     /// A device that is called otherwise now is no member any more, and gets its own values back.
     pub(super) fn give_back(&self, name: IfName, renamed: IfName, slow: &mut Slow) {
         for ((_, key), old) in self.before.iter().filter(|((known, _), _)| *known == name) {
-            let path = key.path(renamed);
-            match std::fs::write(Path::new(ROOT).join(&path), old.to_string()) {
-                Ok(()) => slow.log(Severity::Notice, format!("set {path} back to {old}")),
-                // Gone meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    slow.log(Severity::Error, format!("setting {path} back failed: {error}"));
-                }
-            }
+            restore(renamed, *key, *old, slow);
         }
     }
 }
 
+/// The value is the one that we set.
+pub(super) fn is_ours(name: IfName, key: SysctlKey) -> bool {
+    read(&key.path(name)).ok() == Some(key.wanted())
+}
+
 fn restore(name: IfName, key: SysctlKey, old: i32, slow: &mut Slow) {
-    let path = key.path(name);
     // The device may have gone, and somebody else may have set another value since.
-    if read(&path).ok() != Some(key.wanted()) {
+    if !is_ours(name, key) {
         return;
     }
+    let path = key.path(name);
     match std::fs::write(Path::new(ROOT).join(&path), old.to_string()) {
         Ok(()) => slow.log(Severity::Notice, format!("set {path} back to {old}")),
         Err(error) => {

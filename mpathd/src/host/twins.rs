@@ -1,8 +1,10 @@
-//! Asks whether another host has a test address of ours too: soon after it was set, and now and then
-//! (RFC 5227 2.1.1; RFC 4862 5.4). Who has answers to the receive socket of the fast thread.
+//! Asks whether another host has an address of ours too: soon after it was set, and now and then
+//! (RFC 5227 2.1.1; RFC 4862 5.4). Who has a test address answers to the receive socket of the fast
+//! thread, who has a data address to [`super::claims`].
 
 use std::time::Duration;
 
+use mpathd_core::message::Severity;
 use mpathd_core::request::Role;
 use mpathd_core::time::Instant;
 
@@ -29,6 +31,12 @@ impl Twins {
     pub(super) fn ask_soon(&mut self) {
         self.0 = Some(clock::now() + SOON);
     }
+
+    pub(super) fn ask_if_never(&mut self) {
+        if self.0.is_none() {
+            self.ask_soon();
+        }
+    }
 }
 
 impl Host {
@@ -38,20 +46,28 @@ impl Host {
             return;
         }
         self.twins.0 = Some(now + EVERY);
-        let Self { monitor, announcer, fast, .. } = self;
+        let Self { monitor, announcer, fast, claims, twins, slow, .. } = self;
         let mut own = [[0; 6]; OWN_MACS];
         own.iter_mut().zip(monitor.mirror.macs()).for_each(|(place, mac)| *place = mac);
         fast.push(ToFast::OwnMacs(own));
-        for (ifindex, net, role) in monitor.mirror.vouched() {
+        let tests = monitor.mirror.vouched().filter(|(_, _, role)| *role == Role::Test);
+        let tests = tests.map(|(ifindex, net, _)| (ifindex, net.address));
+        let (data, outcome) = claims.next(&monitor.mirror, now);
+        for (ifindex, address) in tests.chain(data) {
             let Some(link) = monitor.mirror.link(ifindex).filter(|link| link.link.running) else {
                 continue;
             };
-            if role == Role::Test {
-                // What did not leave is asked again.
-                match announcer.ask_for_twin(link, net.address) {
-                    Ok(()) | Err(_) => {}
-                }
+            // What did not leave is asked again.
+            match announcer.ask_for_twin(link, address) {
+                Ok(()) | Err(_) => {}
             }
+        }
+        if claims.is_behind(&monitor.mirror) {
+            twins.ask_soon();
+        }
+        if let Err(error) = outcome {
+            let text = format!("no socket to hear who else has a data address: {error}");
+            slow.log(Severity::Warning, text);
         }
     }
 }

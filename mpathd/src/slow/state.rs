@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use mpathd_core::config::{Config, TestAddress};
-use mpathd_core::ids::{IfName, IpNet};
+use mpathd_core::ids::{IfName, Ifindex, IpNet};
 use mpathd_core::state::Saved;
 use mpathd_core::view::View;
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,9 @@ impl Default for State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldSysctl {
     pub interface: IfName,
+    /// The device, whatever its name is now; absent in files of older versions.
+    #[serde(default)]
+    pub ifindex: Option<Ifindex>,
     pub key: SysctlKey,
     pub old: i32,
 }
@@ -215,14 +218,15 @@ impl Keeper {
     }
 
     /// The first value is the administrator's; later ones may be ours.
-    pub(super) fn sysctl(&mut self, interface: IfName, key: SysctlKey, old: i32) {
+    pub(super) fn sysctl(&mut self, changed: OldSysctl) {
+        let OldSysctl { interface, key, .. } = changed;
         let known = |s: &OldSysctl| s.interface == interface && s.key == key;
         if !self.state.sysctls.iter().any(known) {
-            self.state.sysctls.push(OldSysctl { interface, key, old });
+            self.state.sysctls.push(changed);
         }
     }
 
-    /// They are what they were before us.
+    /// They are what they were before us, or gone with the device.
     pub(super) fn sysctls_restored(&mut self, interface: IfName) {
         self.state.sysctls.retain(|sysctl| sysctl.interface != interface);
     }
@@ -274,8 +278,9 @@ mod tests {
         let dir = sample::dir("state-round-trip");
         let mut keeper = Keeper::new(&dir, State::default(), &sample::config());
         keeper.observe(&sample::view());
-        keeper.sysctl(sample::name("eth0"), SysctlKey::ArpIgnore, 0);
-        keeper.sysctl(sample::name("eth0"), SysctlKey::ArpIgnore, 1);
+        let (interface, ifindex) = (sample::name("eth0"), Some(Ifindex(2)));
+        let changed = |old| OldSysctl { interface, ifindex, key: SysctlKey::ArpIgnore, old };
+        [0, 1].into_iter().for_each(|old| keeper.sysctl(changed(old)));
         assert!(keeper.write().unwrap());
         assert!(!keeper.write().unwrap(), "nothing has changed");
 

@@ -16,7 +16,7 @@ use super::hub::Hub;
 use super::log::Log;
 use super::recorder::{Recorder, Recording};
 use super::reload::Reload;
-use super::state::Keeper;
+use super::state::{Keeper, OldSysctl};
 use super::systemd::Systemd;
 use super::trial::Place;
 use super::{RunError, STOP_WITHIN, now, statistics};
@@ -145,10 +145,10 @@ impl<'a> Turn<'a> {
                     recorder.fact(at, &event);
                 }
             }
-            ToSlow::Sysctl { interface, key, old, new } => {
+            ToSlow::Sysctl { interface, ifindex, key, old, new } => {
                 let path = key.path(interface);
                 self.log.line(Severity::Notice, format!("set {path} from {old} to {new}"));
-                self.keeper.sysctl(interface, key, old);
+                self.keeper.sysctl(OldSysctl { interface, ifindex, key, old });
                 self.save();
             }
             ToSlow::SysctlsRestored(interface) => {

@@ -53,7 +53,12 @@ fn leave_behind(lab: &Lab) {
     let own = |device, address| OwnAddress { interface: name(device), address: net(address) };
     let state = State {
         addresses: vec![own("eth0", TEST), own("eth1", DATA), own("eth0", DATA6)],
-        sysctls: vec![OldSysctl { interface: name("eth0"), key: SysctlKey::RpFilter, old: 0 }],
+        sysctls: vec![OldSysctl {
+            interface: name("eth0"),
+            ifindex: None,
+            key: SysctlKey::RpFilter,
+            old: 0,
+        }],
         core: mpathd_core::state::Saved {
             bindings: [("eth1", DATA), ("eth0", DATA6)]
                 .map(|(device, text)| SavedBinding {

@@ -166,6 +166,12 @@ impl fmt::Display for Message {
                  detection on {interface}: {} has it too",
                 MacText(*mac)
             ),
+            Message::DuplicateData { interface, address, mac } => write!(
+                f,
+                "Data address {address} on {interface} is also used by {}; \
+                 one of the two hosts must give it up",
+                MacText(*mac)
+            ),
             Message::NotPlumbed { interface, family, group } => {
                 let version = version(*family);
                 write!(

@@ -114,6 +114,7 @@ impl Subject {
             | Message::TestAddressBack { interface }
             | Message::NewMac { interface, .. }
             | Message::DuplicateTest { interface, .. }
+            | Message::DuplicateData { interface, .. }
             | Message::Crowded { interface, .. }
             | Message::Removed { interface, .. }
             | Message::Unfit { interface, .. }
@@ -187,6 +188,7 @@ fn details(fields: &mut Fields, message: &Message) {
         Message::ReturnDamped { wait, .. } => fields.push(("MPATHD_WAIT_MS", ms(wait).into())),
         Message::RequestFailed { errno, .. } => fields.push(("MPATHD_ERRNO", errno.0.into())),
         Message::DuplicateTest { address, .. }
+        | Message::DuplicateData { address, .. }
         | Message::Drift { address, .. }
         | Message::SetAgain { address, .. } => {
             put(fields, "MPATHD_ADDRESS", Some(address));
