@@ -129,7 +129,7 @@ impl Engine {
         self.proven = Vec::with_capacity(paths + self.saved.proven.len());
         self.proven.extend(&self.saved.proven);
         self.items = Vec::with_capacity(self.addresses.len());
-        self.out = Outbox::new(256 + 4 * self.slots.len() + 4 * paths + 4 * self.addresses.len());
+        self.out = Outbox::new(256 + 4 * self.slots.len() + 4 * paths + 5 * self.addresses.len());
         self.config = config;
     }
 
@@ -198,6 +198,11 @@ impl Engine {
             Event::Claimed { ifindex, address, mac } => self.claimed(now, ifindex, address, mac),
             Event::Plumbed { ifindex, family, plumbed } => self.plumbed(ifindex, family, plumbed),
             Event::Attached { ifindex, mode } => self.attached(now, ifindex, mode),
+            Event::Redirectable { ifindex, redirectable } => {
+                if let Some(m) = self.member_at(ifindex) {
+                    self.members[m].redirectable = redirectable;
+                }
+            }
             Event::ReceiveDeferred { ifindex, deferred } => {
                 self.receive_deferred(ifindex, deferred);
             }
@@ -253,6 +258,7 @@ impl Engine {
                 self.flush_hosts(g, now);
             }
             self.place(g, now);
+            self.tend_redirects(g, now);
         }
         self.tend_instances(now);
         self.rounds(now);
@@ -409,7 +415,8 @@ impl Engine {
             self.groups.iter().filter_map(|g| g.wake_at(&self.members[g.members.clone()], now));
         let slots = self.slots.iter().filter_map(|s| s.wake_at(now));
         let checks = self.next_check(now);
-        rounds.chain(groups).chain(slots).chain(checks).min()
+        let renewal = self.next_renewal();
+        rounds.chain(groups).chain(slots).chain(checks).chain(renewal).min()
     }
 
     pub(crate) fn request(&mut self, now: Instant, id: OpId, request: crate::request::Request) {

@@ -35,6 +35,7 @@ mod policing;
 mod presence;
 mod probing;
 mod reconcile;
+mod redirect;
 mod resource;
 mod rotation;
 mod rounds;

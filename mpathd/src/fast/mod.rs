@@ -19,6 +19,7 @@ use crate::shared::Shared;
 pub use heir::{Heir, Note};
 
 pub mod alloc;
+mod area;
 mod channels;
 pub mod clock;
 mod frames;
@@ -30,6 +31,7 @@ mod neighbours;
 pub mod priority;
 mod random;
 mod receive;
+pub mod redirects;
 pub mod receivers;
 pub mod slots;
 mod socket;

@@ -9,7 +9,7 @@ use mpathd_common::wire::MAGIC;
 use mpathd_core::event::ReceiveMode;
 use mpathd_core::ids::{Family, Ifindex};
 
-use super::deferral;
+use super::{deferral, sysctl};
 use super::facts::LinkFact;
 use super::filter::{self, Instruction};
 use super::search::ALL_HOSTS_SLOT;
@@ -43,6 +43,7 @@ pub(super) fn channel(link: &LinkFact, mode: ReceiveMode, consume: bool) -> io::
         receive,
         stamped: link.lower,
         receivers: deferral::receivers(ifindex, link.link.name),
+        router: sysctl::forwards_v6(link.link.name),
     })
 }
 
