@@ -83,11 +83,19 @@ impl Rig {
     /// # Panics
     /// If that does not come about; with the daemon's log.
     pub fn start(fdt: Duration, nics: usize) -> Self {
+        Self::start_with(fdt, nics, "")
+    }
+
+    /// As `start`; `more`: lines for the group's table.
+    ///
+    /// # Panics
+    /// As `start`.
+    pub fn start_with(fdt: Duration, nics: usize, more: &str) -> Self {
         let lab = Lab::builder().nics(nics).targets(TARGETS).far().build();
         let stalls = Delays::of_cpus();
         let rtnl = Delays::of_rtnl();
         let addresses = AddressWatch::start(lab.host());
-        let daemon = Daemon::start(lab.host(), &config(fdt, nics));
+        let daemon = Daemon::start(lab.host(), &config(fdt, nics, more));
         let mended = vec![None; nics];
         let rig = Self { daemon, lab, addresses, stalls, rtnl, fdt, mended };
         rig.wait_probing();
@@ -321,7 +329,7 @@ pub fn holders(events: &[AddressEvent], address: IpAddr) -> Vec<usize> {
 }
 
 /// Both families, three targets, and a default route for both families.
-fn config(fdt: Duration, nics: usize) -> String {
+fn config(fdt: Duration, nics: usize, more: &str) -> String {
     let targets: Vec<String> = (1..=TARGETS)
         .flat_map(|n| [format!("\"192.0.2.{n}\""), format!("\"2001:db8::{n}\"")])
         .collect();
@@ -330,6 +338,7 @@ fn config(fdt: Duration, nics: usize) -> String {
         "[groups.ipmp0]\n\
          failure_detection_time = \"{}ms\"\n\
          failback = {}\n\
+         {more}\n\
          data_addresses = [\"{DATA_V4}/24\", \"{DATA_V6}/64\"]\n\
          targets = [{}]\n\
          routes = [{{ to = \"default\", via = \"192.0.2.1\" }}, {{ to = \"default\", via = \"2001:db8::1\" }}]\n",
