@@ -135,23 +135,3 @@ fn nics_that_would_share_a_row_are_told_apart_by_the_daemon() {
     assert_ne!(redirect_key(IFINDEX, 0), redirect_key(IFINDEX, 1));
     assert_ne!(redirect_key(IFINDEX, 1), redirect_key(IFINDEX + 1, 0));
 }
-
-/// The cost of a frame: printed, not judged.
-#[test]
-fn costs() {
-    let program = program();
-    let data = frame(DATA[0], 0);
-    let mut left = vec![0; data.len()];
-    let mut time = |frame: &[u8], program: &Program| {
-        let mut times: Vec<u128> = (0..9)
-            .map(|_| program.leave_again(frame, &mut left, 200_000).expect("a test run").1)
-            .collect();
-        times.sort_unstable();
-        times[4]
-    };
-    let not_ip = time(&with(&data, 12, &[0x88, 0xcc]), &program);
-    let passes = time(&data, &program);
-    begin(&program, 0, &Detour { until_ns: clock::now() + 600_000_000_000, ..detour(0) });
-    let redirected = time(&data, &program);
-    println!("egress, ns a frame: no IP {not_ip}, passes {passes}, redirected {redirected}");
-}

@@ -33,7 +33,11 @@ fn traffic_moves_at_the_verdict_while_rtnl_is_held() {
         }
         let text = format!("traffic of eth{nic} left by another interface");
         let line = rig.daemon.wait_log(&text, cut, LIMIT);
-        assert!(line.at > held_until, "it lasts until addresses and routes have moved: {}", line.text);
+        assert!(
+            line.at > held_until,
+            "it lasts until addresses and routes have moved: {}",
+            line.text
+        );
         only_its_own_mac(&healthy, nic);
         rig.mend(nic, cut);
         rig.wait_repaired();
@@ -102,13 +106,14 @@ impl Streams {
     }
 
     fn wait_answered(&self, since: Nanos) {
-        self.all.iter().for_each(|(_, stream)| drop(stream.wait_answered(since, LIMIT)));
+        for (_, stream) in &self.all {
+            stream.wait_answered(since, LIMIT);
+        }
     }
 
     fn first_answers(&self, since: Nanos) -> Vec<(String, Option<Nanos>)> {
-        let first = |(name, stream): &(String, Stream)| {
-            (name.clone(), stream.report().first_answer(since))
-        };
+        let first =
+            |(name, stream): &(String, Stream)| (name.clone(), stream.report().first_answer(since));
         self.all.iter().map(first).collect()
     }
 }

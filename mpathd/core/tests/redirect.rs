@@ -84,8 +84,16 @@ fn it_begins_with_the_verdict_and_ends_with_the_last_change() {
     lan.until(S, |lan| senders(lan, 0) == [None; 2]);
     lan.assert_at_rest();
     assert_eq!(lan.heralds.len(), 2, "each once");
-    assert_eq!(lan.told(&format!("inet traffic of eth0 left by another interface for {:.1} ms, until \
-        its addresses and routes had moved", end.as_secs_f64() * 1e3)), 1, "{:#?}", lan.texts());
+    assert_eq!(
+        lan.told(&format!(
+            "inet traffic of eth0 left by another interface for {:.1} ms, until \
+        its addresses and routes had moved",
+            end.as_secs_f64() * 1e3
+        )),
+        1,
+        "{:#?}",
+        lan.texts()
+    );
     lan.redirects.clear();
     lan.wire(0, Wire::Works);
     lan.run(60 * S);

@@ -211,7 +211,8 @@ impl Hooks {
                 ReceiveMode::Xdp => xdp(bpf, pins.as_deref(), link, XdpMode::Driver),
                 ReceiveMode::XdpGeneric => xdp(bpf, pins.as_deref(), link, XdpMode::Skb),
                 ReceiveMode::Tcx => {
-                    let pin = pins.as_deref().map(|pins| pins.join(pin_name(mode, link.link.ifindex)));
+                    let pin =
+                        pins.as_deref().map(|pins| pins.join(pin_name(mode, link.link.ifindex)));
                     bpf.tcx(programs::TCX).and_then(|it| tcx(it, TcAttachType::Ingress, pin, link))
                 }
                 ReceiveMode::Socket => break,
@@ -356,14 +357,13 @@ fn tcx(
         return Err("the device has been renamed".to_owned());
     }
     let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-    let id = program.attach_with_options(name.as_str(), way, options).map_err(
-        |error| match &error {
+    let id =
+        program.attach_with_options(name.as_str(), way, options).map_err(|error| match &error {
             ProgramError::SyscallError(call) if call.io_error.raw_os_error() == Some(EINVAL) => {
                 "this kernel has none (it came with Linux 6.6)".to_owned()
             }
             other => in_words(other),
-        },
-    )?;
+        })?;
     let attached = program.take_link(id).map_err(|e| in_words(&e))?;
     let fd = FdLink::try_from(attached).map_err(|e| in_words(&e))?;
     let fd = match pin {

@@ -80,6 +80,10 @@ fn values_of_a_group() {
             "group ipmp0: quiet_period 40s -> 0s",
         ],
     );
+    assert_told(
+        &[("failure_detection_time", "egress_redirect = true\nfailure_detection_time")],
+        &["group ipmp0: egress_redirect false -> true"],
+    );
 }
 
 #[test]

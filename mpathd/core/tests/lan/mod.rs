@@ -14,9 +14,7 @@ use mpathd_core::event::{
 };
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet, PathId};
 use mpathd_core::message::Message;
-use mpathd_core::request::{
-    Action, Herald, OpId, PathKey, ProbeOutcome, Redirect, Request,
-};
+use mpathd_core::request::{Action, Herald, OpId, PathKey, ProbeOutcome, Redirect, Request};
 use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
 use mpathd_core::view::{TargetMode, TargetState, View};
