@@ -87,3 +87,62 @@ fn is_neighbour_discovery<B: Bytes + ?Sized>(frame: &B) -> Option<bool> {
     }
     Some(NEIGHBOUR_DISCOVERY.contains(&u8_at(frame, ETHERNET + IPV6).ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::Detour;
+    use core::cell::Cell;
+
+    #[derive(Default)]
+    struct Plain(Cell<u64>);
+
+    impl Word for Plain {
+        fn get(&self) -> u64 {
+            self.0.get()
+        }
+
+        fn set(&self, value: u64) {
+            self.0.set(value);
+        }
+    }
+
+    const MACS: [Mac; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
+
+    fn row() -> Redirect<Plain> {
+        let row = Redirect::default();
+        let [own_mac, new_mac] = MACS;
+        row.begin(&Detour { to: 9, until_ns: 1 << 40, own_mac, new_mac, test: None });
+        row
+    }
+
+    /// An IPv6 frame with a TCP segment.
+    fn frame() -> [u8; 74] {
+        let mut frame = [0; 74];
+        frame[6..12].copy_from_slice(&MACS[0]);
+        frame[20] = 6;
+        frame[22..24].copy_from_slice(&[0x20, 0x01]);
+        frame
+    }
+
+    #[test]
+    fn what_is_cut_short_stays() {
+        let (row, other, frame) = (row(), Redirect::default(), frame());
+        let way = |len: usize| way(&frame[..len], 1, &row, |_| Some(&other), || 5);
+        assert_eq!(way(frame.len()), Some(Way { ifindex: 9, mac: MACS[1] }));
+        assert_eq!((0..30).filter_map(way).count(), 0);
+    }
+
+    /// The daemon writes a new MAC after the program has read whose it was.
+    #[test]
+    fn a_mac_is_never_that_of_another_nic() {
+        let (row, other, frame) = (row(), Redirect::default(), frame());
+        let [own_mac, _] = MACS;
+        let written = |_| {
+            let new_mac = [2, 0, 0, 0, 0, 3];
+            row.begin(&Detour { to: 10, until_ns: 1 << 40, own_mac, new_mac, test: None });
+            Some(&other)
+        };
+        assert_eq!(way(&frame[..], 1, &row, written, || 5), None);
+    }
+}

@@ -81,7 +81,7 @@ fn values_of_a_group() {
         ],
     );
     assert_told(
-        &[("failure_detection_time", "egress_redirect = true\nfailure_detection_time")],
+        &[("data_addresses", "egress_redirect = true\ndata_addresses")],
         &["group ipmp0: egress_redirect false -> true"],
     );
 }
