@@ -14,6 +14,7 @@
 //! | [`maps::OUTCOMES`] | per CPU | slot x 8 + [`Outcome`] | count | kernel |
 //! | [`maps::RTT`] | per CPU | slot x 32 + log2 of the RTT | count | kernel |
 //! | [`maps::SKIPS`] | per CPU | [`Skip`] | count | kernel |
+//! | [`maps::REDIRECTS`] | mapped | [`redirect_key`] | [`Redirect`] | daemon |
 //!
 //! Values are words and keys are variable, instead of rows such as `[u64; 32]` as values: that would
 //! need a variable offset into a map value, and without CAP_PERFMON the verifier allows one only
@@ -32,7 +33,7 @@ use core::sync::atomic::Ordering;
 
 /// Version of everything in this file. Part of the pin directory's name, and written into the
 /// object, see [`layout_of`].
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// Number of slots; one slot is one (interface, target) pair, so 204 interfaces with two families of
 /// five targets each. A slot takes 576 bytes once and 320 on each possible CPU: all slots 1.1 MiB
@@ -47,6 +48,11 @@ pub const OUTCOME_ROW: u32 = Outcome::ALL.len() as u32;
 pub const RTT_ROW: u32 = 32;
 /// Words in [`maps::SKIPS`].
 pub const SKIP_ROW: u32 = Skip::ALL.len() as u32;
+/// NICs with a row of their own in [`maps::REDIRECTS`]; two whose ifindexes differ by a multiple of this
+/// would share one. Two rows of 64 bytes each, 128 KiB in all.
+pub const REDIRECT_NICS: u32 = 1024;
+/// All rows: a NIC has one for each family.
+pub const REDIRECTS: u32 = REDIRECT_NICS * 2;
 
 /// Names of the maps in the object.
 pub mod maps {
@@ -56,15 +62,17 @@ pub mod maps {
     pub const OUTCOMES: &str = "MPATHD_OUTCOMES";
     pub const RTT: &str = "MPATHD_RTT";
     pub const SKIPS: &str = "MPATHD_SKIPS";
+    pub const REDIRECTS: &str = "MPATHD_REDIRECTS";
 
     /// All that hold state across a restart, for pinning.
-    pub const ALL: [&str; 6] = [SLOTS, TX, RX, OUTCOMES, RTT, SKIPS];
+    pub const ALL: [&str; 7] = [SLOTS, TX, RX, OUTCOMES, RTT, SKIPS, REDIRECTS];
 }
 
 /// Names of the programs in the object.
 pub mod programs {
     pub const XDP: &str = "mpathd_xdp";
     pub const TCX: &str = "mpathd_tcx";
+    pub const EGRESS: &str = "mpathd_egress";
 }
 
 /// Flag of a [`Slot`]: replies to it go no further (`consume_replies`); else the host's stack and
@@ -182,6 +190,93 @@ impl<W: Word> Slot<W> {
 fn store_pair<W: Word>(to: &[W; 2], words: [u64; 2]) {
     to[0].set(words[0]);
     to[1].set(words[1]);
+}
+
+/// Who sends what a NIC is given to send of one family. All zero, as it is but between a verdict and the
+/// last change of an address or a route: the NIC itself. One cache line, written by the daemon only.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct Redirect<W> {
+    /// [`lease`], 0: nobody else.
+    pub to: W,
+    /// MAC of the NIC, see [`mac_word`]; a frame from another one is not this host's own.
+    pub own_mac: W,
+    /// MAC of the NIC that sends in its place.
+    pub new_mac: W,
+    /// Test address of the NIC, see [`address_words`]: what comes from it is about this NIC, and stays.
+    pub test: [W; 2],
+}
+
+const _: () = {
+    assert!(size_of::<Redirect<u64>>() == 64 && size_of::<Redirect<AtomicU64>>() == 64);
+    assert!(offset_of!(Redirect<u64>, to) == 0);
+    assert!(offset_of!(Redirect<u64>, own_mac) == 8);
+    assert!(offset_of!(Redirect<u64>, new_mac) == 16);
+    assert!(offset_of!(Redirect<u64>, test) == 24);
+    assert!(REDIRECT_NICS.is_power_of_two());
+};
+
+/// The contents of a [`Redirect`] in plain values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detour {
+    /// ifindex of the NIC that sends, and when that ends (CLOCK_MONOTONIC, ns): a daemon that has died
+    /// redirects nothing for long.
+    pub to: u32,
+    pub until_ns: u64,
+    pub own_mac: [u8; 6],
+    pub new_mac: [u8; 6],
+    pub test: Option<IpAddr>,
+}
+
+impl<W: Word> Redirect<W> {
+    /// Ended first and begun last, so that no frame leaves with another NIC's MAC.
+    pub fn begin(&self, detour: &Detour) {
+        let to = lease(detour.to, detour.until_ns);
+        let [own, new] = [detour.own_mac, detour.new_mac].map(mac_word);
+        let test = detour.test.map_or([0; 2], address_words);
+        let words = [&self.own_mac, &self.new_mac, &self.test[0], &self.test[1]];
+        let values = [own, new, test[0], test[1]];
+        if words.iter().zip(values).any(|(word, value)| word.get() != value) {
+            self.end();
+            words.into_iter().zip(values).for_each(|(word, value)| word.set(value));
+        }
+        self.to.set(to);
+    }
+
+    pub fn end(&self) {
+        self.to.set(0);
+    }
+}
+
+/// A lease counts in units of 2^24 ns, 16.8 ms.
+const LEASE_UNIT: u32 = 24;
+
+/// ifindex of a NIC, and until when it is meant: in the upper half the low 32 bits of the time in units
+/// of 16.8 ms, which wrap after 2.3 years.
+pub const fn lease(ifindex: u32, until_ns: u64) -> u64 {
+    ((until_ns >> LEASE_UNIT) as u32 as u64) << 32 | ifindex as u64
+}
+
+/// The ifindex in a lease that has not run out; `None` where there is none.
+pub const fn leased(lease: u64, now_ns: u64) -> Option<u32> {
+    let left = ((lease >> 32) as u32).wrapping_sub((now_ns >> LEASE_UNIT) as u32);
+    if lease as u32 != 0 && left <= u32::MAX / 2 { Some(lease as u32) } else { None }
+}
+
+/// A MAC as a number of 48 bits, big-endian.
+pub const fn mac_word(mac: [u8; 6]) -> u64 {
+    let [a, b, c, d, e, f] = mac;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+pub const fn word_mac(word: u64) -> [u8; 6] {
+    let [_, _, a, b, c, d, e, f] = word.to_be_bytes();
+    [a, b, c, d, e, f]
+}
+
+/// Key of a NIC's row in [`maps::REDIRECTS`]; `family`: 0 IPv4, 1 IPv6.
+pub const fn redirect_key(ifindex: u32, family: u32) -> u32 {
+    ifindex % REDIRECT_NICS * 2 + family
 }
 
 /// An address as two big-endian words; IPv4 as the IPv6 address that stands for it (RFC 4291
@@ -396,6 +491,24 @@ mod tests {
         assert_eq!(layout_of(&object), Some(LAYOUT));
         assert_eq!(layout_of(&object[..119]), None);
         assert_eq!(layout_of(b""), None);
+    }
+
+    #[test]
+    fn a_lease_runs_out_by_itself_though_its_time_wraps() {
+        for until in [1 << 40, u64::from(u32::MAX) << LEASE_UNIT, (1 << 56) + (7 << LEASE_UNIT)] {
+            let word = lease(9, until);
+            assert_eq!(leased(word, until - 3_000_000_000), Some(9));
+            assert_eq!(leased(word, until), Some(9), "the unit is to its end");
+            assert_eq!(leased(word, until + (1 << LEASE_UNIT)), None);
+            assert_eq!(leased(word, until + 86_400_000_000_000), None);
+        }
+        assert_eq!(leased(0, 5), None);
+    }
+
+    #[test]
+    fn a_mac_is_found_again() {
+        let mac = [2, 0xfe, 0, 1, 0x80, 9];
+        assert_eq!(word_mac(mac_word(mac)), mac);
     }
 
     #[test]

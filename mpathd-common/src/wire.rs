@@ -51,12 +51,12 @@ pub(crate) fn u16_at<B: Bytes + ?Sized>(frame: &B, at: usize) -> Result<u16, Ski
 }
 
 #[inline(always)]
-fn u32_at<B: Bytes + ?Sized>(frame: &B, at: usize) -> Result<u32, Skip> {
+pub(crate) fn u32_at<B: Bytes + ?Sized>(frame: &B, at: usize) -> Result<u32, Skip> {
     frame.bytes(at).map(u32::from_be_bytes).ok_or(Skip::Truncated)
 }
 
 #[inline(always)]
-fn u64_at<B: Bytes + ?Sized>(frame: &B, at: usize) -> Result<u64, Skip> {
+pub(crate) fn u64_at<B: Bytes + ?Sized>(frame: &B, at: usize) -> Result<u64, Skip> {
     frame.bytes(at).map(u64::from_be_bytes).ok_or(Skip::Truncated)
 }
 

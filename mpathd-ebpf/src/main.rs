@@ -1,9 +1,9 @@
-//! The kernel program of mpathd: stamps and matches ICMP echo replies. It decides nothing; the
-//! daemon does, from the maps.
+//! The kernel programs of mpathd: stamp and match ICMP echo replies and, where that is configured, have
+//! a healthy NIC send what a dead one is given. They decide nothing; the daemon does, by the maps.
 //!
-//! Entry points only. [`cursor`] reads the packet, [`maps`] declares the maps, [`reply`] joins them
-//! with the parser and matching of `mpathd-common`. Whatever is not a reply of ours goes on as if
-//! this program were not there.
+//! Entry points only. [`cursor`] reads the packet, [`maps`] declares the maps, [`reply`] and [`egress`]
+//! join them with what `mpathd-common` has to say to a frame. Whatever does not concern us goes on as if
+//! these programs were not there.
 //!
 //! For any other target than BPF the crate is an empty program, so that commands over the whole
 //! workspace pass.
@@ -11,6 +11,8 @@
 
 #[cfg(target_arch = "bpf")]
 mod cursor;
+#[cfg(target_arch = "bpf")]
+mod egress;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
@@ -28,6 +30,7 @@ mod entry {
     use mpathd_common::abi::LAYOUT_MARK;
 
     use crate::cursor::Frame;
+    use crate::egress;
     use crate::reply::{Verdict, handle, is_cut_short};
 
     /// Native or generic XDP on the member.
@@ -55,6 +58,12 @@ mod entry {
             Verdict::Consume => TC_ACT_SHOT,
             Verdict::Pass => TC_ACT_UNSPEC,
         }
+    }
+
+    /// tcx egress.
+    #[classifier]
+    fn mpathd_egress(ctx: TcContext) -> i32 {
+        egress::handle(&ctx)
     }
 
     /// Longest reply of ours: Ethernet with one tag, IPv6, ICMPv6, payload.

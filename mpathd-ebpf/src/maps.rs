@@ -6,7 +6,8 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{Array, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use mpathd_common::abi::{
-    OUTCOME_ROW, RING, RTT_ROW, SKIP_ROW, SLOTS as SLOT_COUNT, Skip, Slot, Word, skip_key,
+    OUTCOME_ROW, REDIRECTS as REDIRECT_ROWS, RING, RTT_ROW, Redirect, SKIP_ROW,
+    SLOTS as SLOT_COUNT, Skip, Slot, Word, skip_key,
 };
 use mpathd_common::matching::Tables;
 
@@ -51,6 +52,13 @@ static OUTCOMES: Counts<{ (SLOT_COUNT * OUTCOME_ROW) as usize }> = PerCpuArray::
 static RTT: Counts<{ (SLOT_COUNT * RTT_ROW) as usize }> = PerCpuArray::new();
 #[btf_map(name = "MPATHD_SKIPS")]
 static SKIPS: Counts<{ SKIP_ROW as usize }> = PerCpuArray::new();
+#[btf_map(name = "MPATHD_REDIRECTS")]
+static REDIRECTS: Array<Redirect<Shared>, { REDIRECT_ROWS as usize }, MMAPABLE> = Array::new();
+
+#[inline(always)]
+pub(crate) fn redirect(key: u32) -> Option<&'static Redirect<Shared>> {
+    REDIRECTS.get(key)
+}
 
 /// The maps, as matching sees them.
 pub(crate) struct Maps;

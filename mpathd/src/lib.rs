@@ -1,6 +1,7 @@
 //! The edges of mpathd: configuration, the three threads (design 3) and the tools. What is decided
 //! is decided in `mpathd-core`.
 
+mod announcement;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -12,6 +12,7 @@ use mpathd_core::request::{Notice, Op};
 use mpathd_core::time::Instant;
 
 use crate::fast::receivers::Receiver;
+use crate::fast::redirects::RedirectMap;
 use crate::fast::slots::SlotMap;
 use crate::fast::{Heir, priority};
 use crate::queue::Queue;
@@ -25,6 +26,8 @@ pub enum ToFast {
     Event(Event),
     /// From the host thread, before the first `Channel` that uses it: the slots the kernel fills.
     Slots(SlotMap),
+    /// From the host thread, before the first `Event::Redirectable`: the rows of the egress program.
+    Redirects(RedirectMap),
     /// From the host thread, just before `Event::Attached`: the sockets of a NIC.
     Channel(Channel),
     /// From the host thread: all links of the configuration have been told as `Event::Link`, the
@@ -61,6 +64,8 @@ pub struct Channel {
     pub receivers: Vec<Receiver>,
     /// `consume_replies` of `Request::Attach`: for the slots of this NIC's paths.
     pub consume: bool,
+    /// This host forwards IPv6 that comes in by the NIC: a neighbour advertisement has to say so.
+    pub router: bool,
 }
 
 /// To the host thread.

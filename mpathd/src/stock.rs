@@ -29,6 +29,9 @@ pub fn host_settings(settings: &Settings, state: &State) -> host::Settings {
         if settings.take_dynamic.contains(&group.name) {
             all.take_dynamic(group);
         }
+        if settings.redirected.contains(&group.name) {
+            all.redirect_egress(group);
+        }
     }
     all
 }

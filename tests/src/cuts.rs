@@ -39,6 +39,8 @@ pub struct Rig {
     pub stalls: Delays,
     pub rtnl: Delays,
     fdt: Duration,
+    /// Lines of its own in the group's table.
+    more: String,
     /// Per NIC that was cut: when it was mended.
     mended: Vec<Option<Nanos>>,
 }
@@ -83,15 +85,24 @@ impl Rig {
     /// # Panics
     /// If that does not come about; with the daemon's log.
     pub fn start(fdt: Duration, nics: usize) -> Self {
+        Self::start_with(fdt, nics, "")
+    }
+
+    /// As `start`; `more`: lines for the group's table.
+    ///
+    /// # Panics
+    /// As `start`.
+    pub fn start_with(fdt: Duration, nics: usize, more: &str) -> Self {
         let lab = Lab::builder().nics(nics).targets(TARGETS).far().build();
         let stalls = Delays::of_cpus();
         let rtnl = Delays::of_rtnl();
         let addresses = AddressWatch::start(lab.host());
         let json = ["--log-format", "json"];
-        let mut daemon = Daemon::launch(lab.host(), &config(fdt, nics), &json);
+        let mut daemon = Daemon::launch(lab.host(), &config(fdt, nics, more), &json);
         daemon.wait_ready(LIMIT);
         let mended = vec![None; nics];
-        let rig = Self { daemon, lab, addresses, stalls, rtnl, fdt, mended };
+        let more = more.to_owned();
+        let rig = Self { daemon, lab, addresses, stalls, rtnl, fdt, more, mended };
         rig.wait_probing();
         rig.wait_at_rest();
         rig
@@ -103,7 +114,7 @@ impl Rig {
     /// If it does not stop, or start.
     pub fn restart(&mut self, fdt: Duration) {
         self.daemon.stop();
-        self.daemon.configure(&config(fdt, self.lab.nics()));
+        self.daemon.configure(&config(fdt, self.lab.nics(), &self.more));
         self.fdt = fdt;
         self.mended.fill(None);
         self.daemon.restart();
@@ -353,7 +364,7 @@ pub fn holders(events: &[AddressEvent], address: IpAddr) -> Vec<usize> {
 }
 
 /// Both families, three targets, and a default route for both families.
-fn config(fdt: Duration, nics: usize) -> String {
+fn config(fdt: Duration, nics: usize, more: &str) -> String {
     let targets: Vec<String> = (1..=TARGETS)
         .flat_map(|n| [format!("\"192.0.2.{n}\""), format!("\"2001:db8::{n}\"")])
         .collect();
@@ -362,6 +373,7 @@ fn config(fdt: Duration, nics: usize) -> String {
         "[groups.ipmp0]\n\
          failure_detection_time = \"{}ms\"\n\
          failback = {}\n\
+         {more}\n\
          data_addresses = [\"{DATA_V4}/24\", \"{DATA_V6}/64\"]\n\
          targets = [{}]\n\
          routes = [{{ to = \"default\", via = \"192.0.2.1\" }}, {{ to = \"default\", via = \"2001:db8::1\" }}]\n",

@@ -11,7 +11,7 @@ use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::xdp::XdpMode;
 use aya::programs::{SchedClassifier, TcAttachType, Xdp};
 use aya::{Ebpf, TestRun, TestRunOptions};
-use mpathd_common::abi::{self, Slot};
+use mpathd_common::abi::{self, Redirect, Slot};
 
 /// The object under test: `MPATHD_EBPF`, else `target/ebpf/mpathd.bpf.o`.
 pub fn read() -> Result<Vec<u8>> {
@@ -66,6 +66,7 @@ pub struct Program {
     pub outcomes: Counts,
     pub rtt: Counts,
     pub skips: Counts,
+    pub redirects: Mapping<Redirect<AtomicU64>>,
 }
 
 impl Program {
@@ -77,6 +78,9 @@ impl Program {
         let tcx: &mut SchedClassifier =
             ebpf.program_mut(abi::programs::TCX).context("no tc program")?.try_into()?;
         tcx.load().context("verifier on tcx")?;
+        let egress: &mut SchedClassifier =
+            ebpf.program_mut(abi::programs::EGRESS).context("no egress program")?.try_into()?;
+        egress.load().context("verifier on egress")?;
         Ok(Self {
             slots: Mapping::new(&ebpf, abi::maps::SLOTS, abi::SLOTS)?,
             tx: Mapping::new(&ebpf, abi::maps::TX, abi::SLOTS * abi::RING)?,
@@ -84,8 +88,32 @@ impl Program {
             outcomes: Counts::new(&ebpf, abi::maps::OUTCOMES, abi::SLOTS * abi::OUTCOME_ROW)?,
             rtt: Counts::new(&ebpf, abi::maps::RTT, abi::SLOTS * abi::RTT_ROW)?,
             skips: Counts::new(&ebpf, abi::maps::SKIPS, abi::SKIP_ROW)?,
+            redirects: Mapping::new(&ebpf, abi::maps::REDIRECTS, abi::REDIRECTS)?,
             ebpf,
         })
+    }
+
+    /// Sends one frame through the egress program, as if the loopback (ifindex 1) was given it to send. The
+    /// frame as it leaves by another NIC; `None`: by that one.
+    pub fn leave(&self, frame: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut left = vec![0; frame.len()];
+        let (code, _) = self.leave_again(frame, &mut left, 1)?;
+        // linux/pkt_cls.h: TC_ACT_REDIRECT 7, TC_ACT_UNSPEC -1.
+        match code {
+            7 => Ok(Some(left)),
+            u32::MAX if left == frame => Ok(None),
+            _ => bail!("egress gave the verdict {code} for {left:x?}"),
+        }
+    }
+
+    /// The same `count` times; gives the last verdict's code and the kernel's mean time in ns.
+    pub fn leave_again(&self, frame: &[u8], left: &mut [u8], count: u32) -> Result<(u32, u128)> {
+        let program = self.ebpf.program(abi::programs::EGRESS).context("no egress program")?;
+        let program: &SchedClassifier = program.try_into()?;
+        let (data_in, data_out) = (Some(frame), Some(left));
+        let options = TestRunOptions { data_in, data_out, repeat: count, ..TestRunOptions::new() };
+        let result = program.test_run(options).context("test run through egress")?;
+        Ok((result.return_value, result.duration.as_nanos()))
     }
 
     /// Attaches to an interface of the calling thread's namespace until `self` is dropped.

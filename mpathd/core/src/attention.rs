@@ -268,7 +268,8 @@ impl Engine {
         let slots = self.slots_of(g).filter_map(|s| self.slots[s].wake_at(now));
         let held = self.addresses[group.addresses.clone()].iter();
         let held = held.filter_map(|address| address.moves.held_until(now));
-        own.into_iter().chain(slots).chain(held).chain(self.next_check(g, now)).min()
+        let own = own.into_iter().chain(slots).chain(held).chain(self.next_check(g, now));
+        own.chain(self.next_renewal(g)).min()
     }
 
     /// Nothing fails, waits or is in doubt: only an event or a loss changes that.

@@ -133,7 +133,7 @@ impl Engine {
         self.proven.extend(&self.saved.proven);
         self.items = Vec::with_capacity(self.addresses.len());
         self.attention = Attention::new(self.members.len(), self.groups.len());
-        self.out = Outbox::new(256 + 4 * self.slots.len() + 4 * paths + 4 * self.addresses.len());
+        self.out = Outbox::new(256 + 4 * self.slots.len() + 4 * paths + 5 * self.addresses.len());
         self.config = config;
     }
 
@@ -240,6 +240,11 @@ impl Engine {
             Event::Claimed { ifindex, address, mac } => self.claimed(now, ifindex, address, mac),
             Event::Plumbed { ifindex, family, plumbed } => self.plumbed(ifindex, family, plumbed),
             Event::Attached { ifindex, mode } => self.attached(now, ifindex, mode),
+            Event::Redirectable { ifindex, redirectable } => {
+                if let Some(m) = self.member_at(ifindex) {
+                    self.members[m].redirectable = redirectable;
+                }
+            }
             Event::ReceiveDeferred { ifindex, deferred } => {
                 self.receive_deferred(ifindex, deferred);
             }
@@ -292,7 +297,7 @@ impl Engine {
         }
     }
 
-    /// Verdicts, who takes part, and what belongs where.
+    /// Verdicts, who takes part, what belongs where, and who sends until it is there.
     fn judge(&mut self, g: usize, now: Instant) {
         let members = &mut self.members[self.groups[g].members.clone()];
         let group = &mut self.groups[g];
@@ -311,6 +316,7 @@ impl Engine {
             self.flush_hosts(g, now);
         }
         self.place(g, now);
+        self.tend_redirects(g, now);
     }
 
     /// When [`Engine::handle_timeout`] is to be called next.

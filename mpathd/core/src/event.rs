@@ -70,6 +70,12 @@ pub enum Event {
         ifindex: Ifindex,
         mode: ReceiveMode,
     },
+    /// Whether what this NIC is given to send can leave by another one (`egress_redirect`); said after
+    /// `Attached`, and when it has changed.
+    Redirectable {
+        ifindex: Ifindex,
+        redirectable: bool,
+    },
     /// Whether frames that have come in can wait although we run: NAPI of this NIC is a thread of
     /// ordinary priority, or softirqs are put off to one (Linux before 6.5).
     ReceiveDeferred {

@@ -37,6 +37,7 @@ mod policing;
 mod presence;
 mod probing;
 mod reconcile;
+mod redirect;
 mod resource;
 mod rotation;
 mod rounds;

@@ -9,6 +9,7 @@ use crate::event::{Hops, Link, ReceiveMode};
 use crate::ids::{Family, GroupId, IfName, Ifindex, MemberId, PathId};
 use crate::instance::{Failure, Instance};
 use crate::message::Reason;
+use crate::redirect::Redirected;
 use crate::state::SavedMember;
 use crate::time::Instant;
 use crate::view::{InterfaceState, LinkState, ProbeState};
@@ -31,6 +32,10 @@ pub struct Member {
     pub test_foreign: [Hops; 2],
     pub receive: Option<ReceiveMode>,
     pub attached_at: Option<Instant>,
+    /// What it is given to send can leave by another NIC.
+    pub redirectable: bool,
+    /// What of each family leaves by another NIC now.
+    pub redirected: [Option<Redirected>; 2],
     /// FAILED, and why.
     pub failed: Option<Reason>,
     /// Out of service: by an administrator or, `duplicate`, because another member has its MAC.
@@ -86,6 +91,8 @@ impl Member {
             test_foreign: [Hops::default(); 2],
             receive: None,
             attached_at: None,
+            redirectable: false,
+            redirected: [None; 2],
             failed: None,
             offline: false,
             duplicate: false,
@@ -132,6 +139,8 @@ impl Member {
             test_seen,
             receive,
             attached_at,
+            redirectable,
+            redirected,
             failed,
             offline,
             active,
@@ -183,6 +192,8 @@ impl Member {
         self.surveyed = *surveyed;
         self.handled_until = *handled_until;
         self.test_foreign = *test_foreign;
+        self.redirectable = *redirectable;
+        self.redirected = *redirected;
         if self.config.datapath == config.datapath {
             self.receive = *receive;
             self.attached_at = *attached_at;
@@ -216,6 +227,8 @@ impl Member {
         self.test_seen = [false; 2];
         self.receive = None;
         self.attached_at = None;
+        self.redirectable = false;
+        self.redirected = [None; 2];
         self.failed = None;
         self.offline = false;
         self.duplicate = false;

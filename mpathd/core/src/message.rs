@@ -65,6 +65,12 @@ pub enum Message {
         to: IfName,
         took: Duration,
     },
+    /// Another interface sent what this one was given to send, until now.
+    Redirected {
+        interface: IfName,
+        family: Family,
+        took: Duration,
+    },
     Standby {
         interface: IfName,
         group: GroupName,
@@ -292,6 +298,7 @@ impl Message {
             | Message::GroupUsable { .. }
             | Message::LinkUp { .. }
             | Message::Moved { .. }
+            | Message::Redirected { .. }
             | Message::Standby { .. }
             | Message::Offline { .. }
             | Message::NobodyAnswers { .. }
@@ -331,6 +338,7 @@ impl Message {
             Message::FamilyRepaired { .. } => "family-repaired",
             Message::FamilySilent { .. } => "family-silent",
             Message::Moved { .. } => "moved",
+            Message::Redirected { .. } => "redirected",
             Message::Standby { .. } => "standby",
             Message::Offline { .. } => "offline",
             Message::FirstReply { .. } => "first-reply",

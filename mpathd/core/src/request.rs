@@ -15,6 +15,10 @@ pub enum Action {
     Path { path: PathId, key: Option<PathKey> },
     /// Send one probe to each target named.
     Round(Round),
+    /// Have another NIC send what this one is given to send, from now on.
+    Redirect(Redirect),
+    /// Tell the neighbours at once that an address is at this NIC, where it is about to stand.
+    Herald(Herald),
     /// To the host thread.
     Request(Op),
     /// To the slow thread.
@@ -30,6 +34,26 @@ pub struct PathKey {
     pub ifindex: Ifindex,
     pub test: IpAddr,
     pub target: IpAddr,
+}
+
+/// An egress redirect of one family; without RTNL, a store into a map of the kernel program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    pub from: Ifindex,
+    pub family: Family,
+    /// `None`: it sends by itself.
+    pub to: Option<Ifindex>,
+    /// It ends then, unless it is renewed.
+    pub until: Instant,
+}
+
+/// An announcement ahead of `Request::SetAddress`, which has its own: the address stands on a dead NIC
+/// of this host, so what comes in by this one is taken (weak host model, RFC 1122 3.3.4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Herald {
+    pub ifindex: Ifindex,
+    pub address: IpAddr,
+    pub peers: Peers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

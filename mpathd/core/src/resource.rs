@@ -31,6 +31,8 @@ pub struct DataAddress {
     pub claimed: Option<([u8; 6], Instant)>,
     /// The move under way: when it was decided, and from where.
     pub moving: Option<(Instant, Option<IfName>)>,
+    /// Position of the member that has announced it ahead of standing there.
+    pub heralded: Option<usize>,
 }
 
 impl DataAddress {
@@ -45,6 +47,7 @@ impl DataAddress {
             left: None,
             claimed: None,
             moving: None,
+            heralded: None,
         }
     }
 
@@ -56,14 +59,16 @@ impl DataAddress {
         name: impl Fn(usize) -> IfName,
         here: impl Fn(IfName) -> Option<usize>,
     ) -> Self {
-        let Self { net: _, holder, on, foreign, moves, known, left, claimed, moving } = *self;
+        let Self { net: _, holder, on, foreign, moves, known, left, claimed, moving, heralded: _ } =
+            *self;
         let mut now_on = Set::default();
         let positions = (0..MAX_MEMBERS).filter(|p| on.contains(*p)).filter_map(|p| here(name(p)));
         positions.for_each(|p| now_on.insert(p));
         let holder_was = holder.map(&name);
         let holder = holder_was.and_then(here);
         let left = if holder.is_none() { holder_was.or(left) } else { None };
-        Self { net, holder, on: now_on, foreign, moves, known, left, claimed, moving }
+        let heralded = None;
+        Self { net, holder, on: now_on, foreign, moves, known, left, claimed, moving, heralded }
     }
 
     /// It is where it is to be, and nowhere else.

@@ -28,6 +28,9 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
                 diff.group(&before[index], group);
                 let what = format_args!("group {}: take_over", group.name);
                 diff.value(what, take_over(old, group.name), take_over(new, group.name));
+                let redirects = |settings: &Settings| settings.redirected.contains(&group.name);
+                let what = format_args!("group {}: egress_redirect", group.name);
+                diff.value(what, redirects(old), redirects(new));
             }
             None => {
                 diff.line(format_args!("group {} added", group.name));

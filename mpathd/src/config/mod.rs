@@ -55,6 +55,8 @@ pub struct Settings {
     pub sysctls: Sysctls,
     /// Groups with `take_over = "dynamic"`: addresses with a lifetime are taken over too.
     pub take_dynamic: BTreeSet<GroupName>,
+    /// Groups with `egress_redirect`: traffic moves at the verdict, before addresses and routes do.
+    pub redirected: BTreeSet<GroupName>,
     /// Where each value was written.
     pub origins: Origins,
 }

@@ -132,6 +132,7 @@ impl Group {
             failure_detection_time,
             failback,
             take_over,
+            egress_redirect,
             data,
             targets,
             routes,
@@ -141,6 +142,7 @@ impl Group {
         replace(&mut self.failure_detection_time, failure_detection_time);
         replace(&mut self.failback, failback);
         replace(&mut self.take_over, take_over);
+        replace(&mut self.egress_redirect, egress_redirect);
         self.data.replace_by(data);
         self.targets.replace_by(targets);
         self.routes.replace_by(routes);
@@ -184,6 +186,7 @@ pub(super) struct Group {
     pub failure_detection_time: Option<Located<Duration>>,
     pub failback: Option<Located<bool>>,
     pub take_over: Option<Located<TakeOver>>,
+    pub egress_redirect: Option<Located<bool>>,
     pub data: List<Located<IpNet>>,
     pub targets: List<Located<IpAddr>>,
     pub routes: List<Route>,

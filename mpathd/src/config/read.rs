@@ -29,6 +29,7 @@ const GROUP: &[&str] = &[
     "failure_detection_time",
     "failback",
     "take_over",
+    "egress_redirect",
     "data_addresses",
     "targets",
     "routes",
@@ -138,7 +139,8 @@ impl Reader<'_> {
         let before = self.errors.len();
         let name = self.name(entry, group_name, Problem::GroupName);
         let table = self.table(entry, "a table [groups.NAME]")?;
-        let (mut fdt, mut failback, mut take_over) = (None, None, None);
+        let (mut fdt, mut failback) = (None, None);
+        let (mut take_over, mut egress_redirect) = (None, None);
         let (mut data, mut targets) = (List::default(), List::default());
         let (mut routes, mut interfaces) = (List::default(), Vec::new());
         for entry in entries(table, &entry.path) {
@@ -146,6 +148,7 @@ impl Reader<'_> {
                 "failure_detection_time" => fdt = self.duration(&entry, &(FDT_MIN..=FDT_MAX)),
                 "failback" => failback = self.boolean(&entry),
                 "take_over" => take_over = self.choice(&entry, &TAKE_OVER),
+                "egress_redirect" => egress_redirect = self.boolean(&entry),
                 "data_addresses" => data = self.texts(&entry, DATA, address::data).into(),
                 "targets" => {
                     let target = |t: &str| address::neighbour(t, "a target");
@@ -172,6 +175,7 @@ impl Reader<'_> {
             failure_detection_time: fdt,
             failback,
             take_over,
+            egress_redirect,
             data,
             targets,
             routes,

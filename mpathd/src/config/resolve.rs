@@ -6,7 +6,7 @@ use std::time::Duration;
 use mpathd_core::config::{
     Config, Datapath, Group, MAX_MEMBERS, Member, ROUTE_METRIC, Route, TABLE_MAIN, TestAddress,
 };
-use mpathd_core::ids::{Family, GroupName};
+use mpathd_core::ids::Family;
 
 use super::MAX_INTERFACES;
 use super::origin::Origins;
@@ -39,9 +39,17 @@ pub(super) fn resolve(file: raw::File) -> Settings {
     let track = take(file.track_interfaces_only_with_groups, origins).unwrap_or(true);
     let realtime = take(file.realtime_priority, origins).unwrap_or(Realtime::Auto);
     let sysctls = take(file.sysctls, origins).unwrap_or(Sysctls::Set);
-    let mut take_dynamic = BTreeSet::new();
-    let mut groups: Vec<Group> =
-        file.groups.into_iter().map(|g| group(g, &common, &mut take_dynamic, origins)).collect();
+    let (mut take_dynamic, mut redirected) = (BTreeSet::new(), BTreeSet::new());
+    let mut groups = Vec::new();
+    for mut written in file.groups {
+        if take(written.take_over.take(), origins) == Some(TakeOver::Dynamic) {
+            take_dynamic.insert(written.name.value);
+        }
+        if take(written.egress_redirect.take(), origins) == Some(true) {
+            redirected.insert(written.name.value);
+        }
+        groups.push(group(written, &common, origins));
+    }
     if !track {
         let taken = groups.iter().map(|g| g.members.len()).sum();
         let seats = MAX_MEMBERS.min(MAX_INTERFACES.saturating_sub(taken));
@@ -53,6 +61,7 @@ pub(super) fn resolve(file: raw::File) -> Settings {
         realtime,
         sysctls,
         take_dynamic,
+        redirected,
         origins: std::mem::take(origins),
     }
 }
@@ -70,15 +79,7 @@ fn all<T>(values: List<Located<T>>, origins: &mut Origins) -> Vec<T> {
     values.into_iter().map(|value| one(value, origins)).collect()
 }
 
-fn group(
-    group: raw::Group,
-    common: &Common,
-    take_dynamic: &mut BTreeSet<GroupName>,
-    origins: &mut Origins,
-) -> Group {
-    if take(group.take_over, origins) == Some(TakeOver::Dynamic) {
-        take_dynamic.insert(group.name.value);
-    }
+fn group(group: raw::Group, common: &Common, origins: &mut Origins) -> Group {
     Group {
         name: one(group.name, origins),
         fdt: take(group.failure_detection_time, origins).unwrap_or(common.fdt),

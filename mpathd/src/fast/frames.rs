@@ -27,7 +27,7 @@ pub(super) struct Frame {
 impl Frame {
     pub(super) const EMPTY: Frame = Frame { bytes: [0; FRAME_MAX], len: 0 };
 
-    fn set(&mut self, frame: &[u8]) {
+    pub(super) fn set(&mut self, frame: &[u8]) {
         self.bytes[..frame.len()].copy_from_slice(frame);
         self.len = frame.len();
     }

@@ -19,6 +19,7 @@ use crate::shared::Shared;
 pub use heir::{Heir, Note};
 
 pub mod alloc;
+mod area;
 mod channels;
 pub mod clock;
 mod frames;
@@ -32,6 +33,7 @@ mod random;
 mod ready;
 mod receive;
 pub mod receivers;
+pub mod redirects;
 pub mod slots;
 mod socket;
 mod turn;

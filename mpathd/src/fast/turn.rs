@@ -24,6 +24,7 @@ use super::heir::{self, Heir, Room};
 use super::links::Links;
 use super::random::Random;
 use super::ready::{Ready, Source};
+use super::redirects::{self, RedirectMap};
 use super::slots::SlotMap;
 use super::socket::Buffer;
 use super::{Brain, Setup, alloc, clock, memory, priority, receive};
@@ -47,6 +48,8 @@ pub(super) struct Fast<B> {
     links: Links,
     channels: Channels,
     probing: Probing,
+    /// There only where some group has `egress_redirect`.
+    redirects: Option<RedirectMap>,
     buffer: Buffer,
     pending: Vec<(PathId, Seq)>,
     replies: Vec<(PathId, Seq, Instant)>,
@@ -105,6 +108,7 @@ impl<B: Brain> Fast<B> {
                 own: [[0; 6]; OWN_MACS],
                 random: Random::new()?,
             },
+            redirects: None,
             buffer: Buffer::new(),
             pending,
             replies,
@@ -215,6 +219,7 @@ impl<B: Brain> Fast<B> {
                 }
                 self.probing.slots = slots;
             }
+            ToFast::Redirects(map) => self.redirects = Some(map),
             ToFast::Channel(channel) => self.open_channel(channel),
             ToFast::OwnMacs(own) => self.probing.own = own,
             ToFast::Heir(heir) => self.announce_heir(heir),
@@ -309,6 +314,12 @@ impl<B: Brain> Fast<B> {
                     told = true;
                 }
                 Action::Path { path, key } => self.set_path(path, key, now),
+                Action::Redirect(redirect) => {
+                    if let Some(map) = &self.redirects {
+                        map.set(&redirect, &self.channels, &mut self.probing.paths);
+                    }
+                }
+                Action::Herald(herald) => redirects::announce(&herald, &self.channels),
                 Action::Request(op) => told |= !self.desk.request(op, now),
                 Action::Notice(notice) => self.desk.notice(notice, now),
             }

@@ -1,6 +1,4 @@
-//! Tells the neighbours where an address is: ARP in request and reply form, neighbour advertisements
-//! with override, and to gateways and configured targets an ordinary request with the moved address
-//! as sender (N20). A repeat that comes after the address has moved on would steal it back, so a
+//! Tells the neighbours where an address is, again and again. A repeat that comes after the address has moved on would steal it back, so a
 //! repeat goes out only while the address is observed where it says.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use mpathd_common::neighbour::{
-    Buffer, NEIGHBOUR_MAX, arp_request, duplicate_solicitation, gratuitous_reply,
-    gratuitous_request, neighbour_solicitation, unsolicited_advertisement,
-};
+use mpathd_common::neighbour::{Buffer, NEIGHBOUR_MAX, arp_request, duplicate_solicitation};
 use mpathd_core::ids::Ifindex;
 use mpathd_core::message::Severity;
 use mpathd_core::request::Peers;
@@ -22,6 +17,7 @@ use super::facts::LinkFact;
 use super::mirror::Mirror;
 use super::outbox::Slow;
 use super::{sockets, sysctl};
+use crate::announcement;
 
 /// When each is sent, counted from the first.
 const AT: [Duration; 4] =
@@ -151,8 +147,12 @@ fn send(
     slow: &mut Slow,
 ) {
     let Some(link) = mirror.link(what.ifindex) else { return };
-    let result = socket(sockets, link)
-        .and_then(|socket| frames(what, link, |frame| sockets::send(socket, frame)));
+    let router = what.address.is_ipv6() && sysctl::forwards_v6(link.link.name);
+    let Announcement { address, peers, .. } = what;
+    let result = socket(sockets, link).and_then(|socket| {
+        let send = |frame: &[u8]| sockets::send(socket, frame);
+        announcement::frames(*address, link.link.mac, peers, router, send)
+    });
     if let Err(error) = result {
         let name = link.link.name;
         slow.log(
@@ -171,36 +171,4 @@ fn socket<'a>(
         Entry::Occupied(entry) => Ok(entry.into_mut()),
         Entry::Vacant(entry) => Ok(entry.insert(sockets::announcing(link)?)),
     }
-}
-
-/// Makes each frame of one announcement.
-fn frames(
-    what: &Announcement,
-    link: &LinkFact,
-    mut send: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut buffer: Buffer = [0; NEIGHBOUR_MAX];
-    let mac = link.link.mac;
-    match what.address {
-        IpAddr::V4(ip) => {
-            send(gratuitous_request(&mut buffer, mac, ip))?;
-            send(gratuitous_reply(&mut buffer, mac, ip))?;
-        }
-        IpAddr::V6(ip) => {
-            let router = sysctl::forwards_v6(link.link.name);
-            send(unsolicited_advertisement(&mut buffer, mac, ip, router))?;
-        }
-    }
-    for peer in what.peers.iter() {
-        match (what.address, peer) {
-            (IpAddr::V4(ip), IpAddr::V4(peer)) => {
-                send(arp_request(&mut buffer, mac, ip, peer, None))?;
-            }
-            (IpAddr::V6(ip), IpAddr::V6(peer)) => {
-                send(neighbour_solicitation(&mut buffer, mac, ip, peer, None))?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

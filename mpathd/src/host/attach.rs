@@ -2,6 +2,8 @@
 //! place, and its sockets. Nothing here is fatal: what can't be had lowers the mode and is said
 //! (N13). Somebody else's XDP program is never touched. Nothing is detached at stop.
 
+mod egress;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +11,9 @@ use std::path::{Path, PathBuf};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::{XdpLink, XdpMode};
-use aya::programs::{LinkOrder, ProgramError, TcAttachType};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use libc::EINVAL;
+use mpathd_common::abi::programs;
 use mpathd_core::config::Datapath;
 use mpathd_core::event::ReceiveMode;
 use mpathd_core::ids::Ifindex;
@@ -31,6 +34,8 @@ pub(super) struct Hooks {
     bpffs: PathBuf,
     kernel: Kernel,
     attached: BTreeMap<Ifindex, Attached>,
+    /// The rows of the egress program are the fast thread's.
+    redirects: bool,
 }
 
 enum Kernel {
@@ -49,6 +54,7 @@ struct Attached {
     consume: bool,
     /// Keeps a link that is not pinned.
     _hook: Option<Link>,
+    egress: Option<Link>,
 }
 
 enum Link {
@@ -58,7 +64,7 @@ enum Link {
 
 impl Hooks {
     pub(super) fn new(object: &'static [u8], bpffs: PathBuf) -> Self {
-        Self { object, bpffs, kernel: Kernel::Untried, attached: BTreeMap::new() }
+        Self { object, bpffs, kernel: Kernel::Untried, attached: BTreeMap::new(), redirects: false }
     }
 
     /// Attaches the hook and hands over the sockets; a hook of the right kind that stands is left, and no
@@ -88,7 +94,7 @@ impl Hooks {
             return Ok(attached.mode);
         }
         let (mode, hook) = self.choose(link, datapath, slow);
-        self.attached.insert(ifindex, Attached { mode, consume, _hook: hook });
+        self.attached.insert(ifindex, Attached { mode, consume, _hook: hook, egress: None });
         self.open_channel(link, fast).inspect_err(|_| self.detach(ifindex))?;
         Ok(mode)
     }
@@ -126,6 +132,7 @@ impl Hooks {
         let Some(attached) = self.attached.remove(&ifindex) else { return };
         if let Kernel::Ready { pins: Some(pins), .. } = &self.kernel {
             unpin(&pins.join(pin_name(attached.mode, ifindex)));
+            unpin(&pins.join(egress::pin_name(ifindex)));
         }
     }
 
@@ -203,7 +210,11 @@ impl Hooks {
             let result = match mode {
                 ReceiveMode::Xdp => xdp(bpf, pins.as_deref(), link, XdpMode::Driver),
                 ReceiveMode::XdpGeneric => xdp(bpf, pins.as_deref(), link, XdpMode::Skb),
-                ReceiveMode::Tcx => tcx(bpf, pins.as_deref(), link),
+                ReceiveMode::Tcx => {
+                    let pin =
+                        pins.as_deref().map(|pins| pins.join(pin_name(mode, link.link.ifindex)));
+                    bpf.tcx(programs::TCX).and_then(|it| tcx(it, TcAttachType::Ingress, pin, link))
+                }
                 ReceiveMode::Socket => break,
             };
             match result {
@@ -269,7 +280,7 @@ fn unpin_where(pins: &Path, useless: impl Fn(LinkInfo) -> bool) {
     let Ok(entries) = fs::read_dir(pins) else { return };
     let is_link = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with("xdp-") || name.starts_with("tcx-")
+        ["xdp-", "tcx-", egress::PIN].iter().any(|kind| name.starts_with(kind))
     };
     for path in entries.filter_map(Result::ok).map(|entry| entry.path()).filter(is_link) {
         if bpf::link_info(&path).is_ok_and(&useless) {
@@ -327,11 +338,14 @@ fn xdp(bpf: &mut Bpf, pins: Option<&Path>, link: &LinkFact, mode: XdpMode) -> Re
     Ok(Link::Xdp { _link: XdpLink::try_from(fd).map_err(|e| in_words(&e))? })
 }
 
-fn tcx(bpf: &mut Bpf, pins: Option<&Path>, link: &LinkFact) -> Result<Link, String> {
+fn tcx(
+    program: &mut SchedClassifier,
+    way: TcAttachType,
+    pin: Option<PathBuf>,
+    link: &LinkFact,
+) -> Result<Link, String> {
     let ifindex = link.link.ifindex;
     let name = link.link.name;
-    let pin = pins.map(|pins| pins.join(pin_name(ReceiveMode::Tcx, ifindex)));
-    let program = bpf.tcx()?;
     if let Some(old) = pin.as_deref().and_then(|path| adoptable(path, ifindex, |_| true)) {
         let old = SchedClassifierLink::try_from(old).map_err(|e| in_words(&e))?;
         let id = program.attach_to_link(old).map_err(|e| in_words(&e))?;
@@ -343,14 +357,13 @@ fn tcx(bpf: &mut Bpf, pins: Option<&Path>, link: &LinkFact) -> Result<Link, Stri
         return Err("the device has been renamed".to_owned());
     }
     let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-    let id = program.attach_with_options(name.as_str(), TcAttachType::Ingress, options).map_err(
-        |error| match &error {
+    let id =
+        program.attach_with_options(name.as_str(), way, options).map_err(|error| match &error {
             ProgramError::SyscallError(call) if call.io_error.raw_os_error() == Some(EINVAL) => {
                 "this kernel has none (it came with Linux 6.6)".to_owned()
             }
             other => in_words(other),
-        },
-    )?;
+        })?;
     let attached = program.take_link(id).map_err(|e| in_words(&e))?;
     let fd = FdLink::try_from(attached).map_err(|e| in_words(&e))?;
     let fd = match pin {

@@ -17,6 +17,7 @@ use mpathd_core::ids::Ifindex;
 
 use super::counters::{CounterFds, Counters};
 use crate::fast::priority::at_ease;
+use crate::fast::redirects::RedirectMap;
 use crate::fast::slots::{MapFds, SlotMap};
 
 pub(super) struct Bpf {
@@ -60,6 +61,13 @@ impl Bpf {
     }
 
     /// # Errors
+    /// Where the map is missing or can't be mapped.
+    pub(super) fn redirects(&self) -> Result<RedirectMap, String> {
+        RedirectMap::from_fd(self.fd(maps::REDIRECTS)?)
+            .map_err(|error| format!("mapping the redirects failed: {error}"))
+    }
+
+    /// # Errors
     /// Where a map is missing or the descriptors are used up.
     pub(super) fn counters(&self) -> Result<Counters, String> {
         let fds = CounterFds {
@@ -88,13 +96,12 @@ impl Bpf {
         loaded(at_ease(|| program.load())).map(|()| program)
     }
 
-    /// The program for tcx ingress, loaded at first use.
+    /// A program for tcx, [`programs::TCX`] or [`programs::EGRESS`], loaded at first use.
     ///
     /// # Errors
     /// What the verifier says.
-    pub(super) fn tcx(&mut self) -> Result<&mut SchedClassifier, String> {
-        let program =
-            self.object.program_mut(programs::TCX).ok_or_else(|| missing(programs::TCX))?;
+    pub(super) fn tcx(&mut self, name: &str) -> Result<&mut SchedClassifier, String> {
+        let program = self.object.program_mut(name).ok_or_else(|| missing(name))?;
         let program: &mut SchedClassifier =
             program.try_into().map_err(|e: ProgramError| in_words(&e))?;
         loaded(at_ease(|| program.load())).map(|()| program)

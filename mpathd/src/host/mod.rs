@@ -199,9 +199,11 @@ impl Host {
     fn configure(&mut self, settings: Settings, priority: u8) {
         self.sysctls.remember(&settings.sysctls);
         self.settings = settings;
-        for member in self.monitor.mirror.links_of(&self.settings.interfaces) {
+        let members = self.monitor.mirror.links_of(&self.settings.interfaces);
+        for member in members.cloned().collect::<Vec<_>>() {
             let consumes = self.settings.consuming.contains(&member.link.name);
             self.hooks.consume_as(member.link.ifindex, consumes);
+            self.redirect_egress(&member);
         }
         self.monitor.set_settings(self.settings.clone());
         self.pass_on();

@@ -82,6 +82,7 @@ impl Host {
                 self.monitor.mirror.retell_watched(ifindex);
                 self.twins.ask_soon();
                 self.monitor.mirror.tell(Event::Attached { ifindex, mode });
+                self.redirect_egress(&link);
                 if let Some(event) = self.deferral.look(ifindex, link.link.name) {
                     self.monitor.mirror.tell(event);
                 }
@@ -113,6 +114,16 @@ impl Host {
                 self.monitor.mirror.tell(Event::Transmits { ifindex, frames });
                 Ok(())
             }
+        }
+    }
+
+    /// Has the egress program where the configuration wants it.
+    pub(super) fn redirect_egress(&mut self, link: &LinkFact) {
+        let (ifindex, name) = (link.link.ifindex, link.link.name);
+        let wanted = self.settings.redirected.contains(&name);
+        let (fast, slow) = (&mut self.fast, &mut self.slow);
+        if let Some(redirectable) = self.hooks.redirect_egress(link, wanted, fast, slow) {
+            self.monitor.mirror.tell(Event::Redirectable { ifindex, redirectable });
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Settings {
     pub interfaces: BTreeSet<IfName>,
     /// Those whose replies end at the hook.
     pub consuming: BTreeSet<IfName>,
+    /// Those of groups with `egress_redirect`.
+    pub redirected: BTreeSet<IfName>,
     /// Interfaces outside of groups are watched too.
     pub strangers: bool,
     /// Data and test addresses: observed wherever on the host they stand.
@@ -71,6 +73,11 @@ impl Settings {
             TestAddress::Static(net) => Some(net.address),
             TestAddress::LinkLocal => None,
         }));
+    }
+
+    /// The members of this group can send for each other.
+    pub fn redirect_egress(&mut self, group: &Group) {
+        self.redirected.extend(group.members.iter().map(|member| member.name));
     }
 
     fn add(&mut self, group: &Group) {

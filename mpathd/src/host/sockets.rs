@@ -9,10 +9,10 @@ use mpathd_common::wire::MAGIC;
 use mpathd_core::event::ReceiveMode;
 use mpathd_core::ids::{Family, Ifindex};
 
-use super::deferral;
 use super::facts::LinkFact;
 use super::filter::{self, Instruction};
 use super::search::ALL_HOSTS_SLOT;
+use super::{deferral, sysctl};
 use crate::messages::Channel;
 
 /// The highest band that needs no privilege: pfifo_fast and fq send it first (N1).
@@ -43,6 +43,7 @@ pub(super) fn channel(link: &LinkFact, mode: ReceiveMode, consume: bool) -> io::
         receive,
         stamped: link.lower,
         receivers: deferral::receivers(ifindex, link.link.name),
+        router: sysctl::forwards_v6(link.link.name),
     })
 }
 

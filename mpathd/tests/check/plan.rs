@@ -46,6 +46,7 @@ realtime_priority = "auto"                                   # default: 51, for 
 failure_detection_time = "100ms"                             # lan.toml:4
 failback = true                                              # default
 take_over = "static"                                         # default
+egress_redirect = false                                      # default
 data_addresses = ["192.0.2.50/24", "2001:db8::50/64"]        # lan.toml:5
 targets = ["192.0.2.1", "192.0.2.2", "fe80::1"]              # lan.toml:6
 routes = [                                                   # lan.toml:8
@@ -73,6 +74,7 @@ consume_replies = false                                      # lan.toml:17
 failure_detection_time = "2s"                                # lan.toml:1
 failback = true                                              # default
 take_over = "static"                                         # default
+egress_redirect = false                                      # default
 data_addresses = []                                          # default
 
 [groups.lan.interfaces.eth1]                                 # lan.toml:18
@@ -87,6 +89,7 @@ consume_replies = true                                       # default
 failure_detection_time = "12.5ms"                            # lan.toml:21
 failback = true                                              # default
 take_over = "static"                                         # default
+egress_redirect = false                                      # default
 data_addresses = []                                          # default
 
 [groups.links.interfaces.eth2]                               # lan.toml:22

@@ -124,6 +124,14 @@ fn of_the_configuration() {
            shows both, and consume_replies = false lets them pass",
         ],
     );
+    let redirected = "[groups.g]\negress_redirect = true\n";
+    let unprobed = LAN.replace("test_addresses = [\"192.0.2.12/24\"]", "");
+    warns(&LAN.replace("[groups.g]\n", redirected), &host, &[]);
+    warns(
+        &unprobed.replace("[groups.g]\n", redirected),
+        &host,
+        &["eth1 has no test address, so egress_redirect of group g does nothing for it"],
+    );
     let one = LAN.replace(", \"192.0.2.2\"", "");
     warns(&one, &host, &[]);
     warns(

@@ -186,7 +186,7 @@ data_adresses = []
 [groups.g.interfaces.eth0]
 "#,
         errors: r#"
-mpathd.toml:3:1: groups.g.data_adresses = []: unknown key; the nearest known one is `data_addresses` (here: failure_detection_time, failback, take_over, data_addresses, targets, routes, interfaces)
+mpathd.toml:3:1: groups.g.data_adresses = []: unknown key; the nearest known one is `data_addresses` (here: failure_detection_time, failback, take_over, egress_redirect, data_addresses, targets, routes, interfaces)
 "#,
     },
     Case {

@@ -108,6 +108,7 @@ track_interfaces_only_with_groups = false
 [groups.a]
 failure_detection_time = "50ms"
 failback = true
+egress_redirect = true
 [groups.a.interfaces.eth0]
 datapath = "xdp-generic"
 consume_replies = true
@@ -124,6 +125,7 @@ consume_replies = true
     assert!(eth0.consume_replies && !eth1.consume_replies);
     assert_eq!((settings.realtime, settings.sysctls), (Realtime::Fixed(0), Sysctls::Check));
     assert!(!settings.track_interfaces_only_with_groups);
+    assert!(settings.redirected.iter().eq([&a.name]));
 }
 
 #[test]

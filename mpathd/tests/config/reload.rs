@@ -80,6 +80,10 @@ fn values_of_a_group() {
             "group ipmp0: quiet_period 40s -> 0s",
         ],
     );
+    assert_told(
+        &[("data_addresses", "egress_redirect = true\ndata_addresses")],
+        &["group ipmp0: egress_redirect false -> true"],
+    );
 }
 
 #[test]

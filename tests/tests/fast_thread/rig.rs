@@ -136,6 +136,7 @@ impl Rig {
         };
         let (send, receive) = self.host.run(open);
         Channel {
+            router: false,
             receivers: Vec::new(),
             ifindex: Ifindex(found.ifindex),
             name: IfName::new(nic).expect("a name"),

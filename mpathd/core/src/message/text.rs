@@ -44,6 +44,12 @@ impl fmt::Display for Message {
                     None => write!(f, "placed {address} on {to} in {ms:.1} ms"),
                 }
             }
+            Message::Redirected { interface, family, took } => write!(
+                f,
+                "{family} traffic of {interface} left by another interface for {:.1} ms, until its \
+                 addresses and routes had moved",
+                took.as_secs_f64() * 1e3
+            ),
             Message::Standby { interface, group, active: true } => {
                 write!(f, "{interface} takes part in group {group}")
             }

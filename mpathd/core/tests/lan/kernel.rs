@@ -19,6 +19,8 @@ impl Lan {
             Action::Path { path, key: None } => drop(self.paths.remove(&path)),
             Action::Round(round) => round.probes().iter().for_each(|p| self.probe(p.path, p.seq)),
             Action::Request(op) => self.request(op),
+            Action::Redirect(redirect) => self.redirects.push((self.now, redirect)),
+            Action::Herald(herald) => self.heralds.push((self.now, herald)),
             Action::Notice(Notice::Message(message)) => self.messages.push((self.now, message)),
             Action::Notice(Notice::Reply(result)) => self.replies.push(result.is_ok()),
             Action::Notice(Notice::Probe(probe)) => self.probes.push(probe),

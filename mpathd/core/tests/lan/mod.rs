@@ -14,7 +14,7 @@ use mpathd_core::event::{
 };
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet, PathId};
 use mpathd_core::message::Message;
-use mpathd_core::request::{Action, OpId, PathKey, ProbeOutcome, Request};
+use mpathd_core::request::{Action, Herald, OpId, PathKey, ProbeOutcome, Redirect, Request};
 use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
 use mpathd_core::view::{TargetMode, TargetState, View};
@@ -136,6 +136,8 @@ pub struct Lan {
     serial: u64,
     pub messages: Vec<(Instant, Message)>,
     pub requests: Vec<(Instant, Request)>,
+    pub redirects: Vec<(Instant, Redirect)>,
+    pub heralds: Vec<(Instant, Herald)>,
     pub replies: Vec<bool>,
     /// What became of probes, if the engine is asked to tell.
     pub probes: Vec<ProbeOutcome>,
@@ -207,6 +209,8 @@ impl Lan {
             serial: 0,
             messages: Vec::new(),
             requests: Vec::new(),
+            redirects: Vec::new(),
+            heralds: Vec::new(),
             replies: Vec::new(),
             probes: Vec::new(),
             tells_handled: true,

@@ -103,6 +103,8 @@ impl Plan<'_> {
         self.value("failback", group.failback, &[path("failback"), "failback".into()]);
         let take_over = words::take_over(self.settings.take_dynamic.contains(&group.name));
         self.value("take_over", format!("\"{take_over}\""), &[path("take_over")]);
+        let redirects = self.settings.redirected.contains(&group.name);
+        self.value("egress_redirect", redirects, &[path("egress_redirect")]);
         self.value("data_addresses", list(&group.data), &[path("data_addresses")]);
         if !group.targets.is_empty() {
             self.value("targets", list(&group.targets), &[path("targets")]);

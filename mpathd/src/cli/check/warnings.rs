@@ -44,6 +44,7 @@ pub fn all(settings: &Settings, host: &Host) -> Vec<String> {
         }
         twins(group, host, &mut list);
     }
+    redirects(settings, &groups, &mut list);
     consumed(&groups, &mut list);
     list
 }
@@ -163,6 +164,19 @@ fn common_device(one: &Link, other: &Link, host: &Host) -> Option<String> {
     match one.lower.filter(|lower| other.lower == Some(*lower))? {
         (ifindex, None) => Some(host.name_of(ifindex)),
         (_, Some(_)) => Some("one device of another network namespace".into()),
+    }
+}
+
+/// The egress program stands beside the receive hook, and only who is probed has that.
+fn redirects(settings: &Settings, groups: &[Group], list: &mut Vec<String>) {
+    for group in groups.iter().filter(|group| settings.redirected.contains(&group.name)) {
+        let unprobed = group.members.iter().filter(|it| it.test.iter().all(Option::is_none));
+        list.extend(unprobed.map(|member| {
+            format!(
+                "{} has no test address, so egress_redirect of group {} does nothing for it",
+                member.name, group.name
+            )
+        }));
     }
 }
 

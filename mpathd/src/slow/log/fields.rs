@@ -121,6 +121,7 @@ impl Subject {
             | Message::Receiving { interface, .. }
             | Message::ReceiveDeferred { interface }
             | Message::Drift { interface, .. }
+            | Message::Redirected { interface, .. }
             | Message::Moved { to: interface, .. } => (Some(interface), None),
             Message::RequestFailed { .. }
             | Message::RouteDrift { .. }
@@ -151,6 +152,10 @@ fn details(fields: &mut Fields, message: &Message) {
             put(fields, "MPATHD_ADDRESS", Some(address));
             put(fields, "MPATHD_FROM", from);
             put(fields, "MPATHD_TO", Some(to));
+            fields.push(("MPATHD_TOOK_MS", ms(took).into()));
+        }
+        Message::Redirected { family, took, .. } => {
+            put(fields, "MPATHD_FAMILY", Some(family));
             fields.push(("MPATHD_TOOK_MS", ms(took).into()));
         }
         Message::FirstReply { target, .. }

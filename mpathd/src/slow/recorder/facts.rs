@@ -59,6 +59,10 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
         Event::Attached { ifindex, mode } => {
             ("attached", json!({ "interface": names.of(*ifindex), "mode": mode }))
         }
+        Event::Redirectable { ifindex, redirectable } => (
+            "redirectable",
+            json!({ "interface": names.of(*ifindex), "redirectable": redirectable }),
+        ),
         Event::ReceiveDeferred { ifindex, deferred } => {
             ("receive-deferred", json!({ "interface": names.of(*ifindex), "deferred": deferred }))
         }

@@ -224,6 +224,10 @@ impl Player {
                 let ifindex = self.ifindex(fact.interface);
                 self.post(Event::ReceiveDeferred { ifindex, deferred: fact.deferred });
             }
+            Fact::Redirectable(fact) => {
+                let ifindex = self.ifindex(fact.interface);
+                self.post(Event::Redirectable { ifindex, redirectable: fact.redirectable });
+            }
             Fact::Command(command) => self.post(Event::Command(match *command {
                 Command::Offline(interface) => event::Command::Offline { interface },
                 Command::Online(interface) => event::Command::Online { interface },

@@ -58,6 +58,7 @@ pub enum Fact {
     Answers(Answers),
     Transmits(Transmits),
     ReceiveDeferred(ReceiveDeferred),
+    Redirectable(Redirectable),
     Command(Command),
     Reload(Reload),
     /// The daemon sleeps for so long.
@@ -225,6 +226,12 @@ pub struct ReceiveDeferred {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+pub struct Redirectable {
+    pub interface: IfName,
+    pub redirectable: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Command {
     Offline(IfName),
@@ -331,6 +338,7 @@ fn read_fact(
         "answers" => read(content, Fact::Answers),
         "transmits" => read(content, Fact::Transmits),
         "receive-deferred" => read(content, Fact::ReceiveDeferred),
+        "redirectable" => read(content, Fact::Redirectable),
         "command" => read(content, Fact::Command),
         "reload" => read(content, Fact::Reload),
         "lost" => read(content, Fact::Lost),

@@ -1,0 +1,120 @@
+//! Which NIC sends for a dead one until addresses and routes have moved. Netlink can wait for RTNL, 100 ms
+//! and more where containers come and go; this does not. A function of the state of the members and of
+//! what is observed, so it ends by itself: with the last change, with the repair, and with the death of
+//! whoever sends instead.
+
+use core::time::Duration;
+
+use crate::engine::Engine;
+use crate::ids::{Family, Ifindex};
+use crate::message::Message;
+use crate::placement::Rank;
+use crate::request::{Action, Herald, Redirect};
+use crate::resource::DataAddress;
+use crate::time::Instant;
+
+/// A redirect ends with the daemon, so late at most.
+const LEASE: Duration = Duration::from_secs(3);
+const RENEW: Duration = Duration::from_secs(1);
+
+/// One that is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirected {
+    pub to: Ifindex,
+    since: Instant,
+    renew_at: Instant,
+}
+
+impl Engine {
+    /// After the placement, and before its requests.
+    pub(crate) fn tend_redirects(&mut self, g: usize, now: Instant) {
+        for m in self.groups[g].members.clone() {
+            for family in Family::ALL {
+                self.redirect(m, family, self.redirect_wanted(m, family, now), now);
+            }
+        }
+        for k in self.groups[g].addresses.clone() {
+            self.herald(g, k);
+        }
+    }
+
+    fn redirect(&mut self, m: usize, family: Family, to: Option<Ifindex>, now: Instant) {
+        let member = &mut self.members[m];
+        let Some(from) = member.ifindex() else { return };
+        let before = member.redirected[family as usize];
+        if before.map(|it| it.to) == to && before.is_none_or(|it| now < it.renew_at) {
+            return;
+        }
+        let since = before.map_or(now, |it| it.since);
+        let redirected = to.map(|to| Redirected { to, since, renew_at: now + RENEW });
+        member.redirected[family as usize] = redirected;
+        let interface = member.name();
+        self.out.push(Action::Redirect(Redirect { from, family, to, until: now + LEASE }));
+        if to.is_none() {
+            let took = now.since(since);
+            self.out.message(Message::Redirected { interface, family, took });
+        }
+    }
+
+    /// The NIC that is to send what this one is given: while it is dead, another one works, and
+    /// something still leads to it that is to move away.
+    fn redirect_wanted(&self, m: usize, family: Family, now: Instant) -> Option<Ifindex> {
+        let g = self.group_of(m);
+        let group = &self.groups[g];
+        let dead = match group.rank(&self.members[m], family, now) {
+            Rank::FamilyDead | Rank::Answering | Rank::Silent | Rank::LinkDown => true,
+            Rank::Active | Rank::Joining | Rank::Spare | Rank::Offline | Rank::Absent => false,
+        };
+        if !(self.members[m].redirectable && dead && self.leaves(m, family, now)) {
+            return None;
+        }
+        let works = |o: &usize| {
+            let other = &self.members[*o];
+            other.redirectable && group.rank(other, family, now) == Rank::Active
+        };
+        let to = group.members.clone().find(works)?;
+        self.members[to].ifindex()
+    }
+
+    /// An address that is to be elsewhere stands there, or a route that is to lead elsewhere leads there.
+    fn leaves(&self, m: usize, family: Family, now: Instant) -> bool {
+        let (group, position) = (&self.groups[self.group_of(m)], self.position(m));
+        let here = self.members[m].ifindex();
+        let address = |a: &DataAddress| {
+            a.net.family() == family && a.on.contains(position) && a.holder != Some(position)
+        };
+        let route = |r: usize| {
+            let hops = self.routes[r].observed.map(|seen| seen.hops).unwrap_or_default();
+            let leads_here = here.is_some_and(|here| hops.as_slice().contains(&here));
+            leads_here && self.routes[r].family() == family && !self.route_is_settled(r, now)
+        };
+        self.addresses[group.addresses.clone()].iter().any(address)
+            || group.routes.clone().any(route)
+    }
+
+    /// An address that is to leave a redirected NIC is announced by the next one at once, and once: the
+    /// repeats are those of the announcement when it stands there.
+    fn herald(&mut self, g: usize, k: usize) {
+        let members = &self.members[self.groups[g].members.clone()];
+        let address = &self.addresses[k];
+        let family = address.net.family();
+        let redirected = |p: usize| members[p].redirected[family as usize].is_some();
+        let leaves = (0..members.len()).any(|p| address.on.contains(p) && redirected(p));
+        let next = address.holder.filter(|h| {
+            leaves && !address.on.contains(*h) && members[*h].redirectable && !redirected(*h)
+        });
+        let ifindex = next.filter(|_| address.heralded != next).and_then(|h| members[h].ifindex());
+        let address = address.net.address;
+        self.addresses[k].heralded = next;
+        if let Some(ifindex) = ifindex {
+            let peers = self.peers(g, family);
+            self.out.push(Action::Herald(Herald { ifindex, address, peers }));
+        }
+    }
+
+    pub(crate) fn next_renewal(&self, g: usize) -> Option<Instant> {
+        let members = &self.members[self.groups[g].members.clone()];
+        let redirected = members.iter().flat_map(|m| m.redirected.iter().flatten());
+        redirected.map(|it| it.renew_at).min()
+    }
+}
