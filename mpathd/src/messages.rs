@@ -94,6 +94,13 @@ pub enum ToSlow {
         old: i32,
         new: i32,
     },
+    /// NAPI of a member is in threads from now on, to be put back by release.
+    Threaded {
+        interface: IfName,
+        before: bool,
+    },
+    /// It is as it was before us.
+    ThreadedRestored(IfName),
     /// The values of a NIC that has left all groups are what they were before us.
     SysctlsRestored(IfName),
     /// What another configuration has replaced; it is freed here. `since`: when that came in force;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::session;
-use crate::host::pins;
+use crate::host::{napi, pins};
 use crate::host::release::{Record, Release, Step};
 use crate::slow::{lock, state};
 
@@ -77,6 +77,12 @@ fn release(options: &Options) -> Result<usize, String> {
             let result = if options.dry_run { Ok(()) } else { write() };
             tell(format!("{} = {}", path.display(), sysctl.old), result);
         }
+    }
+    for state::OldThreading { interface, before } in &known.threaded {
+        let put_back = || napi::give_back(*interface, *before).map_err(|e| e.to_string());
+        let result = if options.dry_run { Ok(()) } else { put_back() };
+        let how = if *before { "in threads of ordinary priority" } else { "not in threads" };
+        tell(format!("NAPI of {interface} {how}"), result);
     }
     if failures == 0 && !options.dry_run {
         state::remove(&options.run_dir).map_err(|error| {

@@ -28,6 +28,11 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
                 diff.group(&before[index], group);
                 let what = format_args!("group {}: take_over", group.name);
                 diff.value(what, take_over(old, group.name), take_over(new, group.name));
+                for member in group.members.iter().map(|member| member.name) {
+                    let priority = |of: &Settings| of.receive_priority.get(&member).copied().unwrap_or(0);
+                    let what = format_args!("{member}: receive_priority");
+                    diff.value(what, priority(old), priority(new));
+                }
             }
             None => {
                 diff.line(format_args!("group {} added", group.name));

@@ -161,6 +161,12 @@ impl Reader<'_> {
         self.keep(self.at(entry), result)
     }
 
+    /// Below mpathd's own threads, and those of interrupts.
+    pub(super) fn receive_priority(&mut self, entry: &Entry<'_>) -> Option<Located<u32>> {
+        const ALLOWED: Problem = Problem::Allowed("a number from 0 (left as it is) to 49");
+        self.number(entry, |priority| priority <= 49, ALLOWED)
+    }
+
     /// One text, taken apart by `parse`.
     pub(super) fn text<T>(
         &mut self,

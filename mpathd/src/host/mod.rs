@@ -7,12 +7,13 @@ mod announce;
 mod attach;
 mod bpf;
 pub mod counters;
-mod deferral;
+pub(crate) mod deferral;
 mod drift;
 mod facts;
 mod filter;
 mod mirror;
 mod monitor;
+pub(crate) mod napi;
 mod netlink;
 mod nexthop;
 mod operations;
@@ -20,6 +21,7 @@ mod outbox;
 pub mod pins;
 pub mod release;
 mod route;
+pub mod rtnl;
 mod search;
 mod settings;
 mod sockets;
@@ -86,6 +88,8 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
     let monitor = Monitor::open(settings.clone(), notices)?;
     let mut sysctls = sysctl::Sysctls::default();
     sysctls.remember(&settings.sysctls);
+    let mut napi = napi::Napi::default();
+    napi.remember(&settings.threaded);
     let mut host = Host {
         settings,
         priority,
@@ -98,6 +102,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         hooks: attach::Hooks::new(object, bpffs),
         searcher: search::Searcher::new()?,
         deferral: deferral::Deferral::default(),
+        napi,
         fast: Fast::new(queues.fast.clone()),
         slow: Slow::new(queues.slow.clone()),
         queues,
@@ -126,6 +131,7 @@ struct Host {
     hooks: attach::Hooks,
     searcher: search::Searcher,
     deferral: deferral::Deferral,
+    napi: napi::Napi,
     fast: Fast,
     slow: Slow,
 }
@@ -168,6 +174,7 @@ impl Host {
             self.hooks.detach(gone.ifindex);
             self.searcher.forget(gone.ifindex);
             self.deferral.forget(gone.ifindex);
+            self.napi.gone(gone.name, gone.renamed, &mut self.slow);
             if let Some(renamed) = gone.renamed {
                 self.sysctls.give_back(gone.name, renamed, &mut self.slow);
             }
@@ -193,6 +200,7 @@ impl Host {
     /// Another configuration: what is known is told anew, and surveyed next.
     fn configure(&mut self, settings: Settings, priority: u8) {
         self.sysctls.remember(&settings.sysctls);
+        self.napi.remember(&settings.threaded);
         self.settings = settings;
         for member in self.monitor.mirror.links_of(&self.settings.interfaces) {
             let consumes = self.settings.consuming.contains(&member.link.name);
@@ -212,7 +220,7 @@ impl Host {
             self.slow
                 .log(Severity::Error, format!("reading the kernel's tables failed: {refused}"));
         }
-        self.compare_deferral();
+        self.compare_receivers();
         self.pass_on();
         if let Err(refused) = nexthop::sweep(&mut self.requests, &self.monitor.mirror) {
             self.slow

@@ -34,6 +34,8 @@ impl Host {
         self.hooks.keep(&members);
         self.deferral.keep(&members);
         self.sysctls.restore_all_but(&self.settings.interfaces, &mut self.slow);
+        self.napi.restore_all_but(&self.settings.receive_priority, &mut self.slow);
+        self.compare_receivers();
         given_back.and(routes).and(addresses).and(nexthops)
     }
 

@@ -143,6 +143,9 @@ impl Plan<'_> {
         self.value("datapath", datapath, &[path("datapath"), "datapath".into()]);
         let key = "consume_replies";
         self.value(key, member.consume_replies, &[path(key), key.into()]);
+        let key = "receive_priority";
+        let priority = self.settings.receive_priority.get(&member.name).copied().unwrap_or(0);
+        self.value(key, priority, &[path(key), key.into()]);
     }
 
     fn origin(&self, path: &str) -> String {
