@@ -94,6 +94,7 @@ fn a_cut_while_rtnl_is_held_is_judged_in_time() {
                 it.took
             );
             assert!(it.took > HELD / 2, "the address did not wait: {:?}", it.took);
+            rig.daemon.wait_log("others held RTNL", cut, LIMIT);
             let verdict = Duration::from_nanos(it.verdict() - cut);
             let stalls = rig.stalls.within(cut - 2 * nanos(FDT), it.verdict());
             assert!(verdict <= FDT + MARGIN + stalls, "{verdict:?} with stalls of {stalls:?}");

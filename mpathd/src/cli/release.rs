@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::session;
-use crate::host::{napi, pins};
 use crate::host::release::{Record, Release, Step};
+use crate::host::{napi, pins};
 use crate::slow::{lock, state};
 
 pub struct Options {

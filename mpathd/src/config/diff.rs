@@ -29,7 +29,8 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
                 let what = format_args!("group {}: take_over", group.name);
                 diff.value(what, take_over(old, group.name), take_over(new, group.name));
                 for member in group.members.iter().map(|member| member.name) {
-                    let priority = |of: &Settings| of.receive_priority.get(&member).copied().unwrap_or(0);
+                    let priority =
+                        |of: &Settings| of.receive_priority.get(&member).copied().unwrap_or(0);
                     let what = format_args!("{member}: receive_priority");
                     diff.value(what, priority(old), priority(new));
                 }
@@ -170,6 +171,7 @@ impl Diff {
 fn realtime(realtime: Realtime) -> String {
     match realtime {
         Realtime::Auto => "auto".to_owned(),
+        Realtime::Deadline => "deadline".to_owned(),
         Realtime::Fixed(priority) => priority.to_string(),
     }
 }

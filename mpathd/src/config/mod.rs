@@ -69,6 +69,8 @@ pub enum Realtime {
     Auto,
     /// SCHED_FIFO at this priority, 1..=99; 0 = ordinary.
     Fixed(u8),
+    /// SCHED_DEADLINE: before all of SCHED_FIFO.
+    Deadline,
 }
 
 /// `sysctls`.

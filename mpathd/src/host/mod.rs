@@ -201,6 +201,7 @@ impl Host {
     fn configure(&mut self, settings: Settings, priority: u8) {
         self.sysctls.remember(&settings.sysctls);
         self.napi.remember(&settings.threaded);
+        self.napi.try_again();
         self.settings = settings;
         for member in self.monitor.mirror.links_of(&self.settings.interfaces) {
             let consumes = self.settings.consuming.contains(&member.link.name);

@@ -19,8 +19,8 @@ use crate::messages::ToSlow;
 pub(super) struct Napi {
     /// Whether NAPI had threads before us.
     before: BTreeMap<IfName, bool>,
-    /// What went wrong last, so that it is said once.
-    told: BTreeMap<IfName, String>,
+    /// It can't be had there; not tried again before a reload or another device of that name.
+    given_up: BTreeSet<IfName>,
 }
 
 /// Why frames are still handled as the kernel does by itself.
@@ -65,27 +65,33 @@ impl Napi {
     }
 
     /// Sees to it that the threads are there and have their priority; somebody may have changed both, and a NIC
-    /// that was down has other threads. What can't be had is said once, and what was begun is undone: threads of
-    /// ordinary priority would be worse than none.
+    /// that was down has other threads. Where that can't be had, what was begun is undone: threads of ordinary
+    /// priority would be worse than none.
     pub(super) fn raise(&mut self, ifindex: Ifindex, name: IfName, priority: u8, slow: &mut Slow) {
+        if self.given_up.contains(&name) {
+            return;
+        }
         match self.try_to_raise(ifindex, name, priority, slow) {
+            Ok(0) => {}
             Ok(raised) => {
-                let told = self.told.remove(&name).is_some();
-                if raised > 0 || told {
-                    slow.log(Severity::Notice, format!(
-                        "{name}: what it receives is handled by {raised} threads at SCHED_FIFO {priority}"
-                    ));
-                }
+                let text = format!(
+                    "{name}: {raised} threads at SCHED_FIFO {priority} handle what it receives"
+                );
+                slow.log(Severity::Notice, text);
             }
             Err(obstacle) => {
                 self.put_back(name, slow);
-                let text = format!("{name}: receive_priority = {priority} is not in force: {obstacle}");
-                if self.told.get(&name) != Some(&text) {
-                    slow.log(Severity::Warning, text.clone());
-                    self.told.insert(name, text);
-                }
+                self.given_up.insert(name);
+                let text =
+                    format!("{name}: receive_priority = {priority} is not in force: {obstacle}");
+                slow.log(Severity::Warning, text);
             }
         }
+    }
+
+    /// After a reload.
+    pub(super) fn try_again(&mut self) {
+        self.given_up.clear();
     }
 
     /// How many threads had another priority until now.
@@ -108,7 +114,8 @@ impl Napi {
         if threads.is_empty() {
             return Err(Obstacle::NoThreads);
         }
-        let others = threads.into_iter().filter(|thread| !has_priority(*thread, priority));
+        let others =
+            threads.into_iter().filter(|thread| self::priority(*thread) != i32::from(priority));
         let mut raised = 0;
         for thread in others {
             schedule(thread, priority).map_err(Obstacle::Schedule)?;
@@ -122,7 +129,6 @@ impl Napi {
         let names: BTreeSet<IfName> = self.before.keys().copied().collect();
         for name in names.into_iter().filter(|name| !wanted.contains_key(name)) {
             self.put_back(name, slow);
-            self.told.remove(&name);
         }
     }
 
@@ -136,7 +142,7 @@ impl Napi {
 
     /// The device has gone, its threads with it; or it has another name now, and is no member.
     pub(super) fn gone(&mut self, name: IfName, renamed: Option<IfName>, slow: &mut Slow) {
-        self.told.remove(&name);
+        self.given_up.remove(&name);
         let Some(before) = self.before.remove(&name) else { return };
         if let Some(renamed) = renamed
             && let Err(error) = give_back(renamed, before)
@@ -153,7 +159,7 @@ impl Napi {
 /// The kernel's, but none where the device has gone.
 pub(crate) fn give_back(name: IfName, threaded: bool) -> io::Result<()> {
     // First, for threads that are no longer used may be used again one day.
-    for thread in deferral::napi_threads(name) {
+    for thread in deferral::napi_threads(name).into_iter().filter(|it| priority(*it) > 0) {
         schedule(thread, 0)?;
     }
     match set_threaded(name, threaded) {
@@ -168,14 +174,12 @@ fn set_threaded(name: IfName, threaded: bool) -> io::Result<()> {
     io::Write::write_all(&mut file, if threaded { b"1" } else { b"0" })
 }
 
-fn has_priority(thread: u32, priority: u8) -> bool {
+/// 0: ordinary, or it has ended.
+fn priority(thread: u32) -> i32 {
     let mut param = libc::sched_param { sched_priority: 0 };
-    // SAFETY: `param` outlives the calls; a thread that has ended is an error.
-    unsafe {
-        libc::sched_getscheduler(thread.cast_signed()) & !libc::SCHED_RESET_ON_FORK == libc::SCHED_FIFO
-            && libc::sched_getparam(thread.cast_signed(), &raw mut param) == 0
-            && param.sched_priority == i32::from(priority)
-    }
+    // SAFETY: `param` outlives the call.
+    unsafe { libc::sched_getparam(thread.cast_signed(), &raw mut param) };
+    param.sched_priority
 }
 
 /// 0: ordinary.
@@ -183,7 +187,8 @@ fn schedule(thread: u32, priority: u8) -> Result<(), Errno> {
     let param = libc::sched_param { sched_priority: priority.into() };
     let policy = if priority == 0 { libc::SCHED_OTHER } else { libc::SCHED_FIFO };
     // SAFETY: `param` outlives the call.
-    let result = unsafe { libc::sched_setscheduler(thread.cast_signed(), policy, &raw const param) };
+    let result =
+        unsafe { libc::sched_setscheduler(thread.cast_signed(), policy, &raw const param) };
     match Errno::result(result) {
         // It has ended meanwhile.
         Err(Errno::ESRCH) => Ok(()),

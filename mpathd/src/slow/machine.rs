@@ -99,16 +99,22 @@ fn likely_cause(late: Duration, meanwhile: Meanwhile) -> String {
     let enough = |it: &Duration| *it > Duration::ZERO && *it >= late / 2;
     let ms = |it: Duration| it.as_secs_f64() * 1e3;
     let mut causes = Vec::new();
-    causes.extend(steal.filter(enough).map(|it| {
-        format!("the hypervisor ran somebody else for {:.0} ms (steal)", ms(it))
-    }));
-    causes.extend(cpu_wait.filter(enough).map(|it| {
-        format!("the thread waited {:.1} ms for a CPU that others had", ms(it))
-    }));
+    causes.extend(
+        steal
+            .filter(enough)
+            .map(|it| format!("the hypervisor ran somebody else for {:.0} ms (steal)", ms(it))),
+    );
+    causes.extend(
+        cpu_wait
+            .filter(enough)
+            .map(|it| format!("the thread waited {:.1} ms for a CPU that others had", ms(it))),
+    );
     if causes.is_empty() {
-        causes.extend(interrupts.filter(enough).map(|it| {
-            format!("interrupts and softirqs took {:.0} ms", ms(it))
-        }));
+        causes.extend(
+            interrupts
+                .filter(enough)
+                .map(|it| format!("interrupts and softirqs took {:.0} ms", ms(it))),
+        );
     }
     if !causes.is_empty() {
         return format!("likely cause: {}", causes.join("; "));
@@ -117,7 +123,8 @@ fn likely_cause(late: Duration, meanwhile: Meanwhile) -> String {
         (Some(_), Some(_)) => "likely cause: none that the kernel counts (steal, wait for a CPU, \
                                interrupts); was mpathd stopped, or the whole machine?"
             .to_owned(),
-        _ => "likely cause: not to be known, for this kernel counts no steal or no wait for a CPU".to_owned(),
+        _ => "likely cause: not to be known, for this kernel counts no steal or no wait for a CPU"
+            .to_owned(),
     }
 }
 
@@ -143,9 +150,13 @@ mod tests {
         ] {
             let (steal, wait, interrupts) = figures;
             let told = told(steal, wait, interrupts);
-            assert!(told.starts_with("likely cause: ") && told.contains(words), "{figures:?}: {told}");
+            assert!(
+                told.starts_with("likely cause: ") && told.contains(words),
+                "{figures:?}: {told}"
+            );
         }
-        let silent = likely_cause(MS, Meanwhile { steal: Some(Duration::ZERO), ..Meanwhile::default() });
+        let silent =
+            likely_cause(MS, Meanwhile { steal: Some(Duration::ZERO), ..Meanwhile::default() });
         assert!(silent.contains("not to be known"), "{silent}");
     }
 

@@ -61,7 +61,7 @@ fn replies_that_wait_for_a_thread() {
         host
     };
     let told = |toml: &str, host: &Host| warnings::all(&settings(toml), host);
-    let threaded = starved(|host| drop(host.threaded.insert(3)));
+    let threaded = starved(|host| host.threaded = [3].into());
     let list = told(&quick, &threaded);
     assert_eq!(list.len(), 1, "{list:?}");
     assert!(list[0].starts_with("eth1: kernel threads of ordinary priority"), "{list:?}");

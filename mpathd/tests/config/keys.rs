@@ -151,7 +151,7 @@ mpathd.toml:2:11: sysctls = true: allowed: "set", "check"
 realtime_priority = 100
 "#,
         errors: r#"
-mpathd.toml:2:21: realtime_priority = 100: allowed: "auto", or a number from 0 (ordinary) to 99
+mpathd.toml:2:21: realtime_priority = 100: allowed: "auto", "deadline", or a number from 0 (ordinary) to 99
 "#,
     },
     Case {
@@ -160,7 +160,7 @@ mpathd.toml:2:21: realtime_priority = 100: allowed: "auto", or a number from 0 (
 realtime_priority = -1
 "#,
         errors: r#"
-mpathd.toml:2:21: realtime_priority = -1: allowed: "auto", or a number from 0 (ordinary) to 99
+mpathd.toml:2:21: realtime_priority = -1: allowed: "auto", "deadline", or a number from 0 (ordinary) to 99
 "#,
     },
     Case {
@@ -169,7 +169,7 @@ mpathd.toml:2:21: realtime_priority = -1: allowed: "auto", or a number from 0 (o
 realtime_priority = "51"
 "#,
         errors: r#"
-mpathd.toml:2:21: realtime_priority = "51": allowed: "auto", or a number from 0 (ordinary) to 99
+mpathd.toml:2:21: realtime_priority = "51": allowed: "auto", "deadline", or a number from 0 (ordinary) to 99
 "#,
     },
     Case {

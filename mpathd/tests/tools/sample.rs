@@ -209,7 +209,8 @@ fn snapshot() -> Snapshot {
 fn delays(all: &[(u32, u64)]) -> Histogram {
     let mut histogram = Histogram::default();
     for (count, us) in all {
-        (0..*count).for_each(|_| histogram.record(Duration::from_micros(*us), Instant(58_000_000_000)));
+        (0..*count)
+            .for_each(|_| histogram.record(Duration::from_micros(*us), Instant(58_000_000_000)));
     }
     histogram
 }

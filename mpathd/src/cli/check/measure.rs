@@ -55,13 +55,14 @@ pub struct Measured {
 pub fn measure(settings: &Settings, length: Duration) -> io::Result<Measured> {
     let priority = match settings.realtime {
         Realtime::Fixed(priority) => priority,
+        Realtime::Deadline => priority::DEADLINE,
         Realtime::Auto => PRIORITY,
     };
     let before = cpu::taken();
     let (woken, asked) = thread::scope(|scope| {
         let woken = thread::Builder::new().spawn_scoped(scope, || wake_ups(priority, length))?;
         let asked = thread::Builder::new()
-            .spawn_scoped(scope, || rtnl_waits(priority.saturating_sub(1), length))?;
+            .spawn_scoped(scope, || rtnl_waits(priority::next_below(priority), length))?;
         let gone = |_| io::Error::other("a measuring thread has panicked");
         io::Result::Ok((woken.join().map_err(gone)?, asked.join().map_err(gone)?))
     })?;
@@ -130,9 +131,15 @@ pub fn text(measured: &Measured) -> String {
     let Measured { length, class, wakes, rtnl, taken } = measured;
     let mut text = format!("\n# this host, measured for {}:\n", words::duration(*length));
     let mut line = |line: String| writeln!(text, "# {line}").expect("a String takes everything");
-    line(format!("a thread at {} that wakes each ms is late by {}", self::class(*class), figures(wakes)));
+    line(format!(
+        "a thread at {} that wakes each ms is late by {}",
+        self::class(*class),
+        figures(wakes)
+    ));
     line(match rtnl {
-        Ok(waits) => format!("the kernel's lock for network configuration (RTNL) takes {}", figures(waits)),
+        Ok(waits) => {
+            format!("the kernel's lock for network configuration (RTNL) takes {}", figures(waits))
+        }
         Err(why) => format!("waits for RTNL are not known ({why}); CAP_NET_ADMIN is needed"),
     });
     line(match taken {
@@ -152,7 +159,9 @@ pub fn text(measured: &Measured) -> String {
             ms(fdt / 12),
             ms(wakes.max)
         )),
-        None => line("this host honours no failure detection time: it hardly runs at all".to_owned()),
+        None => {
+            line("this host honours no failure detection time: it hardly runs at all".to_owned())
+        }
     }
     text
 }
@@ -177,6 +186,8 @@ fn class(outcome: Outcome) -> String {
     match outcome {
         Outcome::Ordinary => "ordinary priority".to_owned(),
         Outcome::Fifo(priority) => format!("SCHED_FIFO {priority}"),
+        Outcome::Deadline => "SCHED_DEADLINE".to_owned(),
+        Outcome::NoDeadline { .. } => "SCHED_FIFO 51 (SCHED_DEADLINE is refused)".to_owned(),
         Outcome::Lowered { asked, got } => format!("SCHED_FIFO {got} (instead of {asked})"),
         Outcome::Refused { asked, .. } => {
             format!("ordinary priority (SCHED_FIFO {asked} is refused to this user)")
@@ -258,7 +269,10 @@ mod tests {
         };
         assert_eq!(warnings(&settings, &measured(100)), Vec::<String>::new());
         let told = warnings(&settings, &measured(4_000));
-        assert!(told.len() == 1 && told[0].starts_with("group quick has an FDT of 10ms"), "{told:?}");
+        assert!(
+            told.len() == 1 && told[0].starts_with("group quick has an FDT of 10ms"),
+            "{told:?}"
+        );
         let text = text(&measured(4_000));
         assert!(text.contains("can honour a failure detection time of 50ms"), "{text}");
         assert!(text.lines().skip(1).all(|line| line.starts_with("# ")), "{text}");

@@ -85,6 +85,7 @@ impl Plan<'_> {
         let (value, meaning) = match self.settings.realtime {
             Realtime::Auto if fast => ("\"auto\"".into(), "51, for a group's FDT is under 1s"),
             Realtime::Auto => ("\"auto\"".into(), "ordinary scheduling, for no FDT is under 1s"),
+            Realtime::Deadline => ("\"deadline\"".into(), "SCHED_DEADLINE"),
             Realtime::Fixed(0) => ("0".into(), "ordinary scheduling"),
             Realtime::Fixed(priority) => (priority.to_string(), "SCHED_FIFO"),
         };

@@ -42,9 +42,8 @@ pub(super) fn rows(snapshot: &Snapshot) -> Vec<Row> {
 }
 
 fn row(name: &str, histogram: Option<Histogram>, at: Instant) -> Row {
-    let quantile = |per_mille| {
-        histogram.and_then(|it| it.quantile(per_mille)).map(millis).unwrap_or_default()
-    };
+    let quantile =
+        |per_mille| histogram.and_then(|it| it.quantile(per_mille)).map(millis).unwrap_or_default();
     let age = histogram.and_then(|it| age(&it, at));
     vec![
         name.to_owned(),
