@@ -24,7 +24,7 @@ const WITH_SYS: [&str; 5] = [
     "--mount",
     "sh",
     "-c",
-    "mount -t sysfs none /sys && mount -t bpf none /sys/fs/bpf && exec \"$@\"",
+    "mount --bind /sys/fs/bpf /mnt && mount -t sysfs none /sys && mount --move /mnt /sys/fs/bpf && exec \"$@\"",
 ];
 
 /// `sh` takes the first word for its name.
@@ -117,7 +117,6 @@ fn threads_of_a_nic_are_raised_and_given_back() {
         drop(hogs);
         lab.mend(0);
 
-        // Without a group the NICs are nobody's: the setting goes with it.
         daemon.stop();
         let release = with_sys(&[&mpathd(), "release", "--run-dir", "/run/mpathd"]);
         let said = lab.host().expect(&release[0], &release[1..]);

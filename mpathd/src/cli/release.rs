@@ -61,6 +61,12 @@ fn release(options: &Options) -> Result<usize, String> {
         let result = if options.dry_run { Ok(()) } else { carry_out(&mut kernel, step) };
         tell(step.to_string(), result);
     }
+    for state::OldThreading { interface, before } in &known.threaded {
+        let put_back = || napi::give_back(*interface, *before).map_err(|e| e.to_string());
+        let result = if options.dry_run { Ok(()) } else { put_back() };
+        let how = if *before { "in threads of ordinary priority" } else { "not in threads" };
+        tell(format!("NAPI of {interface} {how}"), result);
+    }
     for place in &options.bpffs {
         match pins::remove(place, options.dry_run) {
             Ok(0) => {}
@@ -77,12 +83,6 @@ fn release(options: &Options) -> Result<usize, String> {
             let result = if options.dry_run { Ok(()) } else { write() };
             tell(format!("{} = {}", path.display(), sysctl.old), result);
         }
-    }
-    for state::OldThreading { interface, before } in &known.threaded {
-        let put_back = || napi::give_back(*interface, *before).map_err(|e| e.to_string());
-        let result = if options.dry_run { Ok(()) } else { put_back() };
-        let how = if *before { "in threads of ordinary priority" } else { "not in threads" };
-        tell(format!("NAPI of {interface} {how}"), result);
     }
     if failures == 0 && !options.dry_run {
         state::remove(&options.run_dir).map_err(|error| {

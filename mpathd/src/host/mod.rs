@@ -171,10 +171,11 @@ impl Host {
         }
         for gone in self.monitor.mirror.take_gone() {
             self.announcer.forget(gone.ifindex);
+            // Without the hook a veth has no NAPI to be set back.
+            self.napi.gone(gone.name, gone.renamed, &mut self.slow);
             self.hooks.detach(gone.ifindex);
             self.searcher.forget(gone.ifindex);
             self.deferral.forget(gone.ifindex);
-            self.napi.gone(gone.name, gone.renamed, &mut self.slow);
             if let Some(renamed) = gone.renamed {
                 self.sysctls.give_back(gone.name, renamed, &mut self.slow);
             }

@@ -156,16 +156,18 @@ impl Napi {
 /// As it was before us; also for `mpathd release`.
 ///
 /// # Errors
-/// The kernel's, but none where the device has gone.
+/// The kernel's, but none where the device has gone. EOPNOTSUPP where it has no NAPI at the moment, as a veth
+/// without our hook: to be called before that is detached.
 pub(crate) fn give_back(name: IfName, threaded: bool) -> io::Result<()> {
+    let Ok(ifindex) = nix::net::if_::if_nametoindex(name.as_str()) else { return Ok(()) };
+    if deferral::threaded(Ifindex(ifindex), name).is_none() {
+        return Err(io::Error::other(Obstacle::NoAttribute.to_string()));
+    }
     // First, for threads that are no longer used may be used again one day.
     for thread in deferral::napi_threads(name).into_iter().filter(|it| priority(*it) > 0) {
         schedule(thread, 0)?;
     }
-    match set_threaded(name, threaded) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
+    set_threaded(name, threaded)
 }
 
 fn set_threaded(name: IfName, threaded: bool) -> io::Result<()> {

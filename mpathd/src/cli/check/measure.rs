@@ -151,14 +151,17 @@ pub fn text(measured: &Measured) -> String {
         None => "steal is not known: /proc/stat can't be read".to_owned(),
     });
     match honoured(wakes) {
-        Some(fdt) => line(format!(
-            "this host can honour a failure detection time of {}: 999 of 1000 verdicts come less than {} \
-             late, half of the time between two probes; the longest stall would make one {} late, none \
-             false; an address moves after the verdict, as soon as RTNL is free",
-            words::duration(fdt),
-            ms(fdt / 12),
-            ms(wakes.max)
-        )),
+        Some(fdt) => {
+            line(format!(
+                "this host can honour a failure detection time of {}: 999 of 1000 verdicts come less than {} late,",
+                words::duration(fdt),
+                ms(fdt / 12)
+            ));
+            line(format!(
+                "half of the time between two probes; the longest stall would make one {} late, none false",
+                ms(wakes.max)
+            ));
+        }
         None => {
             line("this host honours no failure detection time: it hardly runs at all".to_owned())
         }
