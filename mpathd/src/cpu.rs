@@ -67,6 +67,8 @@ mod tests {
     fn this_host_tells() {
         assert!(taken().is_some());
         let told = std::thread::Builder::new().name("waiter".into()).spawn(|| {
+            // What a thread has run is counted when it gives its CPU away.
+            std::thread::yield_now();
             let id = thread_named("waiter").expect("it runs");
             (id, waited(id))
         });

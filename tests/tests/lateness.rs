@@ -70,7 +70,7 @@ fn a_measurement_says_what_a_host_can_honour() {
             found.unwrap_or_else(|| panic!("no `{words}` in {said}"))
         };
         assert!(line(&said, "that wakes each ms").contains("(1000 times)"), "{said}");
-        assert!(line(&said, "(RTNL) holds up a move by p50").contains(" times)"), "{said}");
+        assert!(line(&said, "network configuration, takes p50").contains(" times)"), "{said}");
         line(&said, "steal");
         // No machine is that quick that nothing can be said, and the group asks for the least there is.
         let honoured = line(&said, "can honour a failure detection time of");
