@@ -4,6 +4,7 @@
 mod announcement;
 pub mod cli;
 pub mod config;
+pub mod cpu;
 pub mod daemon;
 pub mod fast;
 pub mod host;

@@ -100,6 +100,13 @@ pub enum ToSlow {
         old: i32,
         new: i32,
     },
+    /// NAPI of a member is in threads from now on, to be put back by release.
+    Threaded {
+        interface: IfName,
+        before: bool,
+    },
+    /// It is as it was before us.
+    ThreadedRestored(IfName),
     /// The values of a NIC that has left all groups, or has gone, are not ours any more.
     SysctlsRestored(IfName),
     /// What another configuration has replaced; it is freed here. `since`: when that came in force;

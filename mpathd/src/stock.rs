@@ -25,6 +25,7 @@ pub struct Stock {
 /// What the host thread must know of a configuration and of what was left by an earlier daemon.
 pub fn host_settings(settings: &Settings, state: &State) -> host::Settings {
     let mut all = host::Settings::new(&settings.engine, settings.sysctls).with_record(state);
+    all.receive_priority = settings.receive_priority.clone();
     for group in &settings.engine.groups {
         if settings.take_dynamic.contains(&group.name) {
             all.take_dynamic(group);

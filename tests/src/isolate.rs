@@ -26,6 +26,19 @@ static OUTER_PID: OnceLock<u32> = OnceLock::new();
 /// # Panics
 /// If the test fails inside, or takes more than five minutes.
 pub fn isolated<F: FnOnce()>(test: F) {
+    run_isolated(test, &["--pid"]);
+}
+
+/// The same, but with the machine's processes in sight: a PID namespace hides the kernel's threads. What is
+/// started must end by itself when this process is killed.
+///
+/// # Panics
+/// As `isolated`.
+pub fn isolated_beside_kernel_threads<F: FnOnce()>(test: F) {
+    run_isolated(test, &[]);
+}
+
+fn run_isolated<F: FnOnce()>(test: F, more: &[&str]) {
     if is_inside() {
         prepare();
         end_after(TEST_LIMIT);
@@ -33,7 +46,7 @@ pub fn isolated<F: FnOnce()>(test: F) {
     }
     let path = std::any::type_name::<F>();
     let name = path.trim_end_matches("::{{closure}}").split_once("::").map_or(path, |(_, it)| it);
-    let output = wrapper()
+    let output = wrapper(more)
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .stdin(Stdio::null())
         .output()
@@ -63,7 +76,7 @@ pub fn relaunched() -> Option<ExitCode> {
 /// # Panics
 /// Without root or `unshare`.
 pub fn run_inside<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> ExitStatus {
-    wrapper().args(arguments).status().expect("unshare (package util-linux) can be run")
+    wrapper(&["--pid"]).args(arguments).status().expect("unshare (package util-linux) can be run")
 }
 
 /// Inside: the first thing that a program run by `run_inside` does.
@@ -87,14 +100,16 @@ pub fn is_inside() -> bool {
     std::env::var_os(MARKER).is_some()
 }
 
-/// This program in new namespaces. Its whole tree dies with the calling thread.
-fn wrapper() -> Command {
+/// This program in new namespaces, those of `more` too; with one of processes its whole tree dies with the calling
+/// thread.
+fn wrapper(more: &[&str]) -> Command {
     assert!(nix::unistd::geteuid().is_root(), "labs need root: run `cargo xtask test` as root");
     let program = std::env::current_exe().expect("a running program has a file");
     let caller = Pid::this();
     let mut command = Command::new("unshare");
     command
-        .args(["--mount", "--net", "--pid", "--fork", "--kill-child"])
+        .args(["--mount", "--net", "--fork", "--kill-child"])
+        .args(more)
         .arg(program)
         .env(MARKER, "1");
     // SAFETY: between fork and exec only two system calls are made, and nothing is allocated.

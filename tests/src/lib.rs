@@ -36,7 +36,7 @@ pub mod watch;
 pub use clock::Nanos;
 pub use config::Config;
 pub use daemon::Daemon;
-pub use isolate::isolated;
+pub use isolate::{isolated, isolated_beside_kernel_threads};
 pub use lab::Lab;
 pub use netns::NetNs;
 pub use wait::wait_for;

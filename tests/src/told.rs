@@ -32,6 +32,7 @@ pub fn json(daemon: &Daemon, mode: &str) -> Vec<Value> {
         "-a" => "addresses",
         "-g" => "groups",
         "-i" => "interfaces",
+        "-l" => "delays",
         "-t" => "targets",
         other => panic!("no mode with a list: {other}"),
     };

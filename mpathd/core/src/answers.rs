@@ -1,6 +1,6 @@
 //! Answers to requests, and what administrators ask for.
 
-use crate::engine::Engine;
+use crate::engine::{Engine, may_tell};
 use crate::event::{Command, Done, Errno};
 use crate::instance::Instance;
 use crate::member::Member;
@@ -13,9 +13,27 @@ use crate::time::Instant;
 const ENETDOWN: i32 = 100;
 
 impl Engine {
+    /// Where the kernel alone took longer than the shortest failure detection time, somebody held RTNL.
+    fn note_time(&mut self, index: usize, done: &Done, now: Instant) {
+        let needs_rtnl = match self.slots[index].what {
+            Resource::Test(..) | Resource::Data(..) | Resource::Route(_) => true,
+            Resource::TakeData(_) | Resource::TakeTest(..) | Resource::TakeRoute(_) => true,
+            Resource::Prepare(_) | Resource::Attach(_) | Resource::Transmits(_) => false,
+            Resource::Search(..) | Resource::Unconfigured => false,
+        };
+        if !needs_rtnl {
+            return;
+        }
+        self.requests.record(done.waited + done.ran, now);
+        let limit = self.groups.iter().map(|group| group.fdt).min();
+        if limit.is_some_and(|limit| done.ran > limit) && may_tell(&mut self.slow_told, now) {
+            self.out.message(Message::KernelSlow { took: done.ran });
+        }
+    }
+
     pub(crate) fn done(&mut self, now: Instant, done: Done) {
-        self.slowest_request = self.slowest_request.max(done.waited + done.ran);
         let Some(index) = self.asked_by(done.op) else { return };
+        self.note_time(index, &done, now);
         let slot = &mut self.slots[index];
         slot.end(done.result.is_ok(), now);
         match slot.what {

@@ -148,6 +148,7 @@ impl Engine {
             | Event::Attached { ifindex, .. }
             | Event::ReceiveDeferred { ifindex, .. }
             | Event::HandledUntil { ifindex, .. }
+            | Event::Redirectable { ifindex, .. }
             | Event::Transmits { ifindex, .. } => by_index(*ifindex),
             Event::Done(done) => match self.asked_by(done.op).and_then(|s| self.group_of_slot(s)) {
                 Some(g) => Concern::Group(g),

@@ -9,12 +9,13 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use crate::attention::Attention;
 use crate::config::{
     Config, MAX_MEMBERS, MAX_SEATS, MAX_TARGETS, ROUTE_METRIC, TABLE_MAIN, TestAddress,
 };
-use crate::attention::Attention;
 use crate::event::{Event, Gateways, RouteKey};
 use crate::group::Group;
+use crate::histogram::Histogram;
 use crate::ids::{Family, GroupId, IfName, Ifindex, IpNet, MemberId};
 use crate::member::Member;
 use crate::message::Message;
@@ -68,9 +69,12 @@ pub struct Engine {
     random: u64,
     /// The wake-up that was asked for.
     pub(crate) due: Option<Instant>,
-    pub(crate) latest: Duration,
+    /// From the moment of each wake-up that was asked for to the turn.
+    pub(crate) wakes: Histogram,
     pub(crate) late_told: Option<Instant>,
-    pub(crate) slowest_request: Duration,
+    /// From the decision to the answer: requests that set or unset addresses and routes.
+    pub(crate) requests: Histogram,
+    pub(crate) slow_told: Option<Instant>,
 }
 
 impl Engine {
@@ -100,9 +104,10 @@ impl Engine {
             attention: Attention::default(),
             random: seed | 1,
             due: None,
-            latest: Duration::ZERO,
+            wakes: Histogram::default(),
             late_told: None,
-            slowest_request: Duration::ZERO,
+            requests: Histogram::default(),
+            slow_told: None,
             config,
         };
         engine.build();
@@ -275,15 +280,18 @@ impl Engine {
     /// Draws all consequences: verdicts, rounds, placement, requests.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.started.get_or_insert(now);
-        if let Some(due) = self.due.take() {
-            self.latest = self.latest.max(now.since(due));
+        // One that comes sooner was woken by something else.
+        let due = self.due.take().filter(|due| *due <= now);
+        let late = due.map_or(Duration::ZERO, |due| now.since(due));
+        if due.is_some() {
+            self.wakes.record(late, now);
         }
         self.attend(now);
         self.each_busy(|engine, g| engine.tend_presence(g, now));
         self.each_busy(|engine, g| engine.review_targets(g, now));
         self.each_busy(|engine, g| engine.judge(g, now));
         self.each_busy(|engine, g| engine.tend_instances(g, now));
-        self.rounds(now);
+        self.rounds(now, late);
         self.each_busy(|engine, g| engine.reconcile(g, now));
         self.tidy(now);
         self.due = self.next_wake(now);
@@ -370,8 +378,8 @@ impl Engine {
         Duration::from_nanos(self.random % bound)
     }
 
-    /// Sends the rounds that are due.
-    fn rounds(&mut self, now: Instant) {
+    /// Sends the rounds that are due. `late`: by how much this turn is.
+    fn rounds(&mut self, now: Instant, late: Duration) {
         let mut missed = 0;
         let mut nth = 0;
         while let Some((m, i)) = self.attention.touched(nth) {
@@ -384,10 +392,8 @@ impl Engine {
             }
             missed += instance.missed - before;
         }
-        let told_lately = self.late_told.is_some_and(|at| now.since(at) < TELL_AGAIN);
-        if missed > 0 && !told_lately {
-            self.late_told = Some(now);
-            self.out.message(Message::Late { by: self.latest, missed });
+        if missed > 0 && may_tell(&mut self.late_told, now) {
+            self.out.message(Message::Late { by: late, missed });
         }
     }
 
@@ -456,6 +462,15 @@ impl Engine {
     pub(crate) fn request(&mut self, now: Instant, id: OpId, request: crate::request::Request) {
         self.out.push(Action::Request(Op { id, decided: now, request }));
     }
+}
+
+/// Whether a message that was told then may be told again; it then is.
+pub(crate) fn may_tell(told: &mut Option<Instant>, now: Instant) -> bool {
+    let may = told.is_none_or(|at| now.since(at) >= TELL_AGAIN);
+    if may {
+        *told = Some(now);
+    }
+    may
 }
 
 /// One route for each data subnet, then the configured ones, which depend on those.

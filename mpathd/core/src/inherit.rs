@@ -64,9 +64,10 @@ impl Engine {
         self.gateways = old.gateways;
         self.surveyed = old.surveyed;
         self.started = old.started;
-        self.latest = old.latest;
+        self.wakes = old.wakes;
         self.late_told = old.late_told;
-        self.slowest_request = old.slowest_request;
+        self.requests = old.requests;
+        self.slow_told = old.slow_told;
         self.due = old.due;
         self.out.streaming = old.out.streaming;
         // What the old configuration had put in place goes, even if no group is left.

@@ -9,6 +9,7 @@ extern crate alloc;
 pub mod config;
 pub mod engine;
 pub mod event;
+pub mod histogram;
 pub mod ids;
 pub mod message;
 pub mod request;

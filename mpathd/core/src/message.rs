@@ -257,6 +257,10 @@ pub enum Message {
         by: Duration,
         missed: u32,
     },
+    /// The kernel took this long to set an address or a route: moves are late.
+    KernelSlow {
+        took: Duration,
+    },
 }
 
 /// By meaning, not as the original, which says ERR to everything (contract, Log).
@@ -292,7 +296,8 @@ impl Message {
             | Message::RouteDrift { .. }
             | Message::SetAgain { .. }
             | Message::RouteSetAgain { .. }
-            | Message::Late { .. } => Severity::Warning,
+            | Message::Late { .. }
+            | Message::KernelSlow { .. } => Severity::Warning,
             Message::InterfaceRepaired { .. }
             | Message::FamilyRepaired { .. }
             | Message::GroupUsable { .. }
@@ -376,6 +381,7 @@ impl Message {
             | Message::SetAgain { .. }
             | Message::RouteSetAgain { .. } => "drift",
             Message::Late { .. } => "late",
+            Message::KernelSlow { .. } => "kernel-slow",
         }
     }
 }

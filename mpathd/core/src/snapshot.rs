@@ -28,9 +28,11 @@ impl Engine {
         view.proven.clear();
         view.proven.extend(&self.proven);
         view.lateness = Lateness {
-            max: self.latest,
+            max: self.wakes.max,
             rounds_missed: self.all_missed(),
-            request_max: self.slowest_request,
+            request_max: self.requests.max,
+            wakes: self.wakes,
+            requests: self.requests,
         };
         for group in &self.groups {
             let members = &self.members[group.members.clone()];

@@ -6,6 +6,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::event::ReceiveMode;
+use crate::histogram::Histogram;
 use crate::ids::{Family, GroupName, IfName, Ifindex, IpNet};
 use crate::message::{Loss, Reason};
 use crate::time::Instant;
@@ -215,8 +216,16 @@ pub enum TargetState {
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Lateness {
+    /// Of `wakes`.
     pub max: Duration,
     pub rounds_missed: u64,
-    /// Longest wait of a request, RTNL included.
+    /// Of `requests`.
     pub request_max: Duration,
+    /// From the moment of each wake-up that was asked for to the turn.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub wakes: Histogram,
+    /// From the decision to the kernel's answer, RTNL wait included: requests that set or unset addresses
+    /// and routes.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub requests: Histogram,
 }

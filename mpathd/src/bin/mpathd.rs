@@ -73,6 +73,9 @@ enum Command {
         /// Configuration file
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
         config: PathBuf,
+        /// Measure for so long, such as 10s, which failure detection time this host can honour
+        #[arg(long, value_name = "TIME", value_parser = check::measure::parse_time)]
+        measure: Option<Duration>,
     },
     /// Have the running daemon read its files, wait until they are in force, and say what changed
     Reload(Running),
@@ -117,7 +120,7 @@ enum Command {
 fn main() -> ExitCode {
     let line = CommandLine::parse();
     match line.command {
-        Some(Command::Check { config }) => check::run(&config),
+        Some(Command::Check { config, measure }) => check::run(&config, measure),
         Some(Command::Reload(Running { run_dir })) => {
             with_output(|o, e| trial::reload(&run_dir, o, e))
         }

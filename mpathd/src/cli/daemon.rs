@@ -7,7 +7,7 @@ use mpathd_core::ids::IfName;
 use mpathd_core::request::CommandError;
 
 use crate::slow::client::{self, Client, ClientError};
-pub use crate::slow::client::{ProbeRecord, Snapshot, TargetCounts};
+pub use crate::slow::client::{ProbeRecord, Seconds, Snapshot, TargetCounts};
 
 pub trait Daemon: Sized {
     /// # Errors

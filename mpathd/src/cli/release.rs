@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::session;
-use crate::host::pins;
 use crate::host::release::{Record, Release, Step};
+use crate::host::{napi, pins};
 use crate::slow::{lock, state};
 
 pub struct Options {
@@ -60,6 +60,12 @@ fn release(options: &Options) -> Result<usize, String> {
     for step in &plan {
         let result = if options.dry_run { Ok(()) } else { carry_out(&mut kernel, step) };
         tell(step.to_string(), result);
+    }
+    for state::OldThreading { interface, before } in &known.threaded {
+        let put_back = || napi::give_back(*interface, *before).map_err(|e| e.to_string());
+        let result = if options.dry_run { Ok(()) } else { put_back() };
+        let how = if *before { "in threads of ordinary priority" } else { "not in threads" };
+        tell(format!("NAPI of {interface} {how}"), result);
     }
     for place in &options.bpffs {
         match pins::remove(place, options.dry_run) {

@@ -31,6 +31,12 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
                 let redirects = |settings: &Settings| settings.redirected.contains(&group.name);
                 let what = format_args!("group {}: egress_redirect", group.name);
                 diff.value(what, redirects(old), redirects(new));
+                for member in group.members.iter().map(|member| member.name) {
+                    let priority =
+                        |of: &Settings| of.receive_priority.get(&member).copied().unwrap_or(0);
+                    let what = format_args!("{member}: receive_priority");
+                    diff.value(what, priority(old), priority(new));
+                }
             }
             None => {
                 diff.line(format_args!("group {} added", group.name));
@@ -168,6 +174,7 @@ impl Diff {
 fn realtime(realtime: Realtime) -> String {
     match realtime {
         Realtime::Auto => "auto".to_owned(),
+        Realtime::Deadline => "deadline".to_owned(),
         Realtime::Fixed(priority) => priority.to_string(),
     }
 }

@@ -17,14 +17,14 @@ mod rules;
 mod source;
 pub mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mpathd_core::config::{Config, MAX_TARGETS};
-use mpathd_core::ids::{Family, GroupName};
+use mpathd_core::ids::{Family, GroupName, IfName};
 
 pub use duration::{FDT_MAX, FDT_MIN, QUIET_MAX};
 pub use error::{ConfigError, Errors, Place, Problem};
@@ -53,6 +53,9 @@ pub struct Settings {
     pub track_interfaces_only_with_groups: bool,
     pub realtime: Realtime,
     pub sysctls: Sysctls,
+    /// `receive_priority`: SCHED_FIFO of the threads that handle what a member receives, 1..=49; the others are
+    /// left as they are.
+    pub receive_priority: BTreeMap<IfName, u8>,
     /// Groups with `take_over = "dynamic"`: addresses with a lifetime are taken over too.
     pub take_dynamic: BTreeSet<GroupName>,
     /// Groups with `egress_redirect`: traffic moves at the verdict, before addresses and routes do.
@@ -68,6 +71,8 @@ pub enum Realtime {
     Auto,
     /// SCHED_FIFO at this priority, 1..=99; 0 = ordinary.
     Fixed(u8),
+    /// SCHED_DEADLINE: before all of SCHED_FIFO.
+    Deadline,
 }
 
 /// `sysctls`.

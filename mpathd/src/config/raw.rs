@@ -103,6 +103,7 @@ impl File {
             quiet_period,
             datapath,
             consume_replies,
+            receive_priority,
             realtime_priority,
             sysctls,
             groups,
@@ -114,6 +115,7 @@ impl File {
         replace(&mut self.quiet_period, quiet_period);
         replace(&mut self.datapath, datapath);
         replace(&mut self.consume_replies, consume_replies);
+        replace(&mut self.receive_priority, receive_priority);
         replace(&mut self.realtime_priority, realtime_priority);
         replace(&mut self.sysctls, sysctls);
         for group in groups {
@@ -159,11 +161,12 @@ impl Group {
 
 impl Interface {
     fn merge(&mut self, later: Self) {
-        let Self { name: _, test, standby, datapath, consume_replies } = later;
+        let Self { name: _, test, standby, datapath, consume_replies, receive_priority } = later;
         self.test.replace_by(test);
         replace(&mut self.standby, standby);
         replace(&mut self.datapath, datapath);
         replace(&mut self.consume_replies, consume_replies);
+        replace(&mut self.receive_priority, receive_priority);
     }
 }
 
@@ -175,6 +178,7 @@ pub(super) struct File {
     pub quiet_period: Option<Located<Duration>>,
     pub datapath: Option<Located<Datapath>>,
     pub consume_replies: Option<Located<bool>>,
+    pub receive_priority: Option<Located<u32>>,
     pub realtime_priority: Option<Located<Realtime>>,
     pub sysctls: Option<Located<Sysctls>>,
     pub groups: Vec<Group>,
@@ -202,6 +206,7 @@ pub(super) struct Interface {
     pub standby: Option<Located<bool>>,
     pub datapath: Option<Located<Datapath>>,
     pub consume_replies: Option<Located<bool>>,
+    pub receive_priority: Option<Located<u32>>,
 }
 
 /// A route that has both `to` and `via`, of one family.

@@ -21,6 +21,7 @@ const FILE: &[&str] = &[
     "quiet_period",
     "datapath",
     "consume_replies",
+    "receive_priority",
     "realtime_priority",
     "sysctls",
     "groups",
@@ -35,7 +36,8 @@ const GROUP: &[&str] = &[
     "routes",
     "interfaces",
 ];
-const INTERFACE: &[&str] = &["test_addresses", "standby", "datapath", "consume_replies"];
+const INTERFACE: &[&str] =
+    &["test_addresses", "standby", "datapath", "consume_replies", "receive_priority"];
 const ROUTE: &[&str] = &["to", "via", "metric", "table", "src"];
 
 const DATAPATHS: Choices<Datapath> = Choices {
@@ -117,6 +119,7 @@ impl Reader<'_> {
                 }
                 "datapath" => file.datapath = self.choice(&entry, &DATAPATHS),
                 "consume_replies" => file.consume_replies = self.boolean(&entry),
+                "receive_priority" => file.receive_priority = self.receive_priority(&entry),
                 "realtime_priority" => file.realtime_priority = self.realtime(&entry),
                 "sysctls" => file.sysctls = self.choice(&entry, &SYSCTLS),
                 "groups" => file.groups = self.groups(&entry),
@@ -195,13 +198,15 @@ impl Reader<'_> {
         let table =
             self.table(entry, "a table [groups.NAME.interfaces.NAME], which may be empty")?;
         let mut test = List::default();
-        let (mut standby, mut datapath, mut consume_replies) = (None, None, None);
+        let (mut standby, mut datapath) = (None, None);
+        let (mut consume_replies, mut receive_priority) = (None, None);
         for entry in entries(table, &entry.path) {
             match entry.name {
                 "test_addresses" => test = self.texts(&entry, TEST, address::test).into(),
                 "standby" => standby = self.boolean(&entry),
                 "datapath" => datapath = self.choice(&entry, &DATAPATHS),
                 "consume_replies" => consume_replies = self.boolean(&entry),
+                "receive_priority" => receive_priority = self.receive_priority(&entry),
                 "failback" => {
                     let group = key_path(entry.path[..2].iter().copied());
                     let at = self.at_key(&entry);
@@ -217,7 +222,8 @@ impl Reader<'_> {
                 _ => self.unknown(&entry, INTERFACE),
             }
         }
-        Some(raw::Interface { name: name?, test, standby, datapath, consume_replies })
+        let name = name?;
+        Some(raw::Interface { name, test, standby, datapath, consume_replies, receive_priority })
     }
 
     /// `[groups.g.interfaces.eth0.100]`: to TOML a table 100 in a table eth0. The name begins behind

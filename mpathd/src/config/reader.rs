@@ -151,14 +151,22 @@ impl Reader<'_> {
     }
 
     pub(super) fn realtime(&mut self, entry: &Entry<'_>) -> Option<Located<Realtime>> {
-        const ALLOWED: Problem = Problem::Allowed("\"auto\", or a number from 0 (ordinary) to 99");
+        const ALLOWED: Problem =
+            Problem::Allowed("\"auto\", \"deadline\", or a number from 0 (ordinary) to 99");
         let priority = entry.item.as_integer().and_then(|n| u8::try_from(n).ok());
         let result = match (entry.item.as_str(), priority) {
             (Some("auto"), _) => Ok(Realtime::Auto),
+            (Some("deadline"), _) => Ok(Realtime::Deadline),
             (_, Some(priority @ 0..=99)) => Ok(Realtime::Fixed(priority)),
             _ => Err(ALLOWED),
         };
         self.keep(self.at(entry), result)
+    }
+
+    /// Below mpathd's own threads, and those of interrupts.
+    pub(super) fn receive_priority(&mut self, entry: &Entry<'_>) -> Option<Located<u32>> {
+        const ALLOWED: Problem = Problem::Allowed("a number from 0 (left as it is) to 49");
+        self.number(entry, |priority| priority <= 49, ALLOWED)
     }
 
     /// One text, taken apart by `parse`.

@@ -1,12 +1,12 @@
 //! From what was written to what holds: defaults filled in, origins noted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mpathd_core::config::{
     Config, Datapath, Group, MAX_MEMBERS, Member, ROUTE_METRIC, Route, TABLE_MAIN, TestAddress,
 };
-use mpathd_core::ids::Family;
+use mpathd_core::ids::{Family, IfName};
 
 use super::MAX_INTERFACES;
 use super::origin::Origins;
@@ -27,8 +27,9 @@ struct Common {
 }
 
 /// Right only for a file without errors.
-pub(super) fn resolve(file: raw::File) -> Settings {
+pub(super) fn resolve(mut file: raw::File) -> Settings {
     let origins = &mut Origins::default();
+    let receive_priority = receive_priorities(&mut file, origins);
     let common = Common {
         fdt: take(file.failure_detection_time, origins).unwrap_or(FAILURE_DETECTION_TIME),
         failback: take(file.failback, origins).unwrap_or(true),
@@ -60,10 +61,23 @@ pub(super) fn resolve(file: raw::File) -> Settings {
         track_interfaces_only_with_groups: track,
         realtime,
         sysctls,
+        receive_priority,
         take_dynamic,
         redirected,
         origins: std::mem::take(origins),
     }
+}
+
+/// Of those that have one.
+fn receive_priorities(file: &mut raw::File, origins: &mut Origins) -> BTreeMap<IfName, u8> {
+    let common = take(file.receive_priority.take(), origins);
+    let interfaces = file.groups.iter_mut().flat_map(|group| &mut group.interfaces);
+    let all = interfaces.filter_map(|interface| {
+        let own = take(interface.receive_priority.take(), origins);
+        let priority = own.or(common).and_then(|priority| u8::try_from(priority).ok())?;
+        Some((interface.name.value, priority))
+    });
+    all.filter(|(_, priority)| *priority > 0).collect()
 }
 
 fn take<T>(value: Option<Located<T>>, origins: &mut Origins) -> Option<T> {

@@ -14,7 +14,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use super::{OBJECT, refuse_unfit_host};
 use crate::cli::check::plan;
 use crate::config::{self, Realtime, Settings};
-use crate::fast::{self, Heir, Note};
+use crate::fast::{self, Heir, Note, priority};
 use crate::host;
 use crate::messages::Queues;
 use crate::shared::Shared;
@@ -75,7 +75,7 @@ impl Threads {
         let host = host::Setup {
             queues: self.queues.clone(),
             settings: stock::host_settings(&self.settings, state),
-            priority: priority.saturating_sub(1),
+            priority: priority::next_below(priority),
             bpffs: self.bpffs.clone(),
             object: OBJECT,
             notices: host::Setup::NOTICES,
@@ -170,6 +170,7 @@ fn without_signals<T>(spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 fn fast_priority(settings: &Settings) -> u8 {
     match settings.realtime {
         Realtime::Fixed(priority) => priority,
+        Realtime::Deadline => priority::DEADLINE,
         Realtime::Auto if settings.engine.groups.iter().any(|g| g.fdt < TIGHT) => FAST_PRIORITY,
         Realtime::Auto => 0,
     }

@@ -23,6 +23,17 @@ pub fn now() -> Instant {
     Instant(read(libc::CLOCK_MONOTONIC))
 }
 
+/// As the loop waits for a deadline. Not before `due`, unless a signal comes.
+pub fn sleep_until(due: Instant) {
+    let left = due.since(now());
+    let timeout = libc::timespec {
+        tv_sec: left.as_secs() as libc::time_t,
+        tv_nsec: libc::c_long::from(left.subsec_nanos()),
+    };
+    // SAFETY: no descriptors, no signal mask, and the time outlives the call.
+    unsafe { libc::ppoll(std::ptr::null_mut(), 0, &raw const timeout, std::ptr::null()) };
+}
+
 /// CPU time that the calling thread has used so far; not what it waited.
 pub fn used() -> Duration {
     Duration::from_nanos(read(libc::CLOCK_THREAD_CPUTIME_ID))

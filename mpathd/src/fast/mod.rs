@@ -115,6 +115,8 @@ pub struct Setup<B> {
     pub priority: u8,
 }
 
+/// Of the thread.
+pub const NAME: &str = "mpathd-fast";
 /// The thread's stack; a few KiB are used. Bytes.
 const STACK: usize = 512 * 1024;
 
@@ -124,5 +126,5 @@ const STACK: usize = 512 * 1024;
 /// Where the link socket, memory for the slots or the thread are not to be had.
 pub fn spawn<B: Brain + Send + 'static>(setup: Setup<B>) -> io::Result<JoinHandle<()>> {
     let fast = turn::Fast::new(setup)?;
-    Builder::new().name("mpathd-fast".into()).stack_size(STACK).spawn(move || fast.run())
+    Builder::new().name(NAME.into()).stack_size(STACK).spawn(move || fast.run())
 }

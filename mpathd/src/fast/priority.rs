@@ -12,6 +12,20 @@ const RUNAWAY_US: u64 = 2_000_000;
 /// The same by SIGKILL, if the first was caught.
 const KILL_US: u64 = 3_000_000;
 
+/// In place of a priority: SCHED_DEADLINE, which comes before all of SCHED_FIFO.
+pub const DEADLINE: u8 = 100;
+/// What is promised to such a thread, and can't be exceeded: half of a CPU, and bursts that are longer than any turn.
+/// The kernel's own server for ordinary tasks (Linux 6.12) has a deadline of 1 s, so ours always comes first. ns.
+const DEADLINE_RUNTIME: u64 = 5_000_000;
+const DEADLINE_PERIOD: u64 = 10_000_000;
+/// SCHED_FIFO where that is refused, and of the host thread beside.
+const FALLBACK: u8 = 51;
+
+/// Of the host thread beside a fast thread of this one.
+pub fn next_below(priority: u8) -> u8 {
+    if priority == DEADLINE { FALLBACK } else { priority.saturating_sub(1) }
+}
+
 /// What the thread runs at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -21,13 +35,17 @@ pub enum Outcome {
     Fifo(u8),
     /// SCHED_FIFO at less than was asked for: RLIMIT_RTPRIO allows no more.
     Lowered { asked: u8, got: u8 },
+    /// SCHED_DEADLINE.
+    Deadline,
+    /// SCHED_FIFO at [`FALLBACK`] instead of it.
+    NoDeadline { errno: i32 },
     /// No right to real time; nice -20 instead if `nice`.
     Refused { asked: u8, nice: bool, errno: i32 },
 }
 
 impl Outcome {
     pub fn is_short(self) -> bool {
-        matches!(self, Outcome::Lowered { .. } | Outcome::Refused { .. })
+        !matches!(self, Outcome::Ordinary | Outcome::Fifo(_) | Outcome::Deadline)
     }
 }
 
@@ -38,6 +56,13 @@ impl fmt::Display for Outcome {
         match *self {
             Outcome::Ordinary => f.write_str("ordinary scheduling"),
             Outcome::Fifo(priority) => write!(f, "SCHED_FIFO {priority}"),
+            Outcome::Deadline => f.write_str("SCHED_DEADLINE"),
+            Outcome::NoDeadline { errno } => write!(
+                f,
+                "SCHED_FIFO {FALLBACK} instead of SCHED_DEADLINE ({}); it needs CAP_SYS_NICE and all CPUs of \
+                 this host",
+                io::Error::from_raw_os_error(errno)
+            ),
             Outcome::Lowered { asked, got } => write!(
                 f,
                 "SCHED_FIFO {got} instead of {asked}: RLIMIT_RTPRIO allows no more; \
@@ -55,7 +80,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Gives the calling thread SCHED_FIFO at `priority` (1..=99; 0 = ordinary), exact timers, and the
+/// Gives the calling thread SCHED_FIFO at `priority` (1..=99; 0 = ordinary) or [`DEADLINE`], exact timers, and the
 /// guard against a runaway loop: what takes seconds of CPU in one piece must be done before, or
 /// [`at_ease`]. Never fails: what could not be had is in the outcome.
 pub fn apply(priority: u8) -> Outcome {
@@ -65,6 +90,15 @@ pub fn apply(priority: u8) -> Outcome {
         match set(libc::SCHED_OTHER, 0) {
             Ok(()) | Err(_) => return Outcome::Ordinary,
         }
+    }
+    if priority == DEADLINE {
+        return match deadline() {
+            Ok(()) => Outcome::Deadline,
+            Err(errno) => match apply(FALLBACK) {
+                Outcome::Fifo(_) => Outcome::NoDeadline { errno },
+                less => less,
+            },
+        };
     }
     let allowed = raise_limit(priority);
     let first = match fifo(priority) {
@@ -117,6 +151,22 @@ fn fifo(priority: u8) -> Result<(), i32> {
     set(libc::SCHED_FIFO, i32::from(priority))
 }
 
+fn deadline() -> Result<(), i32> {
+    let attributes = libc::sched_attr {
+        size: size_of::<libc::sched_attr>() as u32,
+        sched_policy: libc::SCHED_DEADLINE.cast_unsigned(),
+        sched_flags: libc::SCHED_FLAG_RESET_ON_FORK as u64,
+        sched_nice: 0,
+        sched_priority: 0,
+        sched_runtime: DEADLINE_RUNTIME,
+        sched_deadline: DEADLINE_PERIOD,
+        sched_period: DEADLINE_PERIOD,
+    };
+    // SAFETY: sched_setattr(2): pid 0 is the calling thread, the structure tells its size and outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    if result == 0 { Ok(()) } else { Err(nix::errno::Errno::last_raw()) }
+}
+
 fn set(policy: libc::c_int, sched_priority: libc::c_int) -> Result<(), i32> {
     let param = libc::sched_param { sched_priority };
     let policy = policy | libc::SCHED_RESET_ON_FORK;
@@ -165,6 +215,18 @@ mod tests {
         assert_eq!(before, after);
         // Only with the right to it there is anything to see.
         assert_eq!(before == libc::SCHED_FIFO, !outcome.is_short());
+    }
+
+    #[test]
+    fn a_deadline_is_had_or_its_lack_is_told() {
+        // SAFETY: pid 0 is the calling thread.
+        let policy = || unsafe { libc::sched_getscheduler(0) } & !libc::SCHED_RESET_ON_FORK;
+        let seen = std::thread::spawn(move || (apply(DEADLINE), policy())).join().unwrap();
+        match seen {
+            (Outcome::Deadline, policy) => assert_eq!(policy, libc::SCHED_DEADLINE),
+            (outcome, policy) => assert!(outcome.is_short() && policy != libc::SCHED_DEADLINE),
+        }
+        assert_eq!([DEADLINE, 51, 1, 0].map(next_below), [51, 50, 0, 0]);
     }
 
     #[test]

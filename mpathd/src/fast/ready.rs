@@ -173,6 +173,7 @@ mod tests {
             stamped: true,
             receivers: Vec::new(),
             consume: false,
+            router: false,
         };
         ready.watch_channel(&channel).unwrap();
         ready.look();

@@ -53,23 +53,32 @@ pub(super) fn receivers(ifindex: Ifindex, name: IfName) -> Vec<Receiver> {
 
 /// `None` where frames are handled as they come in.
 fn responsible(ifindex: Ifindex, name: IfName) -> Option<Vec<u32>> {
-    if is_threaded(ifindex, name) {
-        // The names of the threads are cut to 15 bytes, without the NUL.
-        let prefix: String = format!("napi/{name}-").chars().take(15).collect();
-        return Some(kernel_threads(&prefix));
+    if threaded(ifindex, name) == Some(true) {
+        return Some(napi_threads(name));
     }
-    softirqs_wait().then(|| kernel_threads("ksoftirqd/"))
+    softirqs_wait().then(|| kernel_threads(|comm| comm.starts_with("ksoftirqd/")))
 }
 
-/// NAPI in kernel threads, by the device's `threaded` attribute (Linux 5.12). The file system may
-/// show another network namespace than ours.
-fn is_threaded(ifindex: Ifindex, name: IfName) -> bool {
-    let read = |file: &str| fs::read_to_string(format!("/sys/class/net/{name}/{file}")).ok();
-    let ours = read("ifindex").is_some_and(|text| text.trim().parse() == Ok(ifindex.0));
-    ours && read("threaded").is_some_and(|text| text.trim() != "0")
+/// `napi/NAME-` and a number (Linux 5.17 and newer show more than 15 bytes of it).
+pub(super) fn napi_threads(name: IfName) -> Vec<u32> {
+    let number = |comm: &str| comm.strip_prefix(&format!("napi/{name}-"))?.parse::<u32>().ok();
+    kernel_threads(|comm| number(comm).is_some())
 }
 
-fn softirqs_wait() -> bool {
+pub(super) fn attribute(name: IfName) -> String {
+    format!("/sys/class/net/{name}/threaded")
+}
+
+/// NAPI in kernel threads, by the device's `threaded` attribute (Linux 5.12); `None` where that is not to
+/// be read, for the file system may show another network namespace than ours.
+pub(crate) fn threaded(ifindex: Ifindex, name: IfName) -> Option<bool> {
+    let index = fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?;
+    let ours = index.trim().parse() == Ok(ifindex.0);
+    let text = fs::read_to_string(attribute(name)).ok().filter(|_| ours)?;
+    Some(text.trim() != "0")
+}
+
+pub(crate) fn softirqs_wait() -> bool {
     nix::sys::utsname::uname().is_ok_and(|name| is_older(&name.release().to_string_lossy()))
 }
 
@@ -80,11 +89,11 @@ fn is_older(release: &str) -> bool {
 }
 
 /// Ascending. A process of the user that took such a name would only make verdicts late.
-fn kernel_threads(prefix: &str) -> Vec<u32> {
+fn kernel_threads(is_one: impl Fn(&str) -> bool) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let named = |pid: &u32| {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(prefix))
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| is_one(comm.trim_end()))
     };
     let mut threads: Vec<u32> = pids.filter(named).collect();
     threads.sort_unstable();
@@ -106,9 +115,10 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_found_by_the_beginning_of_their_name() {
+    fn threads_are_found_by_their_name() {
         let own = fs::read_to_string("/proc/self/comm").unwrap();
-        assert!(kernel_threads(own.trim()).contains(&std::process::id()));
-        assert_eq!(kernel_threads("no thread has that"), Vec::<u32>::new());
+        let named = |name: &str| kernel_threads(|comm| comm == name);
+        assert!(named(own.trim()).contains(&std::process::id()));
+        assert_eq!(named("no thread has that"), Vec::<u32>::new());
     }
 }

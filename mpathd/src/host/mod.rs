@@ -8,12 +8,13 @@ mod attach;
 mod bpf;
 mod claims;
 pub mod counters;
-mod deferral;
+pub(crate) mod deferral;
 mod drift;
 mod facts;
 mod filter;
 mod mirror;
 mod monitor;
+pub(crate) mod napi;
 mod netlink;
 mod nexthop;
 mod operations;
@@ -21,6 +22,7 @@ mod outbox;
 pub mod pins;
 pub mod release;
 mod route;
+pub mod rtnl;
 mod search;
 mod settings;
 mod sockets;
@@ -87,6 +89,8 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
     let monitor = Monitor::open(settings.clone(), notices)?;
     let mut sysctls = sysctl::Sysctls::default();
     sysctls.remember(&settings.sysctls);
+    let mut napi = napi::Napi::default();
+    napi.remember(&settings.threaded);
     let mut host = Host {
         settings,
         priority,
@@ -100,6 +104,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         hooks: attach::Hooks::new(object, bpffs),
         searcher: search::Searcher::new()?,
         deferral: deferral::Deferral::default(),
+        napi,
         fast: Fast::new(queues.fast.clone()),
         slow: Slow::new(queues.slow.clone()),
         queues,
@@ -129,6 +134,7 @@ struct Host {
     hooks: attach::Hooks,
     searcher: search::Searcher,
     deferral: deferral::Deferral,
+    napi: napi::Napi,
     fast: Fast,
     slow: Slow,
 }
@@ -169,6 +175,8 @@ impl Host {
         }
         for gone in self.monitor.mirror.take_gone() {
             self.announcer.forget(gone.ifindex);
+            // Without the hook a veth has no NAPI to be set back.
+            self.napi.gone(gone.name, gone.renamed, &mut self.slow);
             self.hooks.detach(gone.ifindex);
             self.searcher.forget(gone.ifindex);
             self.claims.forget(gone.ifindex);
@@ -198,6 +206,8 @@ impl Host {
     /// Another configuration: what is known is told anew, and surveyed next.
     fn configure(&mut self, settings: Settings, priority: u8) {
         self.sysctls.remember(&settings.sysctls);
+        self.napi.remember(&settings.threaded);
+        self.napi.try_again();
         self.settings = settings;
         let members = self.monitor.mirror.links_of(&self.settings.interfaces);
         for member in members.cloned().collect::<Vec<_>>() {
@@ -219,7 +229,7 @@ impl Host {
             self.slow
                 .log(Severity::Error, format!("reading the kernel's tables failed: {refused}"));
         }
-        self.compare_deferral();
+        self.compare_receivers();
         self.pass_on();
         self.sysctls.give_back_renamed(&self.monitor.mirror, &mut self.slow);
         if let Err(refused) = nexthop::sweep(&mut self.requests, &self.monitor.mirror) {

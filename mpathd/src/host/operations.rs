@@ -83,8 +83,14 @@ impl Host {
                 self.twins.ask_soon();
                 self.monitor.mirror.tell(Event::Attached { ifindex, mode });
                 self.redirect_egress(&link);
-                if let Some(event) = self.deferral.look(ifindex, link.link.name) {
-                    self.monitor.mirror.tell(event);
+                let name = link.link.name;
+                match self.settings.receive_priority.get(&name) {
+                    // Its channel has been opened without the threads that it has from now on.
+                    Some(_) => self.compare_receivers(),
+                    None => {
+                        let event = self.deferral.look(ifindex, name);
+                        event.into_iter().for_each(|event| self.monitor.mirror.tell(event));
+                    }
                 }
                 Ok(())
             }
@@ -254,9 +260,12 @@ impl Host {
     }
 
     /// NAPI may become a thread at any time, and a NIC that was down has other ones, without a notice.
-    pub(super) fn compare_deferral(&mut self) {
+    pub(super) fn compare_receivers(&mut self) {
         let attached: Vec<_> = self.monitor.mirror.members().cloned().collect();
         for link in attached.iter().filter(|fact| self.hooks.is_attached(fact.link.ifindex)) {
+            if let Some(priority) = self.settings.receive_priority.get(&link.link.name) {
+                self.napi.raise(link.link.ifindex, link.link.name, *priority, &mut self.slow);
+            }
             let Some(event) = self.deferral.look(link.link.ifindex, link.link.name) else {
                 continue;
             };

@@ -42,6 +42,10 @@ pub struct Settings {
     pub dynamic: BTreeSet<IpAddr>,
     /// What was taken over, by that record.
     pub taken: Vec<Taken>,
+    /// `receive_priority`, where it is not 0.
+    pub receive_priority: BTreeMap<IfName, u8>,
+    /// NICs whose NAPI is in threads by us, and whether it was before, by that record.
+    pub threaded: Vec<(IfName, bool)>,
     /// `sysctls = "check"`: wrong values are reported, not changed.
     pub only_check_sysctls: bool,
 }
@@ -61,6 +65,7 @@ impl Settings {
         self.recorded =
             state.addresses.iter().map(|own| (own.interface, own.address.address)).collect();
         self.taken = state.taken.clone();
+        self.threaded = state.threaded.iter().map(|it| (it.interface, it.before)).collect();
         self.sysctls = state.sysctls.clone();
         self
     }

@@ -31,9 +31,12 @@ impl Host {
         let members: BTreeSet<Ifindex> =
             self.monitor.mirror.members().map(|member| member.link.ifindex).collect();
         self.announcer.keep(&members);
+        // Before the hooks go, without which a veth has no NAPI to be set back.
+        self.napi.restore_all_but(&self.settings.receive_priority, &mut self.slow);
         self.hooks.keep(&members);
         self.deferral.keep(&members);
         self.sysctls.restore_all_but(&self.settings.interfaces, &mut self.slow);
+        self.compare_receivers();
         given_back.and(routes).and(addresses).and(nexthops)
     }
 

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::control::{ControlError, INTERFACE, socket_path};
 pub use super::control::{GROUP, ProbeRecord};
 pub use super::counts::{Snapshot, TargetCounts};
+pub use super::machine::Seconds;
 pub use super::reload::Reloaded;
 
 /// The daemon answers from memory; a command waits 5 s for the engine at most.

@@ -13,6 +13,7 @@ use mpathd_core::time::Instant;
 use mpathd_core::view::{TargetView, View};
 use serde::{Deserialize, Serialize};
 
+use super::machine::Seconds;
 use super::now;
 use crate::host::counters::{Row, Source};
 
@@ -32,6 +33,9 @@ pub struct Snapshot {
     /// files say.
     #[serde(default)]
     pub note: Option<String>,
+    /// What the machine did to the fast thread.
+    #[serde(default)]
+    pub machine: Seconds,
 }
 
 impl Snapshot {
@@ -167,7 +171,8 @@ impl Counts {
         }
         match &self.last {
             Some(Reading { counts, skips, .. }) => {
-                Snapshot { view, counts: counts.clone(), skips: skips.clone(), note: None }
+                let (counts, skips) = (counts.clone(), skips.clone());
+                Snapshot { view, counts, skips, ..Snapshot::default() }
             }
             None => Snapshot { view, ..Snapshot::default() },
         }

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, broadcast, oneshot};
 
 use super::control::ProbeRecord;
 use super::counts::{Counts, Snapshot};
+use super::machine::Machine;
 use super::now;
 use super::reload::{self, Asked, Wish};
 use crate::messages::{Queues, ToFast};
@@ -33,6 +34,7 @@ pub(super) struct Hub {
     asking: RefCell<VecDeque<oneshot::Sender<Answer>>>,
     probes: broadcast::Sender<ProbeRecord>,
     counts: RefCell<Counts>,
+    machine: RefCell<Machine>,
     /// What is wanted of the configuration, oldest first.
     wishes: RefCell<VecDeque<Asked>>,
     wished: Notify,
@@ -53,6 +55,7 @@ impl Hub {
             asking: RefCell::default(),
             probes,
             counts: RefCell::default(),
+            machine: RefCell::default(),
             wishes: RefCell::default(),
             wished: Notify::new(),
             note: RefCell::default(),
@@ -61,7 +64,8 @@ impl Hub {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let snapshot = self.counts().complete(self.shared.view(), now());
-        Snapshot { note: self.note.borrow().clone(), ..snapshot }
+        let machine = self.machine().seconds();
+        Snapshot { note: self.note.borrow().clone(), machine, ..snapshot }
     }
 
     pub(super) fn note(&self, note: Option<String>) {
@@ -71,6 +75,11 @@ impl Hub {
     /// Not to be held while waiting.
     pub(super) fn counts(&self) -> RefMut<'_, Counts> {
         self.counts.borrow_mut()
+    }
+
+    /// Not to be held while waiting.
+    pub(super) fn machine(&self) -> RefMut<'_, Machine> {
+        self.machine.borrow_mut()
     }
 
     pub(super) async fn command(&self, command: Command) -> Result<Answer, NoAnswer> {

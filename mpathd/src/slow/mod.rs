@@ -8,6 +8,7 @@ mod counts;
 mod hub;
 pub mod lock;
 pub mod log;
+pub(crate) mod machine;
 mod recorder;
 mod reload;
 #[cfg(test)]

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use mpathd_core::config::{Config, Datapath, Group, Member, TestAddress};
 use mpathd_core::event::ReceiveMode;
+use mpathd_core::histogram::Histogram;
 use mpathd_core::ids::{Family, GroupName, IfName, Ifindex};
 use mpathd_core::message::{Loss, Reason};
 use mpathd_core::time::Instant;
 use mpathd_core::view::*;
 
 use super::counts::{Snapshot, TargetCounts};
+use super::machine::Seconds;
 
 pub(crate) fn name(text: &str) -> IfName {
     IfName::new(text).unwrap()
@@ -128,6 +130,7 @@ pub(crate) fn snapshot() -> Snapshot {
         counts: vec![counts(1, &[("forged", 3), ("duplicate", 1)]), counts(2, &[])],
         skips: [("not_ours".to_owned(), 7)].into(),
         note: None,
+        machine: Seconds { steal: Some(Histogram::default()), ..Seconds::default() },
     }
 }
 

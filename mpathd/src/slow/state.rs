@@ -26,6 +26,9 @@ pub struct State {
     /// Values that were there before ours.
     #[serde(default)]
     pub sysctls: Vec<OldSysctl>,
+    /// NICs whose NAPI is in threads by us.
+    #[serde(default)]
+    pub threaded: Vec<OldThreading>,
     /// Addresses of ours on this host.
     #[serde(default)]
     pub addresses: Vec<OwnAddress>,
@@ -50,6 +53,7 @@ impl Default for State {
             version: VERSION,
             core: Saved::default(),
             sysctls: Vec::new(),
+            threaded: Vec::new(),
             addresses: Vec::new(),
             taken: Vec::new(),
         }
@@ -64,6 +68,12 @@ pub struct OldSysctl {
     pub ifindex: Option<Ifindex>,
     pub key: SysctlKey,
     pub old: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldThreading {
+    pub interface: IfName,
+    pub before: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,6 +239,17 @@ impl Keeper {
     /// They are what they were before us, or gone with the device.
     pub(super) fn sysctls_restored(&mut self, interface: IfName) {
         self.state.sysctls.retain(|sysctl| sysctl.interface != interface);
+    }
+
+    /// As with sysctls, the first value is the administrator's.
+    pub(super) fn threaded(&mut self, interface: IfName, before: bool) {
+        if !self.state.threaded.iter().any(|known| known.interface == interface) {
+            self.state.threaded.push(OldThreading { interface, before });
+        }
+    }
+
+    pub(super) fn threaded_restored(&mut self, interface: IfName) {
+        self.state.threaded.retain(|known| known.interface != interface);
     }
 
     pub(super) fn given_back(&mut self, taken: &Taken) {

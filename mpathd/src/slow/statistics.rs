@@ -1,6 +1,7 @@
 //! USR1: what was sent and what came back, in lines for the log.
 
 use mpathd_common::abi::Outcome;
+use mpathd_core::histogram::Histogram;
 
 use super::counts::{Snapshot, TargetCounts};
 
@@ -28,7 +29,29 @@ pub(super) fn lines(snapshot: &Snapshot) -> Vec<String> {
         late.rounds_missed,
         late.request_max.as_secs_f64() * 1e3
     );
-    instances.chain(snapshot.counts.iter().filter_map(odd)).chain([own]).collect()
+    let machine = snapshot.machine;
+    let delays = [
+        ("lateness of a wake-up", Some(late.wakes)),
+        ("time of a request", Some(late.requests)),
+        ("waited for a CPU in a second", machine.cpu_wait),
+        ("steal in a second", machine.steal),
+        ("interrupts in a second", machine.interrupts),
+    ];
+    let delays = delays.iter().map(|(what, histogram)| delay(what, histogram.as_ref()));
+    instances.chain(snapshot.counts.iter().filter_map(odd)).chain([own]).chain(delays).collect()
+}
+
+fn delay(what: &str, histogram: Option<&Histogram>) -> String {
+    let Some(histogram) = histogram else {
+        return format!("statistics: {what}: this kernel does not tell");
+    };
+    let ms = |per_mille| histogram.quantile(per_mille).unwrap_or_default().as_secs_f64() * 1e3;
+    let [p50, p99, p999, max] = [500, 990, 999, 1000].map(ms);
+    let count = histogram.count();
+    format!(
+        "statistics: {what}: p50 {p50:.3} ms, p99 {p99:.3} ms, p99.9 {p999:.3} ms, max {max:.3} ms of \
+         {count}"
+    )
 }
 
 /// Replies that are not as they should be, where there are any.
@@ -51,6 +74,10 @@ fn odd(counts: &TargetCounts) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use mpathd_core::time::Instant;
+
     use super::super::sample;
     use super::*;
 
@@ -61,7 +88,19 @@ mod tests {
             lines[0],
             "statistics: eth0 inet: 200 probes sent, 190 answered, 10 lost, 2 rounds missed"
         );
-        assert_eq!(lines.len(), 2);
+        assert!(lines[1].contains("rounds missed in all"), "{}", lines[1]);
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_tell_is_said() {
+        let mut snapshot = sample::snapshot();
+        snapshot.machine.steal.as_mut().unwrap().record(Duration::from_millis(40), Instant(1));
+        let told = lines(&snapshot);
+        let steal = "statistics: steal in a second: p50 40.000 ms, p99 40.000 ms, p99.9 40.000 ms, \
+                     max 40.000 ms of 1";
+        assert!(told.iter().any(|line| line == steal), "{told:#?}");
+        let unknown = "statistics: waited for a CPU in a second: this kernel does not tell";
+        assert!(told.iter().any(|line| line == unknown), "{told:#?}");
     }
 
     #[test]
@@ -72,6 +111,7 @@ mod tests {
         assert_eq!(told(&snapshot), expected);
         snapshot.counts[0].outcomes.insert("wrong_nic".to_owned(), 2);
         assert!(told(&snapshot).ends_with("3 forged, 2 on another interface, 1 duplicate"));
-        assert_eq!(lines(&snapshot).len(), 3, "192.0.2.2 has nothing odd");
+        let odd = lines(&snapshot).iter().filter(|line| line.contains("of the replies")).count();
+        assert_eq!(odd, 1, "192.0.2.2 has nothing odd");
     }
 }

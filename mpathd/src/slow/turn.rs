@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mpathd_core::message::Severity;
+use mpathd_core::message::{Message, Severity};
 use mpathd_core::request::Notice;
 use mpathd_core::time::Instant;
 use mpathd_core::view::View;
@@ -151,6 +151,14 @@ impl<'a> Turn<'a> {
                 self.keeper.sysctl(OldSysctl { interface, ifindex, key, old });
                 self.save();
             }
+            ToSlow::Threaded { interface, before } => {
+                self.keeper.threaded(interface, before);
+                self.save();
+            }
+            ToSlow::ThreadedRestored(interface) => {
+                self.keeper.threaded_restored(interface);
+                self.save();
+            }
             ToSlow::SysctlsRestored(interface) => {
                 self.keeper.sysctls_restored(interface);
                 self.save();
@@ -181,6 +189,7 @@ impl<'a> Turn<'a> {
             ToSlow::Alive { late } => {
                 let now = now();
                 self.systemd.alive(now);
+                self.hub.machine().sample(now);
                 if let Some(recorder) = &mut self.recorder {
                     recorder.woken(now, late);
                 }
@@ -199,7 +208,11 @@ impl<'a> Turn<'a> {
 
     fn notice(&mut self, at: Instant, notice: &Notice) {
         match notice {
-            Notice::Message(message) => self.log.message(at, message),
+            Notice::Message(message @ Message::Late { by, .. }) => {
+                let cause = self.hub.machine().cause(*by);
+                self.log.message(at, message, cause);
+            }
+            Notice::Message(message) => self.log.message(at, message, None),
             Notice::Probe(outcome) => self.hub.probe(outcome),
             Notice::Reply(answer) => {
                 if !self.hub.answer(*answer) {

@@ -61,6 +61,7 @@ test_addresses = ["192.0.2.11/24", "link-local"]             # lan.toml:12
 standby = false                                              # default
 datapath = "tcx"                                             # lan.toml:2
 consume_replies = true                                       # default
+receive_priority = 0                                         # default
 
 [groups.ipmp0.interfaces."eth0.100"]                         # lan.toml:13
 # inet: from 198.51.100.12, but none of the targets is on its subnet
@@ -68,6 +69,7 @@ test_addresses = ["198.51.100.12/24"]                        # lan.toml:14
 standby = true                                               # lan.toml:15
 datapath = "socket"                                          # lan.toml:16
 consume_replies = false                                      # lan.toml:17
+receive_priority = 0                                         # default
 
 [groups.lan]                                                 # lan.toml:18
 # group lan: FDT 2s, probe every 333.3 ms, 3.0 probes/s per interface and target, 15.0 probes/s in all at most
@@ -83,6 +85,7 @@ test_addresses = ["link-local"]                              # lan.toml:19
 standby = false                                              # default
 datapath = "tcx"                                             # lan.toml:2
 consume_replies = true                                       # default
+receive_priority = 0                                         # default
 
 [groups.links]                                               # lan.toml:20
 # group links: link only; no probes, so no FDT
@@ -98,6 +101,7 @@ test_addresses = []                                          # default
 standby = false                                              # default
 datapath = "tcx"                                             # lan.toml:2
 consume_replies = true                                       # default
+receive_priority = 0                                         # default
 "#;
     assert_eq!(text(LAN), expected);
 }

@@ -53,6 +53,27 @@ fn nothing_to_say() {
 }
 
 #[test]
+fn replies_that_wait_for_a_thread() {
+    let quick = LAN.replacen("[groups.g]", "failure_detection_time = \"50ms\"\n[groups.g]", 1);
+    let starved = |change: fn(&mut Host)| {
+        let mut host = host();
+        change(&mut host);
+        host
+    };
+    let told = |toml: &str, host: &Host| warnings::all(&settings(toml), host);
+    let threaded = starved(|host| host.threaded = [3].into());
+    let list = told(&quick, &threaded);
+    assert_eq!(list.len(), 1, "{list:?}");
+    assert!(list[0].starts_with("eth1: kernel threads of ordinary priority"), "{list:?}");
+    assert!(list[0].contains("receive_priority = 45"), "{list:?}");
+    let old = starved(|host| host.softirqs_wait = true);
+    assert_eq!(told(&quick, &old).len(), 2);
+    assert_eq!(told(LAN, &old), Vec::<String>::new(), "the FDT is not that short");
+    let raised = format!("receive_priority = 45\n{quick}");
+    assert_eq!(told(&raised, &threaded), Vec::<String>::new());
+}
+
+#[test]
 fn of_the_host() {
     let text = "net.ipv4.conf.all.arp_ignore is 8: moved addresses would not be answered for; set it \
                 to 0 or 1";

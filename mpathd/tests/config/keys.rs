@@ -24,6 +24,18 @@ mpathd.toml:3:26: groups.g.failure_detection_time = 10: write "10s" or "10ms" (a
 "#,
     },
     Case {
+        name: "receive_priority_above_our_own",
+        toml: r#"
+receive_priority = -1
+[groups.g.interfaces.eth0]
+receive_priority = 50
+"#,
+        errors: r#"
+mpathd.toml:2:20: receive_priority = -1: allowed: a number from 0 (left as it is) to 49
+mpathd.toml:4:20: groups.g.interfaces.eth0.receive_priority = 50: allowed: a number from 0 (left as it is) to 49
+"#,
+    },
+    Case {
         name: "take_over_of_what",
         toml: r#"
 [groups.g]
@@ -139,7 +151,7 @@ mpathd.toml:2:11: sysctls = true: allowed: "set", "check"
 realtime_priority = 100
 "#,
         errors: r#"
-mpathd.toml:2:21: realtime_priority = 100: allowed: "auto", or a number from 0 (ordinary) to 99
+mpathd.toml:2:21: realtime_priority = 100: allowed: "auto", "deadline", or a number from 0 (ordinary) to 99
 "#,
     },
     Case {
@@ -148,7 +160,7 @@ mpathd.toml:2:21: realtime_priority = 100: allowed: "auto", or a number from 0 (
 realtime_priority = -1
 "#,
         errors: r#"
-mpathd.toml:2:21: realtime_priority = -1: allowed: "auto", or a number from 0 (ordinary) to 99
+mpathd.toml:2:21: realtime_priority = -1: allowed: "auto", "deadline", or a number from 0 (ordinary) to 99
 "#,
     },
     Case {
@@ -157,7 +169,7 @@ mpathd.toml:2:21: realtime_priority = -1: allowed: "auto", or a number from 0 (o
 realtime_priority = "51"
 "#,
         errors: r#"
-mpathd.toml:2:21: realtime_priority = "51": allowed: "auto", or a number from 0 (ordinary) to 99
+mpathd.toml:2:21: realtime_priority = "51": allowed: "auto", "deadline", or a number from 0 (ordinary) to 99
 "#,
     },
     Case {
@@ -166,7 +178,7 @@ mpathd.toml:2:21: realtime_priority = "51": allowed: "auto", or a number from 0 
 failure_detection_tme = "10s"
 "#,
         errors: r#"
-mpathd.toml:2:1: failure_detection_tme = "10s": unknown key; the nearest known one is `failure_detection_time` (here: failure_detection_time, failback, track_interfaces_only_with_groups, quiet_period, datapath, consume_replies, realtime_priority, sysctls, groups)
+mpathd.toml:2:1: failure_detection_tme = "10s": unknown key; the nearest known one is `failure_detection_time` (here: failure_detection_time, failback, track_interfaces_only_with_groups, quiet_period, datapath, consume_replies, receive_priority, realtime_priority, sysctls, groups)
 "#,
     },
     Case {
@@ -175,7 +187,7 @@ mpathd.toml:2:1: failure_detection_tme = "10s": unknown key; the nearest known o
 FAILURE_DETECTION_TIME = "10s"
 "#,
         errors: r#"
-mpathd.toml:2:1: FAILURE_DETECTION_TIME = "10s": unknown key; the nearest known one is `failure_detection_time` (here: failure_detection_time, failback, track_interfaces_only_with_groups, quiet_period, datapath, consume_replies, realtime_priority, sysctls, groups)
+mpathd.toml:2:1: FAILURE_DETECTION_TIME = "10s": unknown key; the nearest known one is `failure_detection_time` (here: failure_detection_time, failback, track_interfaces_only_with_groups, quiet_period, datapath, consume_replies, receive_priority, realtime_priority, sysctls, groups)
 "#,
     },
     Case {
@@ -196,7 +208,7 @@ mpathd.toml:3:1: groups.g.data_adresses = []: unknown key; the nearest known one
 test_address = ["192.0.2.11/24"]
 "#,
         errors: r#"
-mpathd.toml:3:1: groups.g.interfaces.eth0.test_address = ["192.0.2.11/24"]: unknown key; the nearest known one is `test_addresses` (here: test_addresses, standby, datapath, consume_replies)
+mpathd.toml:3:1: groups.g.interfaces.eth0.test_address = ["192.0.2.11/24"]: unknown key; the nearest known one is `test_addresses` (here: test_addresses, standby, datapath, consume_replies, receive_priority)
 "#,
     },
     Case {
@@ -219,7 +231,7 @@ mpathd.toml:4:29: groups.g.routes.gateway = "192.0.2.1": unknown key; the neares
 [group.g.interfaces.eth0]
 "#,
         errors: r#"
-mpathd.toml:2:2: group: unknown key; the nearest known one is `groups` (here: failure_detection_time, failback, track_interfaces_only_with_groups, quiet_period, datapath, consume_replies, realtime_priority, sysctls, groups)
+mpathd.toml:2:2: group: unknown key; the nearest known one is `groups` (here: failure_detection_time, failback, track_interfaces_only_with_groups, quiet_period, datapath, consume_replies, receive_priority, realtime_priority, sysctls, groups)
 "#,
     },
     Case {

@@ -55,6 +55,17 @@ fn member(name: &str, test: &str, standby: bool) -> Member {
 }
 
 #[test]
+fn a_receive_priority_is_of_the_file_or_of_an_interface() {
+    let settings = settings(
+        "receive_priority = 45\n[groups.g.interfaces.a]\n[groups.g.interfaces.b]\n\
+         receive_priority = 0\n[groups.g.interfaces.c]\nreceive_priority = 1\n",
+    );
+    let all: Vec<_> =
+        settings.receive_priority.iter().map(|(name, it)| (name.to_string(), *it)).collect();
+    assert_eq!(all, [("a".to_owned(), 45), ("c".to_owned(), 1)]);
+}
+
+#[test]
 fn the_example_of_the_contract() {
     let settings = settings(EXAMPLE);
     let expected = Group {

@@ -80,7 +80,7 @@ fn about_itself() {
 /// Behaviour 151.
 #[test]
 fn no_daemon() {
-    for mode in ["-a", "-g", "-i", "-p", "-t", "-g --json"] {
+    for mode in ["-a", "-g", "-i", "-l", "-p", "-t", "-g --json"] {
         fails::<Absent>(
             &format!("{mode} --run-dir=/tmp/x"),
             "ipmpstat: cannot contact mpathd(8) at /tmp/x/mpathd.sock -- is it running?\n",

@@ -69,6 +69,22 @@ fn targets() {
 }
 
 #[test]
+fn lateness() {
+    let all = parsed("-l --json");
+    let wakes = &all["delays"][0];
+    assert_eq!((&wakes["delay"], &wakes["count"]), (&json!("wake-up"), &json!(3000)));
+    assert_eq!((&wakes["max_ms"], &wakes["max_age_ms"]), (&json!(1.5), &json!(2000.0)));
+    assert_eq!(wakes["histogram"].as_array().map(Vec::len), Some(32));
+    // 100 us are in the bucket of 2^16 to 2^17 - 1 ns.
+    assert_eq!(wakes["histogram"][16], json!(2990));
+    let unknown = json!({
+        "delay": "interrupts", "per": "second", "known": false, "count": null, "p50_ms": null,
+        "p99_ms": null, "p999_ms": null, "max_ms": null, "max_age_ms": null, "histogram": null,
+    });
+    assert_eq!(all["delays"][4], unknown);
+}
+
+#[test]
 fn probes_are_one_object_a_line() {
     let out = shown("-p --json");
     let lines: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();

@@ -1,5 +1,6 @@
 //! The modes of `ipmpstat` against the samples of behaviour file 7.3 to 7.7.
 
+use mpathd::cli::daemon::Snapshot;
 use mpathd::cli::ipmpstat::args::Mode;
 use mpathd::cli::ipmpstat::rows;
 use mpathd::cli::names::Names;
@@ -67,7 +68,7 @@ fn a_dead_family_leaves_by_no_degraded_member() {
     let mut view = view();
     let net0 = view.interfaces.iter_mut().find(|i| i.name == ifname("net0")).unwrap();
     net0.degraded = [false, true];
-    let rows = rows(Mode::Addresses, &view, &Names::numeric());
+    let rows = rows(Mode::Addresses, &Snapshot { view, ..Snapshot::default() }, &Names::numeric());
     assert_eq!((rows[0][4].as_str(), rows[1][4].as_str()), ("net0 net1", "net1"));
 }
 
@@ -90,6 +91,22 @@ fops1       disabled  --                  --
     assert!(shown("-tnPo interface,silent,interval,missed,family").starts_with(more));
 }
 
+#[test]
+fn lateness() {
+    let expected = "\
+DELAY          COUNT      P50        P99        P99.9      MAX         AGE
+wake-up        3000       0.13ms     0.13ms     1.50ms     1.50ms      2s
+request        2          2.00ms     2.00ms     2.00ms     2.00ms      2s
+cpu-wait       4          0.30ms     0.30ms     0.30ms     0.30ms      2s
+steal          4          0.00ms     40.00ms    40.00ms    40.00ms     2s
+interrupts     --         --         --         --         --          --
+rounds-missed  3          --         --         --         --          --
+";
+    assert_eq!(shown("-l"), expected);
+    let parseable = shown("-lPo delay,max");
+    assert!(parseable.starts_with("wake-up:1.50ms\nrequest:2.00ms\n"), "{parseable}");
+}
+
 /// Behaviour 149.
 #[test]
 fn probes() {
@@ -110,7 +127,7 @@ fn names_come_without_their_domain() {
         "# a comment\n192.168.10.10 www.example.org www # ours\n192.168.10.10 second\n\
          2001:db8::10\tsix\nnonsense here\n192.168.99.10\n",
     );
-    let rows = rows(Mode::Addresses, &view(), &names);
+    let rows = rows(Mode::Addresses, &Snapshot { view: view(), ..Snapshot::default() }, &names);
     let shown: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
     assert_eq!(shown, ["www", "six", "192.168.99.10", "192.0.0.100", "128.0.0.102"]);
 }

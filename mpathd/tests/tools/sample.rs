@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use mpathd::cli::daemon::{Daemon, Failure, ProbeRecord, Snapshot, TargetCounts};
+use mpathd::cli::daemon::{Daemon, Failure, ProbeRecord, Seconds, Snapshot, TargetCounts};
 use mpathd_core::event::ReceiveMode;
+use mpathd_core::histogram::Histogram;
 use mpathd_core::ids::{Family, GroupName, IfName, Ifindex};
 use mpathd_core::message::{Loss, Reason};
 use mpathd_core::request::CommandError;
@@ -178,6 +179,8 @@ pub(crate) fn view() -> View {
             max: Duration::from_micros(1500),
             rounds_missed: 3,
             request_max: Duration::from_millis(2),
+            wakes: delays(&[(2_990, 100), (10, 1500)]),
+            requests: delays(&[(2, 2000)]),
         },
     }
 }
@@ -196,7 +199,22 @@ fn snapshot() -> Snapshot {
         counts: vec![counts],
         skips: [("not_ours".to_owned(), 7)].into(),
         note: None,
+        machine: Seconds {
+            steal: Some(delays(&[(3, 0), (1, 40_000)])),
+            cpu_wait: Some(delays(&[(4, 300)])),
+            interrupts: None,
+        },
     }
+}
+
+/// So many of so many us each, the last one two seconds before the picture.
+fn delays(all: &[(u32, u64)]) -> Histogram {
+    let mut histogram = Histogram::default();
+    for (count, us) in all {
+        (0..*count)
+            .for_each(|_| histogram.record(Duration::from_micros(*us), Instant(58_000_000_000)));
+    }
+    histogram
 }
 
 pub(crate) fn record(seq: u16, received_ns: Option<u64>) -> ProbeRecord {

@@ -254,6 +254,12 @@ impl fmt::Display for Message {
                 "missed sending {missed} rounds of probes: this host ran mpathd {:.1} ms late",
                 by.as_secs_f64() * 1e3
             ),
+            Message::KernelSlow { took } => write!(
+                f,
+                "the kernel took {:.1} ms to set an address or route: others held RTNL, its lock for \
+                 network configuration, as they do where containers come and go; moves are late by that",
+                took.as_secs_f64() * 1e3
+            ),
         }
     }
 }

@@ -5,7 +5,10 @@ use std::fmt::Display;
 use std::fs;
 
 use futures_util::TryStreamExt;
+use mpathd_core::ids::{IfName, Ifindex};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, Prop};
+
+use crate::host::deferral;
 
 #[derive(Clone, Debug, Default)]
 pub struct Host {
@@ -15,6 +18,10 @@ pub struct Host {
     pub arp_filter: u32,
     /// Interfaces that systemd-networkd configures.
     pub networkd: BTreeSet<u32>,
+    /// Interfaces whose received frames are handled by kernel threads (NAPI).
+    pub threaded: BTreeSet<u32>,
+    /// The kernel may leave received frames to ksoftirqd (before Linux 6.5).
+    pub softirqs_wait: bool,
     /// What could not be found out, and why.
     pub unknown: Vec<String>,
 }
@@ -61,6 +68,12 @@ pub fn read() -> Host {
     if let Err(error) = dump(&mut host) {
         host.unknown.push(format!("cannot read this host's interfaces: {error}"));
     }
+    let threaded = |link: &&Link| {
+        let name = IfName::new(&link.name);
+        name.is_some_and(|name| deferral::threaded(Ifindex(link.ifindex), name) == Some(true))
+    };
+    host.threaded = host.links.iter().filter(threaded).map(|link| link.ifindex).collect();
+    host.softirqs_wait = deferral::softirqs_wait();
     host.networkd = host.links.iter().map(|link| link.ifindex).filter(by_networkd).collect();
     host
 }

@@ -2,22 +2,33 @@
 //! and no interfaces; changes nothing.
 
 pub mod host;
+pub mod measure;
 pub mod plan;
 pub mod warnings;
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::{config, stock};
 
-/// The file alone decides the exit code: 0 or 2; 1 if the answer cannot be written. Starts a tokio
-/// runtime of its own, so it is not to be called from within one.
-pub fn run(path: &Path) -> ExitCode {
+/// The file alone decides the exit code: 0 or 2; 1 if the answer cannot be written. `measure`: for so long,
+/// how late the host runs us. Starts a tokio runtime of its own, so it is not to be called from within one.
+pub fn run(path: &Path, measure: Option<Duration>) -> ExitCode {
     let found = config::load(path).map(|settings| {
         let mut warnings = warnings::all(&settings, &host::read());
         warnings.extend(stock::outlook(&settings));
-        (plan::text(&settings, path), warnings)
+        let mut text = plan::text(&settings, path);
+        match measure.map(|length| measure::measure(&settings, length)) {
+            Some(Ok(measured)) => {
+                text.push_str(&measure::text(&measured));
+                warnings.extend(measure::warnings(&settings, &measured));
+            }
+            Some(Err(error)) => warnings.push(format!("nothing could be measured: {error}")),
+            None => {}
+        }
+        (text, warnings)
     });
     match found {
         Err(errors) => {

@@ -85,6 +85,7 @@ impl Plan<'_> {
         let (value, meaning) = match self.settings.realtime {
             Realtime::Auto if fast => ("\"auto\"".into(), "51, for a group's FDT is under 1s"),
             Realtime::Auto => ("\"auto\"".into(), "ordinary scheduling, for no FDT is under 1s"),
+            Realtime::Deadline => ("\"deadline\"".into(), "SCHED_DEADLINE"),
             Realtime::Fixed(0) => ("0".into(), "ordinary scheduling"),
             Realtime::Fixed(priority) => (priority.to_string(), "SCHED_FIFO"),
         };
@@ -145,6 +146,9 @@ impl Plan<'_> {
         self.value("datapath", datapath, &[path("datapath"), "datapath".into()]);
         let key = "consume_replies";
         self.value(key, member.consume_replies, &[path(key), key.into()]);
+        let key = "receive_priority";
+        let priority = self.settings.receive_priority.get(&member.name).copied().unwrap_or(0);
+        self.value(key, priority, &[path(key), key.into()]);
     }
 
     fn origin(&self, path: &str) -> String {

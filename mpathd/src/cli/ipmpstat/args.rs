@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use crate::cli::options::{self, BadOption, Known, Opt};
 
 pub const USAGE: &str = "\
-Usage: ipmpstat [-n] [-o FIELD[,...] [-P]] [--json] [--run-dir DIR] -a|-g|-i|-p|-t
+Usage: ipmpstat [-n] [-o FIELD[,...] [-P]] [--json] [--run-dir DIR] -a|-g|-i|-l|-p|-t
 
   -a  data addresses        -n  addresses as numbers
   -g  groups                -o  these columns, in this order; `all' for every one
   -i  interfaces            -P  for programs: no header, `:' between values
-  -p  probes, as they end   --json     everything that is known, as JSON
-  -t  probe targets         --run-dir  where the daemon's socket is
+  -l  lateness of mpathd    --json     everything that is known, as JSON
+  -p  probes, as they end   --run-dir  where the daemon's socket is
+  -t  probe targets
 ";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,7 @@ pub enum Mode {
     Addresses,
     Groups,
     Interfaces,
+    Lateness,
     Probes,
     Targets,
 }
@@ -61,7 +63,7 @@ impl Args {
         arguments: impl IntoIterator<Item = String>,
         run_dir: PathBuf,
     ) -> Result<Self, NoArgs> {
-        let known = Known { letters: "nPo:agipt", long: &["json", "run-dir:", "help", "version"] };
+        let known = Known { letters: "nPo:agilpt", long: &["json", "run-dir:", "help", "version"] };
         let mut mode = None;
         let mut args = Self {
             mode: Mode::Groups,
@@ -76,6 +78,7 @@ impl Args {
                 Opt::Short('a', _) => Mode::Addresses,
                 Opt::Short('g', _) => Mode::Groups,
                 Opt::Short('i', _) => Mode::Interfaces,
+                Opt::Short('l', _) => Mode::Lateness,
                 Opt::Short('p', _) => Mode::Probes,
                 Opt::Short('t', _) => Mode::Targets,
                 other => {

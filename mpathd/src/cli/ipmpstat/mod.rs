@@ -1,10 +1,12 @@
 //! `ipmpstat`: what the daemon sees, in the columns of behaviour file 7 or as JSON. Each mode is a
-//! pure function of a [`View`] or, with what became of the replies, of a [`Snapshot`].
+//! pure function of a [`View`] or, with what became of the replies and what the machine did, of a
+//! [`Snapshot`].
 
 pub mod address;
 pub mod args;
 pub mod group;
 pub mod interface;
+pub mod lateness;
 pub mod order;
 pub mod probe;
 pub mod screen;
@@ -104,7 +106,7 @@ fn show<D: Daemon>(
         return Ok(());
     }
     let mut printer = Printer::new(layout, out, setting.screen);
-    for row in rows(args.mode, view, &names) {
+    for row in rows(args.mode, &snapshot, &names) {
         printer.row(&row)?;
     }
     Ok(())
@@ -144,17 +146,20 @@ pub fn columns(mode: Mode) -> &'static [Column] {
         Mode::Addresses => address::COLUMNS,
         Mode::Groups => group::COLUMNS,
         Mode::Interfaces => interface::COLUMNS,
+        Mode::Lateness => lateness::COLUMNS,
         Mode::Probes => probe::COLUMNS,
         Mode::Targets => target::COLUMNS,
     }
 }
 
 /// Of every mode but -p, whose rows come one by one.
-pub fn rows(mode: Mode, view: &View, names: &Names) -> Vec<Row> {
+pub fn rows(mode: Mode, snapshot: &Snapshot, names: &Names) -> Vec<Row> {
+    let view = &snapshot.view;
     match mode {
         Mode::Addresses => address::rows(view, names),
         Mode::Groups => group::rows(view),
         Mode::Interfaces => interface::rows(view),
+        Mode::Lateness => lateness::rows(snapshot),
         Mode::Targets => target::rows(view, names),
         Mode::Probes => Vec::new(),
     }
@@ -178,6 +183,7 @@ pub fn as_json(mode: Mode, snapshot: &Snapshot) -> Value {
             object["note"] = json!(snapshot.note);
         }
         Mode::Interfaces => object["interfaces"] = interface::as_json(view),
+        Mode::Lateness => object["delays"] = lateness::as_json(snapshot),
         Mode::Targets => {
             object["instances"] = target::instances_as_json(view);
             object["targets"] = target::as_json(snapshot);

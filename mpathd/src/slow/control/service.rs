@@ -46,6 +46,8 @@ pub(super) struct Control {
         described::TargetState,
         described::Target,
         described::Lateness,
+        described::Seconds,
+        described::Histogram,
         described::TargetCounts
     ]
 )]

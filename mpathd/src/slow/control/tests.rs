@@ -117,6 +117,8 @@ fn the_description_fits_what_is_sent() {
         described::TargetState::CUSTOM_TYPE,
         described::Target::CUSTOM_TYPE,
         described::Lateness::CUSTOM_TYPE,
+        described::Seconds::CUSTOM_TYPE,
+        described::Histogram::CUSTOM_TYPE,
         described::TargetCounts::CUSTOM_TYPE,
     ]
     .into_iter()

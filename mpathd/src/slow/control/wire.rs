@@ -122,6 +122,7 @@ pub(super) mod described {
         skips: BTreeMap<String, u64>,
         /// What is to be known of the configuration: on trial, or not what the files say.
         note: Option<String>,
+        machine: Seconds,
     }
 
     #[derive(CustomType)]
@@ -292,5 +293,27 @@ pub(super) mod described {
         max: Span,
         rounds_missed: u64,
         request_max: Span,
+        /// From the moment of each wake-up that was asked for to the turn.
+        wakes: Histogram,
+        /// From the decision to the kernel's answer: requests that set or unset addresses and routes.
+        requests: Histogram,
+    }
+
+    /// What the machine did to the fast thread, a sample a second; null where the kernel does not tell.
+    #[derive(CustomType)]
+    pub(crate) struct Seconds {
+        steal: Option<Histogram>,
+        /// Ready to run while others ran.
+        cpu_wait: Option<Histogram>,
+        interrupts: Option<Histogram>,
+    }
+
+    #[derive(CustomType)]
+    pub(crate) struct Histogram {
+        /// Element b counts what took 2^b to 2^(b+1) - 1 ns, the last one all from 2.1 s.
+        counts: Vec<u64>,
+        max: Span,
+        /// CLOCK_MONOTONIC, ns.
+        max_at: Option<u64>,
     }
 }

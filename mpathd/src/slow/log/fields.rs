@@ -127,7 +127,8 @@ impl Subject {
             | Message::RouteDrift { .. }
             | Message::SetAgain { .. }
             | Message::RouteSetAgain { .. }
-            | Message::Late { .. } => (None, None),
+            | Message::Late { .. }
+            | Message::KernelSlow { .. } => (None, None),
         };
         Self { interface, group }
     }
@@ -201,6 +202,7 @@ fn details(fields: &mut Fields, message: &Message) {
         Message::RouteDrift { to, .. } | Message::RouteSetAgain { to, .. } => {
             put(fields, "MPATHD_ROUTE", Some(to));
         }
+        Message::KernelSlow { took } => fields.push(("MPATHD_TOOK_MS", ms(took).into())),
         Message::Late { by, missed } => {
             fields.push(("MPATHD_LATE_MS", ms(by).into()));
             fields.push(("MPATHD_ROUNDS_MISSED", missed.into()));

@@ -46,8 +46,8 @@ impl Log {
         Self { sink, seq: 0, groups: BTreeMap::new(), lost: 0 }
     }
 
-    /// What the engine said, with its fields.
-    pub fn message(&mut self, at: Instant, message: &Message) {
+    /// What the engine said, with its fields. `cause`: what else is known of it.
+    pub fn message(&mut self, at: Instant, message: &Message, cause: Option<String>) {
         self.seq += 1;
         let mut fields = fields::of(message, &self.groups);
         fields.push(("MPATHD_SEQ", self.seq.into()));
@@ -55,7 +55,7 @@ impl Log {
         fields.push(("MPATHD_AT_NS", at.0.into()));
         let detail = match message.event() {
             "drift" => managers::likely(),
-            _ => fields::evidence(message).map(fields::words),
+            _ => fields::evidence(message).map(fields::words).or(cause),
         };
         let (severity, text) = (message.severity(), message.to_string());
         self.write(&Record { at, severity, text, detail, fields });
@@ -154,8 +154,8 @@ mod tests {
     fn text_keeps_the_original_line_and_adds_the_evidence() {
         let paper = Paper::default();
         let mut log = Log::new(Sink::Text(Box::new(paper.clone())));
-        log.message(super::super::now(), &failure());
-        log.message(super::super::now(), &moved());
+        log.message(super::super::now(), &failure(), None);
+        log.message(super::super::now(), &moved(), None);
         let lines = paper.lines();
         let texts: Vec<_> = lines.iter().map(|line| line.split_once(' ').unwrap().1).collect();
         assert_eq!(
@@ -173,8 +173,8 @@ mod tests {
         let paper = Paper::default();
         let mut log = Log::new(Sink::Json(Box::new(paper.clone())));
         log.learn(&sample::view());
-        log.message(Instant(12_345_678_901), &failure());
-        log.message(super::super::now(), &moved());
+        log.message(Instant(12_345_678_901), &failure(), None);
+        log.message(super::super::now(), &moved(), None);
         log.line(Severity::Warning, "a \"quoted\" line");
         let lines: Vec<Value> =
             paper.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();

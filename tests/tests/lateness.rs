@@ -1,0 +1,91 @@
+//! The daemon names its own blindness, and `mpathd check --measure` says beforehand what a host can honour.
+
+use std::process::Command;
+use std::time::Duration;
+
+use mpathd_tests::daemon::bin_dir;
+use mpathd_tests::told::{json, rows, wait_ok};
+use mpathd_tests::{Config, Daemon, Lab, clock, isolated, wait_for};
+use nix::sys::signal::Signal;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+#[test]
+fn what_made_it_late_is_counted_and_told() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let daemon = Daemon::start(lab.host(), &Config::dual_stack(2).to_string());
+        wait_ok(&daemon, &["eth0", "eth1"]);
+        wait_for("two samples of the machine", LIMIT, || {
+            let delays = json(&daemon, "-l");
+            let count = |row: usize| delays[row]["count"].as_u64().unwrap_or(0);
+            let wakes = (delays[0]["delay"] == "wake-up").then(|| count(0)).unwrap_or(0);
+            // Addresses and routes were set; steal and waits for a CPU are sampled each second.
+            if wakes > 20 && count(1) > 5 && count(2) >= 2 && count(3) >= 2 {
+                Ok(())
+            } else {
+                Err(delays)
+            }
+        });
+        let begun = clock::now();
+        let stop = Duration::from_millis(300);
+        daemon.signal(Signal::SIGSTOP);
+        clock::sleep_until(clock::now() + clock::nanos(stop));
+        daemon.signal(Signal::SIGCONT);
+        daemon.wait_log("missed sending", begun, LIMIT);
+        daemon.wait_log("likely cause", begun, LIMIT);
+        let wake = &rows(&daemon, "-l", "delay,max,age")[0];
+        let max = wake[1].trim_end_matches("ms").parse::<f64>().expect("milliseconds");
+        assert!(wake[0] == "wake-up" && max >= 250.0, "{wake:?}");
+        daemon.signal(Signal::SIGUSR1);
+        daemon.wait_log("statistics: lateness of a wake-up: p50", begun, LIMIT);
+        daemon.wait_log("statistics: steal in a second: ", begun, LIMIT);
+    });
+}
+
+#[test]
+fn a_measurement_says_what_a_host_can_honour() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let file = "/run/quick.toml";
+        let quick = Config { fdt: "5ms", ..Config::dual_stack(2) };
+        std::fs::write(file, quick.to_string()).expect("our own /run");
+        let before = lab.host().expect("ip", &["-d", "address"]);
+        let mpathd = bin_dir().join("mpathd");
+        let check = |time: &str, command: &[&str]| {
+            let run = || {
+                let words =
+                    [command, &[mpathd.to_str().expect("UTF-8"), "check", "--config", file]];
+                let words = words.concat();
+                Command::new(words[0]).args(&words[1..]).args(["--measure", time]).output()
+            };
+            let output = lab.host().run(run).expect("it can be run");
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            (output.status.code(), text(&output.stdout), text(&output.stderr))
+        };
+        let (code, said, _) = check("1s", &[]);
+        assert_eq!(code, Some(0), "{said}");
+        let line = |said: &str, words: &str| {
+            let found = said.lines().find(|it| it.contains(words)).map(str::to_owned);
+            found.unwrap_or_else(|| panic!("no `{words}` in {said}"))
+        };
+        assert!(line(&said, "that wakes each ms").contains("(1000 times)"), "{said}");
+        assert!(line(&said, "network configuration, takes p50").contains(" times)"), "{said}");
+        line(&said, "steal");
+        // No machine is that quick that nothing can be said, and the group asks for the least there is.
+        let honoured = line(&said, "can honour a failure detection time of");
+        let warned =
+            said.contains("warning: group ipmp0 has an FDT of 5ms, and this host can honour");
+        assert_eq!(warned, !honoured.contains("time of 5ms"), "{said}");
+        assert_eq!(lab.host().expect("ip", &["-d", "address"]), before, "something was touched");
+
+        let (code, said, _) = check("1s", &["setpriv", "--bounding-set=-net_admin,-sys_nice"]);
+        assert_eq!(code, Some(0), "{said}");
+        line(&said, "CAP_NET_ADMIN is needed");
+        line(&said, "can honour");
+
+        let (code, _, error) = check("10", &[]);
+        assert_eq!(code, Some(2));
+        assert!(error.contains("write \"10s\" or \"10ms\""), "{error}");
+    });
+}
