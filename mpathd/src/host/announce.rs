@@ -1,6 +1,6 @@
 //! Tells the neighbours where an address is: ARP in request and reply form, neighbour advertisements
 //! with override, and to gateways and configured targets an ordinary request with the moved address
-//! as sender (N20). A repeat that comes after the address has moved on would steal it back, so a
+//! as sender (N20); the latter when all addresses that move together have been announced. A repeat that comes after the address has moved on would steal it back, so a
 //! repeat goes out only while the address is observed where it says.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,14 @@ const NOTICE_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Announcer {
     pending: Vec<Announcement>,
     /// Kept open: closing one takes milliseconds (datapath F).
-    sockets: BTreeMap<Ifindex, OwnedFd>,
+    voices: BTreeMap<Ifindex, Voice>,
+}
+
+/// Of a NIC.
+struct Voice {
+    socket: OwnedFd,
+    /// It forwards IPv6, which advertisements tell. Looked up ahead of need.
+    router: bool,
 }
 
 struct Announcement {
@@ -44,6 +51,8 @@ struct Announcement {
     /// When the first went out; `None` while the kernel's notice of the address is awaited.
     first: Option<Instant>,
     sent: usize,
+    /// Gateways and targets are still to be told.
+    owed: bool,
 }
 
 impl Announcement {
@@ -71,6 +80,7 @@ impl Announcer {
             asked: now,
             first: None,
             sent: 0,
+            owed: false,
         });
     }
 
@@ -84,22 +94,23 @@ impl Announcer {
         slow: &mut Slow,
     ) {
         self.pending.retain(|p| p.address != address || p.ifindex != ifindex);
-        let Self { pending, sockets } = self;
-        for owner in pending.iter().filter(|p| p.address == address && p.first.is_some()) {
-            send(sockets, owner, mirror, slow);
+        let Self { pending, voices } = self;
+        for owner in pending.iter_mut().filter(|p| p.address == address && p.first.is_some()) {
+            speak(voices, owner, mirror, slow, to_all);
+            owner.owed = true;
         }
     }
 
     /// The link has gone, and its socket with it.
     pub(super) fn forget(&mut self, ifindex: Ifindex) {
         self.pending.retain(|p| p.ifindex != ifindex);
-        self.sockets.remove(&ifindex);
+        self.voices.remove(&ifindex);
     }
 
     /// Of these links only.
     pub(super) fn keep(&mut self, links: &BTreeSet<Ifindex>) {
         self.pending.retain(|p| links.contains(&p.ifindex));
-        self.sockets.retain(|ifindex, _| links.contains(ifindex));
+        self.voices.retain(|ifindex, _| links.contains(ifindex));
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
@@ -108,7 +119,8 @@ impl Announcer {
 
     /// Opens the NIC's socket ahead of need.
     pub(super) fn open(&mut self, link: &LinkFact) -> io::Result<()> {
-        socket(&mut self.sockets, link).map(|_| ())
+        voice(&mut self.voices, link)?.router = sysctl::forwards_v6(link.link.name);
+        Ok(())
     }
 
     /// Asks whether another host has the address too.
@@ -122,12 +134,13 @@ impl Announcer {
             IpAddr::V4(ip) => arp_request(&mut buffer, mac, Ipv4Addr::UNSPECIFIED, ip, None),
             IpAddr::V6(ip) => duplicate_solicitation(&mut buffer, mac, ip),
         };
-        sockets::send(socket(&mut self.sockets, link)?, frame)
+        sockets::send(&voice(&mut self.voices, link)?.socket, frame)
     }
 
-    /// Sends what is due, and what was waiting for a notice that has come.
+    /// Sends what is due, and what was waiting for a notice that has come; [`Announcer::tell_peers`] is to
+    /// follow.
     pub(super) fn run(&mut self, now: Instant, mirror: &Mirror, slow: &mut Slow) {
-        let Self { pending, sockets } = self;
+        let Self { pending, voices } = self;
         pending.retain_mut(|p| {
             let here = mirror.addresses(p.ifindex, p.address).any(|fact| !fact.tentative);
             if !here {
@@ -137,22 +150,40 @@ impl Announcer {
                 return true;
             }
             p.first.get_or_insert(now);
-            send(sockets, p, mirror, slow);
+            speak(voices, p, mirror, slow, to_all);
+            p.owed = true;
             p.sent += 1;
-            p.sent < AT.len()
+            true
         });
+    }
+
+    /// Asks gateways and targets in the name of what has been announced.
+    pub(super) fn tell_peers(&mut self, mirror: &Mirror, slow: &mut Slow) {
+        let Self { pending, voices } = self;
+        for p in pending.iter_mut().filter(|p| p.owed) {
+            p.owed = false;
+            if mirror.addresses(p.ifindex, p.address).next().is_some() {
+                speak(voices, p, mirror, slow, to_peers);
+            }
+        }
+        pending.retain(|p| p.sent < AT.len());
     }
 }
 
-fn send(
-    sockets: &mut BTreeMap<Ifindex, OwnedFd>,
+type Send<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
+
+fn speak(
+    voices: &mut BTreeMap<Ifindex, Voice>,
     what: &Announcement,
     mirror: &Mirror,
     slow: &mut Slow,
+    frames: impl Fn(&Announcement, [u8; 6], bool, Send) -> io::Result<()>,
 ) {
     let Some(link) = mirror.link(what.ifindex) else { return };
-    let result = socket(sockets, link)
-        .and_then(|socket| frames(what, link, |frame| sockets::send(socket, frame)));
+    let result = voice(voices, link).and_then(|voice| {
+        let mut send = |frame: &[u8]| sockets::send(&voice.socket, frame);
+        frames(what, link.link.mac, voice.router, &mut send)
+    });
     if let Err(error) = result {
         let name = link.link.name;
         slow.log(
@@ -162,35 +193,35 @@ fn send(
     }
 }
 
-fn socket<'a>(
-    sockets: &'a mut BTreeMap<Ifindex, OwnedFd>,
+fn voice<'a>(
+    voices: &'a mut BTreeMap<Ifindex, Voice>,
     link: &LinkFact,
-) -> io::Result<&'a OwnedFd> {
+) -> io::Result<&'a mut Voice> {
     use std::collections::btree_map::Entry;
-    match sockets.entry(link.link.ifindex) {
+    match voices.entry(link.link.ifindex) {
         Entry::Occupied(entry) => Ok(entry.into_mut()),
-        Entry::Vacant(entry) => Ok(entry.insert(sockets::announcing(link)?)),
+        Entry::Vacant(entry) => {
+            let router = sysctl::forwards_v6(link.link.name);
+            Ok(entry.insert(Voice { socket: sockets::announcing(link)?, router }))
+        }
     }
 }
 
-/// Makes each frame of one announcement.
-fn frames(
-    what: &Announcement,
-    link: &LinkFact,
-    mut send: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
+/// Frames that any neighbour learns from.
+fn to_all(what: &Announcement, mac: [u8; 6], router: bool, send: Send) -> io::Result<()> {
     let mut buffer: Buffer = [0; NEIGHBOUR_MAX];
-    let mac = link.link.mac;
     match what.address {
         IpAddr::V4(ip) => {
             send(gratuitous_request(&mut buffer, mac, ip))?;
-            send(gratuitous_reply(&mut buffer, mac, ip))?;
+            send(gratuitous_reply(&mut buffer, mac, ip))
         }
-        IpAddr::V6(ip) => {
-            let router = sysctl::forwards_v6(link.link.name);
-            send(unsolicited_advertisement(&mut buffer, mac, ip, router))?;
-        }
+        IpAddr::V6(ip) => send(unsolicited_advertisement(&mut buffer, mac, ip, router)),
     }
+}
+
+/// Requests that make the neighbours asked learn who asks.
+fn to_peers(what: &Announcement, mac: [u8; 6], _router: bool, send: Send) -> io::Result<()> {
+    let mut buffer: Buffer = [0; NEIGHBOUR_MAX];
     for peer in what.peers.iter() {
         match (what.address, peer) {
             (IpAddr::V4(ip), IpAddr::V4(peer)) => {
