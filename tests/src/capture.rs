@@ -120,8 +120,20 @@ impl Capture {
     /// # Panics
     /// If the device does not exist.
     pub fn start(namespace: &NetNs, device: &str) -> Self {
+        Self::of(namespace, device, &[])
+    }
+
+    /// Captures ARP and neighbour advertisements only: beside thousands of probes a second for as long as one likes.
+    ///
+    /// # Panics
+    /// If the device does not exist.
+    pub fn of_announcements(namespace: &NetNs, device: &str) -> Self {
+        Self::of(namespace, device, &ANNOUNCEMENTS)
+    }
+
+    fn of(namespace: &NetNs, device: &str, filter: &[libc::sock_filter]) -> Self {
         let socket = namespace
-            .run(|| open(device))
+            .run(|| open(device, filter))
             .unwrap_or_else(|error| panic!("cannot capture on {device}: {error}"));
         let frames = Arc::default();
         let stop = Arc::default();
@@ -172,13 +184,56 @@ impl Drop for Capture {
     }
 }
 
-fn open(device: &str) -> std::io::Result<OwnedFd> {
+/// ARP, and ICMPv6 of type 136 right behind the IPv6 header, where neighbour
+/// discovery has it. Offsets are of Ethernet frames.
+const ANNOUNCEMENTS: [libc::sock_filter; 9] = {
+    const LOAD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
+    const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+    const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const fn step(code: u32, k: u32, yes: u8, no: u8) -> libc::sock_filter {
+        libc::sock_filter { code: code as u16, jt: yes, jf: no, k }
+    }
+    [
+        step(LOAD_HALF, 12, 0, 0),
+        step(EQUAL, libc::ETH_P_ARP as u32, 5, 0),
+        step(EQUAL, libc::ETH_P_IPV6 as u32, 0, 5),
+        step(LOAD_BYTE, 14 + 6, 0, 0),
+        step(EQUAL, libc::IPPROTO_ICMPV6 as u32, 0, 3),
+        step(LOAD_BYTE, 14 + 40, 0, 0),
+        step(EQUAL, 136, 0, 1),
+        step(libc::BPF_RET, u32::MAX, 0, 0),
+        step(libc::BPF_RET, 0, 0, 0),
+    ]
+};
+
+fn open(device: &str, filter: &[libc::sock_filter]) -> std::io::Result<OwnedFd> {
     // Protocol none: nothing is captured before it is bound to the device.
     let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
     setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20))?;
+    if !filter.is_empty() {
+        attach(&socket, filter)?;
+    }
     bind_to(&socket, device, libc::ETH_P_ALL as u16)?;
     Ok(socket)
+}
+
+fn attach(socket: &OwnedFd, filter: &[libc::sock_filter]) -> std::io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).expect("a short program"),
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: program and filter live through the call, which reads them only.
+    let attached = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of_val(&program) as libc::socklen_t,
+        )
+    };
+    if attached == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Binds a packet socket to a device; protocol 0 receives nothing.

@@ -65,7 +65,12 @@ pub fn nanos(duration: Duration) -> Nanos {
 /// Makes the calling thread one of the lab's instruments: SCHED_FIFO 40, below the daemon's 50 and 51, above
 /// all load. Without the right to it the thread stays as it is, and its stamps are later.
 pub fn be_punctual() {
-    let parameters = libc::sched_param { sched_priority: 40 };
+    run_at(40);
+}
+
+/// Runs the calling thread at this priority of SCHED_FIFO from now on, if it may.
+pub(crate) fn run_at(priority: libc::c_int) {
+    let parameters = libc::sched_param { sched_priority: priority };
     // SAFETY: the parameters live through the call; 0 is the calling thread.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
 }

@@ -54,16 +54,16 @@ pub struct Cut {
 #[derive(Clone, Copy, Debug)]
 pub struct Move {
     pub address: IpAddr,
+    /// The daemon's own stamp of its verdict, a microsecond exact.
+    pub verdict: Nanos,
     /// The kernel's notice that it stands on another NIC.
     pub added: Nanos,
-    /// From the daemon's verdict to the address: its own word, a tenth of a millisecond exact.
-    pub took: Duration,
 }
 
 impl Move {
-    /// Early by as much as the daemon heard the kernel's notice later than the lab did.
-    pub fn verdict(&self) -> Nanos {
-        self.added.saturating_sub(clock::nanos(self.took))
+    /// From verdict to address.
+    pub fn took(&self) -> Duration {
+        Duration::from_nanos(self.added.saturating_sub(self.verdict))
     }
 }
 
@@ -87,12 +87,28 @@ impl Rig {
         let stalls = Delays::of_cpus();
         let rtnl = Delays::of_rtnl();
         let addresses = AddressWatch::start(lab.host());
-        let daemon = Daemon::start(lab.host(), &config(fdt, nics));
+        let json = ["--log-format", "json"];
+        let mut daemon = Daemon::launch(lab.host(), &config(fdt, nics), &json);
+        daemon.wait_ready(LIMIT);
         let mended = vec![None; nics];
         let rig = Self { daemon, lab, addresses, stalls, rtnl, fdt, mended };
         rig.wait_probing();
         rig.wait_at_rest();
         rig
+    }
+
+    /// Starts the daemon again with another FDT, and waits as `start` does.
+    ///
+    /// # Panics
+    /// If it does not stop, or start.
+    pub fn restart(&mut self, fdt: Duration) {
+        self.daemon.stop();
+        self.daemon.configure(&config(fdt, self.lab.nics()));
+        self.fdt = fdt;
+        self.mended.fill(None);
+        self.daemon.restart();
+        self.wait_probing();
+        self.wait_at_rest();
     }
 
     pub fn fdt(&self) -> Duration {
@@ -111,8 +127,7 @@ impl Rig {
     pub fn cut(&mut self, phase: f64) -> Cut {
         self.wait_for_spare();
         let (nic, held) = self.busiest();
-        clock::sleep_until(clock::now() + clock::nanos(self.interval().mul_f64(phase)));
-        let at = self.lab.cut(nic);
+        let at = self.lab.cut_at(nic, clock::now() + clock::nanos(self.interval().mul_f64(phase)));
         let moves = held.iter().map(|address| self.wait_moved(*address, nic, at)).collect();
         self.mend(nic, at);
         Cut { nic, at, moves }
@@ -171,7 +186,7 @@ impl Rig {
     fn repaired(&self, nic: usize) -> bool {
         let Some(mended) = self.mended[nic] else { return true };
         let text = format!("IP interface repair detected on eth{nic} ");
-        self.daemon.log().iter().any(|line| line.at >= mended && line.text.contains(&text))
+        self.daemon.log_since(mended).iter().any(|line| line.text.contains(&text))
     }
 
     /// Waits until both families work on the NIC; the second may take a few rounds more than the first.
@@ -203,12 +218,18 @@ impl Rig {
             });
             found.map(|it| it.at).ok_or_else(|| self.daemon.log_text())
         });
-        let text = format!("moved {address} from {left} to ");
-        let line = self.daemon.wait_log(&text, since, limit).text;
-        // `... to eth1 in 0.4 ms`
-        let took = line.rsplit(' ').nth(1).and_then(|it| it.parse().ok());
-        let took: f64 = took.unwrap_or_else(|| panic!("a number of milliseconds in `{line}`"));
-        Move { address, added, took: Duration::from_secs_f64(took / 1e3) }
+        let verdict = wait_for(&format!("verdict that moved {address}"), limit, || {
+            let log = self.daemon.log_since(since);
+            let mut moved = log.iter().filter_map(|it| it.told("moved"));
+            let ours = |it: &Value| {
+                it["mpathd_address"] == address.to_string() && it["mpathd_from"] == left.as_str()
+            };
+            moved.find(ours).ok_or_else(|| self.daemon.log_text())
+        });
+        // The daemon tells of a move when it is done, and how long it took.
+        let told = verdict["mpathd_at_ns"].as_u64().expect("a moment");
+        let took = verdict["mpathd_took_ms"].as_f64().expect("a span");
+        Move { address, verdict: told - (took * 1e6) as Nanos, added }
     }
 
     /// The promise: never later than FDT and a margin, never before four intervals, but for what the machine
@@ -231,11 +252,13 @@ impl Rig {
         }
         // A stall shortly before the cut has taught the daemon to wait longer for each reply.
         let stalls = self.stalls.within(cut.at - 2 * fdt, it.added);
-        let rtnl = self.rtnl.within(it.verdict(), it.added);
+        let rtnl = self.rtnl.within(it.verdict, it.added);
         let line = format!(
             "eth{}: {} too late by {late:.1?}; meanwhile stalls of {stalls:.1?}, waits for RTNL of \
              {rtnl:.1?}; from verdict to address {:.1?}",
-            cut.nic, it.address, it.took
+            cut.nic,
+            it.address,
+            it.took()
         );
         if late <= stalls + rtnl { Judgement::Excused(line) } else { Judgement::Broken(line) }
     }
@@ -278,6 +301,15 @@ impl Rig {
                 Err((on, self.daemon.log_text()))
             }
         });
+    }
+
+    /// What the machine itself did to everybody in that time.
+    pub fn machine(&self, from: Nanos, to: Nanos) -> String {
+        format!(
+            "This machine meanwhile: longest stall {:.1?}, longest wait for RTNL {:.1?}.",
+            self.stalls.longest(from, to),
+            self.rtnl.longest(from, to)
+        )
     }
 
     /// `ipmpstat MODE --json`.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::clock::{self, Nanos};
 use crate::netns::NetNs;
@@ -37,6 +38,14 @@ pub fn bin_dir() -> PathBuf {
 pub struct LogLine {
     pub at: Nanos,
     pub text: String,
+}
+
+impl LogLine {
+    /// Of a daemon launched with `--log-format json`: the line, if it is a message about that.
+    pub fn told(&self, event: &str) -> Option<Value> {
+        let told: Value = serde_json::from_str(&self.text).ok()?;
+        (told["mpathd_event"] == event).then_some(told)
+    }
 }
 
 /// A running daemon. Killed when dropped; its log is printed if the test has failed.
@@ -203,6 +212,12 @@ impl Daemon {
         self.log.lock().expect("the reader has not panicked").clone()
     }
 
+    /// As `log`, what was read at `since` or later.
+    pub fn log_since(&self, since: Nanos) -> Vec<LogLine> {
+        let log = self.log.lock().expect("the reader has not panicked");
+        log[log.partition_point(|it| it.at < since)..].to_vec()
+    }
+
     pub fn log_text(&self) -> String {
         self.log().into_iter().map(|line| line.text + "\n").collect()
     }
@@ -213,7 +228,7 @@ impl Daemon {
     /// If none comes within `limit`; with the log.
     pub fn wait_log(&self, text: &str, since: Nanos, limit: Duration) -> LogLine {
         wait_for(&format!("log line with `{text}`"), limit, || {
-            let found = self.log().into_iter().find(|it| it.at >= since && it.text.contains(text));
+            let found = self.log_since(since).into_iter().find(|it| it.text.contains(text));
             found.ok_or_else(|| self.log_text())
         })
     }

@@ -21,10 +21,16 @@ impl Figures {
 
     /// The smallest value that `share` (0 to 1) of all do not exceed. NaN if there are none.
     pub fn quantile(&self, share: f64) -> f64 {
-        let mut sorted = self.0.clone();
-        sorted.sort_by(f64::total_cmp);
+        let sorted = self.sorted();
         let rank = (share * sorted.len() as f64).ceil() as usize;
         sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    }
+
+    /// From the smallest.
+    pub fn sorted(&self) -> Vec<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted
     }
 
     pub fn min(&self) -> f64 {

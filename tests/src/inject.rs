@@ -17,14 +17,7 @@ impl Injector {
     /// # Panics
     /// If the device does not exist.
     pub fn open(namespace: &NetNs, device: &str) -> Self {
-        let opened = namespace.run(|| {
-            let kind = SockType::Raw;
-            let socket = socket(AddressFamily::Packet, kind, SockFlag::SOCK_CLOEXEC, None)?;
-            crate::capture::bind_to(&socket, device, 0)?;
-            bypass_qdisc(&socket)?;
-            std::io::Result::Ok(socket)
-        });
-        Self(opened.unwrap_or_else(|error| panic!("cannot send on {device}: {error}")))
+        Self(open(namespace, device))
     }
 
     /// # Panics
@@ -33,6 +26,21 @@ impl Injector {
         nix::unistd::write(&self.0, frame)
             .unwrap_or_else(|error| panic!("cannot inject a frame: {error}"));
     }
+}
+
+/// A packet socket that sends on the device, past its qdisc.
+///
+/// # Panics
+/// If the device does not exist.
+pub(crate) fn open(namespace: &NetNs, device: &str) -> OwnedFd {
+    let opened = namespace.run(|| {
+        let kind = SockType::Raw;
+        let socket = socket(AddressFamily::Packet, kind, SockFlag::SOCK_CLOEXEC, None)?;
+        crate::capture::bind_to(&socket, device, 0)?;
+        bypass_qdisc(&socket)?;
+        std::io::Result::Ok(socket)
+    });
+    opened.unwrap_or_else(|error| panic!("cannot send on {device}: {error}"))
 }
 
 fn bypass_qdisc(socket: &OwnedFd) -> std::io::Result<()> {

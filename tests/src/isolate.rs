@@ -2,8 +2,9 @@
 //! constant, tests parallel, and nothing is left behind, not even after SIGKILL: the kernel ends every process
 //! of a PID namespace with its first one, and namespaces, mounts and pins with their last user.
 
+use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -50,13 +51,28 @@ pub fn isolated<F: FnOnce()>(test: F) {
 /// gives its exit code; inside, gives nothing, and the program goes on.
 pub fn relaunched() -> Option<ExitCode> {
     if is_inside() {
-        prepare();
-        end_on_signals();
+        enter();
         return None;
     }
-    let status = wrapper().args(std::env::args_os().skip(1)).status();
-    let code = status.expect("unshare (package util-linux) can be run").code();
+    let code = run_inside(std::env::args_os().skip(1)).code();
     Some(code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Outside: runs the same program with these arguments inside, and waits for its end.
+///
+/// # Panics
+/// Without root or `unshare`.
+pub fn run_inside<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> ExitStatus {
+    wrapper().args(arguments).status().expect("unshare (package util-linux) can be run")
+}
+
+/// Inside: the first thing that a program run by `run_inside` does.
+///
+/// # Panics
+/// If something cannot be mounted.
+pub fn enter() {
+    prepare();
+    end_on_signals();
 }
 
 /// The process that `nsenter --target PID --mount --net --pid` enters these namespaces by.

@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod delays;
 pub mod demo;
 pub mod figures;
+pub mod flood;
 pub mod inject;
 pub mod isolate;
 pub mod lab;

@@ -1,5 +1,5 @@
-//! What else a host does: programs that want all CPUs, and container engines that make and delete network
-//! namespaces, which holds RTNL.
+//! What else a host does: programs that want all CPUs, some of them at real-time priorities, programs that fork and
+//! want memory, and container engines that make and delete network namespaces, which holds RTNL.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -25,6 +25,24 @@ impl Hogs {
         };
         Self((0..count).map(hog).collect())
     }
+
+    /// One on each CPU, at this priority of SCHED_FIFO. What is below gets what the kernel takes from them: see
+    /// sched(7), "Limiting the CPU usage of real-time and deadline processes".
+    ///
+    /// # Panics
+    /// If they cannot be started.
+    pub fn of_real_time(priority: u32) -> Self {
+        let cpus = std::thread::available_parallelism().expect("Linux tells").get();
+        let hog = |cpu: usize| {
+            Command::new("chrt")
+                .args(["-f", &priority.to_string(), "taskset", "-c", &cpu.to_string()])
+                .args(["sh", "-c", "while :; do :; done"])
+                .stdin(Stdio::null())
+                .spawn()
+                .expect("chrt and taskset (package util-linux) can be run")
+        };
+        Self((0..cpus).map(hog).collect())
+    }
 }
 
 impl Drop for Hogs {
@@ -35,6 +53,32 @@ impl Drop for Hogs {
         for hog in &mut self.0 {
             hog.wait().expect("it is our child");
         }
+    }
+}
+
+/// A running stress-ng with its workers, until dropped.
+#[derive(Debug)]
+pub struct Stress(Child);
+
+impl Stress {
+    /// # Panics
+    /// If it cannot be started: `cargo xtask bench` installs it.
+    pub fn start(arguments: &[&str]) -> Self {
+        let child = Command::new("stress-ng")
+            .args(["--quiet", "--temp-path", "/run"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .spawn();
+        Self(child.expect("stress-ng is installed"))
+    }
+}
+
+impl Drop for Stress {
+    fn drop(&mut self) {
+        // It ends its workers.
+        let pid = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it is our child");
+        self.0.wait().expect("it is our child");
     }
 }
 

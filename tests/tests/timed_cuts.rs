@@ -65,9 +65,9 @@ impl Score {
     fn add(&mut self, rig: &Rig, cut: &Cut) {
         for it in &cut.moves {
             let family = usize::from(it.address.is_ipv6());
-            self.verdict[family].push(ms_between(cut.at, it.verdict()));
+            self.verdict[family].push(ms_between(cut.at, it.verdict));
             self.address[family].push(ms_between(cut.at, it.added));
-            self.took[family].push(it.took.as_secs_f64() * 1e3);
+            self.took[family].push(it.took().as_secs_f64() * 1e3);
             match rig.judge(cut, it) {
                 Judgement::Kept => {}
                 Judgement::Excused(line) => self.excused.push(line),

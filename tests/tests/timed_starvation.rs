@@ -90,12 +90,12 @@ fn a_cut_while_rtnl_is_held_is_judged_in_time() {
             let it = rig.wait_moved(address, nic, cut);
             println!(
                 "  cut to verdict {:.1} ms, verdict to address {:.1?}",
-                clock::ms_between(cut, it.verdict()),
-                it.took
+                clock::ms_between(cut, it.verdict),
+                it.took()
             );
-            assert!(it.took > HELD / 2, "the address did not wait: {:?}", it.took);
-            let verdict = Duration::from_nanos(it.verdict() - cut);
-            let stalls = rig.stalls.within(cut - 2 * nanos(FDT), it.verdict());
+            assert!(it.took() > HELD / 2, "the address did not wait: {:?}", it.took());
+            let verdict = Duration::from_nanos(it.verdict - cut);
+            let stalls = rig.stalls.within(cut - 2 * nanos(FDT), it.verdict);
             assert!(verdict <= FDT + MARGIN + stalls, "{verdict:?} with stalls of {stalls:?}");
         }
         rig.mend(nic, cut);
@@ -127,8 +127,8 @@ fn cuts_are_seen(rig: &mut Rig) {
         for it in &cut.moves {
             println!(
                 "  cut to verdict {:.1} ms, verdict to address {:.1?}",
-                clock::ms_between(cut.at, it.verdict()),
-                it.took
+                clock::ms_between(cut.at, it.verdict),
+                it.took()
             );
             match rig.judge(&cut, it) {
                 Judgement::Kept => {}

@@ -43,9 +43,11 @@ const BASE: &[Package] = &[
     },
 ];
 
-/// What the benchmark compares with.
-const PEERS: &[Package] =
-    &[Package { name: "fping", proof: "/usr/bin/fping", why: "the peer of the benchmark" }];
+/// What the benchmark compares with, and its load.
+const PEERS: &[Package] = &[
+    Package { name: "fping", proof: "/usr/bin/fping", why: "the peer of the benchmark" },
+    Package { name: "stress-ng", proof: "/usr/bin/stress-ng", why: "the load of the benchmark" },
+];
 
 /// What `cargo xtask vm` boots Debian with.
 const VIRTUAL_MACHINE: &[Package] = &[

@@ -1,55 +1,45 @@
-//! The benchmark: what a failover takes, how true the measured RTT is, and what a probe costs, each beside a peer
-//! in the same run, and beside what the machine did meanwhile. Prints tables; raw data goes to files.
+//! The benchmark: one section for each question, each in namespaces of its own, its text, tables, plots and raw
+//! data in `docs/performance.md` and beside it, with the conditions they were taken under.
+//!
+//! A new section is a module with `run(&Plan, &mut Report)` and a line in [`SECTIONS`].
 
-mod cpu;
+mod cost;
 mod detection;
-mod peer;
+mod fping;
+mod plan;
+pub mod report;
 mod rtt;
-mod table;
+mod steadiness;
 
-use std::path::Path;
-use std::time::Duration;
+pub use plan::Plan;
+pub use report::Report;
 
-use crate::clock::Nanos;
-use crate::cuts::Rig;
-
-const FDT: Duration = Duration::from_millis(100);
-
-/// Measures all, and writes the raw data into `folder`.
-///
-/// # Panics
-/// If the lab or the daemon fails, or fping is not installed.
-pub fn run(cuts: u32, seconds: u64, folder: &Path) {
-    peer::demand();
-    std::fs::create_dir_all(folder)
-        .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
-    println!("{}", conditions());
-    let mut rig = Rig::start(FDT, 2);
-    detection::measure(&mut rig, cuts, folder);
-    rig.wait_repaired();
-    rtt::measure(&rig, seconds, folder);
-    cpu::measure(&rig, seconds, folder);
-    println!("\nraw data: {}", folder.display());
+/// A part of the benchmark that can be run, and is renewed, alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    pub name: &'static str,
+    pub title: &'static str,
+    /// Panics where it cannot go on: the page then says so, and shows what there was.
+    run: fn(&Plan, &mut Report),
 }
 
-/// Figures mean little without them.
-fn conditions() -> String {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let kernel = read("/proc/sys/kernel/osrelease");
-    let load = read("/proc/loadavg");
-    let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let load = load.split(' ').next().unwrap_or_default();
-    format!(
-        "{cpus} CPUs, Linux {}, load average at the start {load}; network namespaces, veth",
-        kernel.trim()
-    )
-}
+/// In the order of the page.
+pub const SECTIONS: &[Section] = &[
+    Section { name: "detection", title: "Detection", run: detection::run },
+    Section { name: "steadiness", title: "No failover without a failure", run: steadiness::run },
+    Section { name: "cost", title: "Cost", run: cost::run },
+    Section { name: "rtt", title: "True round-trip times", run: rtt::run },
+];
 
-/// What the machine did in that time.
-fn machine(rig: &Rig, from: Nanos, to: Nanos) -> String {
-    format!(
-        "this machine meanwhile: longest stall {:.1?}, longest wait for RTNL {:.1?}",
-        rig.stalls.longest(from, to),
-        rig.rtnl.longest(from, to)
-    )
+impl Section {
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SECTIONS.iter().find(|it| it.name == name)
+    }
+
+    /// Measures, prints, and renews this section's part of the page. Whether all claims were kept.
+    pub fn measure(&self, plan: &Plan) -> bool {
+        let mut report = Report::open(self, plan);
+        (self.run)(plan, &mut report);
+        report.close()
+    }
 }

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::peer::Fping;
-use super::table::{Csv, head, line};
+use super::fping::{self, Fping};
+use super::report::{Csv, Plot, Table};
+use super::{Plan, Report};
 use crate::capture::{Capture, Content, Frame};
 use crate::clock::{self, Nanos, ms_between};
 use crate::cuts::Rig;
@@ -25,31 +25,42 @@ const OWN: &str = "192.0.2.10";
 /// From a probe's own stamp to its frame at the switch.
 const NEAR: Nanos = 5_000_000;
 
-pub(super) fn measure(rig: &Rig, seconds: u64, folder: &Path) {
+const FDT: Duration = Duration::from_millis(100);
+
+pub(super) fn run(plan: &Plan, report: &mut Report) {
+    fping::demand();
+    let rig = Rig::start(FDT, 2);
     let mut csv = Csv::new("load,prober,sent_ns,told_us,wire_us");
+    let mut plot = Plot::of_distributions("RTT: told less true", "microseconds").log_x();
     for hogs in [0, HOGS] {
         let load = Hogs::start(hogs);
         let begun = clock::now();
         let capture = Capture::start(rig.lab.lan(), "sw0");
-        let (daemon, peer) = both(rig, seconds);
+        let (daemon, peer) = both(&rig, plan.measure);
         let wire = Wire::of(&capture.frames());
         drop(load);
 
         let with = if hogs == 0 { "idle".to_owned() } else { format!("with {hogs} CPU hogs") };
-        head(&format!("RTT of eth0 to {TARGET}, {with}, {seconds} s"), "microseconds");
+        report.heading(format!("RTT of eth0 to {TARGET}, {with}, {:?}", plan.measure));
+        let mut table = Table::of_figures("microseconds");
         for (name, told) in [("mpathd", daemon), ("fping", peer)] {
             let pairs: Vec<_> = told.iter().filter_map(|it| Some((it, wire.rtt(it)?))).collect();
             assert!(!pairs.is_empty(), "no probe of {name} was found on the wire");
-            line(&format!("{name}: told"), &pairs.iter().map(|(it, _)| it.rtt_us).collect());
-            line(&format!("{name}: at the switch"), &pairs.iter().map(|it| it.1).collect());
-            line(&format!("{name}: told less true"), &pairs.iter().map(error).collect());
+            let error = pairs.iter().map(error).collect();
+            table
+                .figures(format!("{name}: told"), &pairs.iter().map(|(it, _)| it.rtt_us).collect());
+            table.figures(format!("{name}: at the switch"), &pairs.iter().map(|it| it.1).collect());
+            table.figures(format!("{name}: told less true"), &error);
+            plot.distribution(format!("{name}, {with}"), &error);
             for (it, true_us) in pairs {
                 csv.row(&[&hogs, &name, &it.sent.unwrap_or(0), &it.rtt_us, &true_us]);
             }
         }
-        println!("  {}", super::machine(rig, begun, clock::now()));
+        report.table(&table);
+        report.text(rig.machine(begun, clock::now()));
     }
-    csv.write(folder, "rtt.csv");
+    report.plot("error", &plot);
+    report.csv("probes", &csv);
 }
 
 /// What a prober tells of one answered probe.
@@ -65,7 +76,7 @@ fn error((told, true_us): &(&Told, f64)) -> f64 {
 }
 
 /// Both at the same time, at the same rate.
-fn both(rig: &Rig, seconds: u64) -> (Vec<Told>, Vec<Told>) {
+fn both(rig: &Rig, time: Duration) -> (Vec<Told>, Vec<Told>) {
     let period = rig.interval().as_secs_f64() * 1e3;
     let run_dir = rig.daemon.run_dir().to_owned();
     let mut probes = Command::new(bin_dir().join("ipmpstat"))
@@ -79,7 +90,7 @@ fn both(rig: &Rig, seconds: u64) -> (Vec<Told>, Vec<Told>) {
     let reader = std::thread::spawn(move || lines.lines().map_while(Result::ok).collect());
     let target = [TARGET.to_owned()];
     let fping = Fping::start(rig.lab.host(), 0, period, &["-l", "-S", OWN], &target);
-    std::thread::sleep(Duration::from_secs(seconds));
+    std::thread::sleep(time);
     let (said, _) = fping.finish();
     probes.kill().expect("it is our child");
     probes.wait().expect("it is our child");

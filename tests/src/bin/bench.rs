@@ -1,32 +1,70 @@
-//! `cargo xtask bench [--cuts N] [--seconds N]`: see `mpathd_tests::bench`.
+//! `cargo xtask bench [SECTION ...] [--quick] [--cuts N] [--minutes N] [--seconds N]`: see `mpathd_tests::bench`.
 
-use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use mpathd_tests::{bench, isolate};
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
+use mpathd_tests::bench::{Plan, SECTIONS, Section};
+use mpathd_tests::isolate;
 
-const CUTS: u32 = 100;
-/// For each measurement of RTT and CPU time.
-const SECONDS: u32 = 10;
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", about = "Measures mpathd")]
+struct Arguments {
+    /// What is measured; all if none is named
+    #[arg(value_parser = PossibleValuesParser::new(SECTIONS.iter().map(|it| it.name)))]
+    sections: Vec<String>,
+    /// A look whether all works; the page goes to target/bench
+    #[arg(long)]
+    quick: bool,
+    /// Silent cuts in each class
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    cuts: Option<u32>,
+    /// For what must hold for long
+    #[arg(long, value_name = "N")]
+    minutes: Option<u64>,
+    /// For what is measured within seconds
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+}
 
-fn main() -> ExitCode {
-    let (mut cuts, mut seconds) = (CUTS, SECONDS);
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    for pair in arguments.chunks(2) {
-        let value = pair.get(1).and_then(|it| it.parse::<u32>().ok()).filter(|it| *it > 0);
-        match (pair[0].as_str(), value) {
-            ("--cuts", Some(value)) => cuts = value,
-            ("--seconds", Some(value)) => seconds = value,
-            _ => {
-                eprintln!("bench: {pair:?} is not understood: [--cuts N] [--seconds N]");
-                return ExitCode::from(2);
-            }
+impl Arguments {
+    fn plan(&self) -> Plan {
+        let sizes = if self.quick { Plan::quick() } else { Plan::full() };
+        Plan {
+            quick: self.quick,
+            cuts: self.cuts.unwrap_or(sizes.cuts),
+            endure: self.minutes.map_or(sizes.endure, Duration::from_mins),
+            measure: self.seconds.map_or(sizes.measure, Duration::from_secs),
         }
     }
-    if let Some(code) = isolate::relaunched() {
-        return code;
+
+    fn sections(&self) -> Vec<&'static Section> {
+        let named = |it: &&Section| {
+            self.sections.is_empty() || self.sections.iter().any(|name| name == it.name)
+        };
+        SECTIONS.iter().filter(named).collect()
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target").join("bench");
-    bench::run(cuts, seconds.into(), &folder);
-    ExitCode::SUCCESS
+}
+
+/// Each section in namespaces of its own, so that one that fails leaves nothing to the next.
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let sections = arguments.sections();
+    if isolate::is_inside() {
+        isolate::enter();
+        let kept = sections.iter().all(|it| it.measure(&arguments.plan()));
+        return if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let options = || std::env::args().skip(1).filter(|it| Section::named(it).is_none());
+    let failed: Vec<&str> = sections
+        .iter()
+        .filter(|it| !isolate::run_inside(options().chain([it.name.to_owned()])).success())
+        .map(|it| it.name)
+        .collect();
+    if failed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("bench: failed, or has not kept a claim: {}", failed.join(", "));
+    ExitCode::FAILURE
 }

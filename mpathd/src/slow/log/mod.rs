@@ -51,6 +51,8 @@ impl Log {
         self.seq += 1;
         let mut fields = fields::of(message, &self.groups);
         fields.push(("MPATHD_SEQ", self.seq.into()));
+        // The moment of the decision on CLOCK_MONOTONIC, where `time` is rounded, and may be set.
+        fields.push(("MPATHD_AT_NS", at.0.into()));
         let detail = match message.event() {
             "drift" => managers::likely(),
             _ => fields::evidence(message).map(fields::words),
@@ -171,7 +173,7 @@ mod tests {
         let paper = Paper::default();
         let mut log = Log::new(Sink::Json(Box::new(paper.clone())));
         log.learn(&sample::view());
-        log.message(super::super::now(), &failure());
+        log.message(Instant(12_345_678_901), &failure());
         log.message(super::super::now(), &moved());
         log.line(Severity::Warning, "a \"quoted\" line");
         let lines: Vec<Value> =
@@ -193,6 +195,7 @@ mod tests {
                 "mpathd_evidence":
                     "probes: 3 of 3 targets silent, last reply 952 ms before, link up",
                 "mpathd_seq": 1,
+                "mpathd_at_ns": 12_345_678_901_u64,
             })
         );
         assert_eq!(lines[1]["mpathd_from"], "eth0");

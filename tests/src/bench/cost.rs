@@ -1,18 +1,25 @@
 //! What a probe costs: CPU time of the threads that send and receive, beside fping at the same rate in the same
 //! run.
 
-use std::path::Path;
 use std::time::Duration;
 
-use super::peer::Fping;
-use super::table::Csv;
+use super::fping::{self, Fping};
+use super::report::{Csv, Table};
+use super::{Plan, Report};
 use crate::clock;
 use crate::cuts::Rig;
 
 const FAST: &str = "mpathd-fast";
+const FDT: Duration = Duration::from_millis(100);
+
+pub(super) fn run(plan: &Plan, report: &mut Report) {
+    fping::demand();
+    let rig = Rig::start(FDT, 2);
+    per_probe_beside_fping(&rig, plan.measure, report);
+}
 
 /// The daemon probes three targets in two families on two NICs; two fpings do the same.
-pub(super) fn measure(rig: &Rig, seconds: u64, folder: &Path) {
+fn per_probe_beside_fping(rig: &Rig, time: Duration, report: &mut Report) {
     let period = rig.interval().as_secs_f64() * 1e3;
     let targets: Vec<Vec<String>> = ["192.0.2.", "2001:db8::"]
         .iter()
@@ -31,7 +38,7 @@ pub(super) fn measure(rig: &Rig, seconds: u64, folder: &Path) {
         .flat_map(|nic| targets.iter().map(move |it| (nic, it)))
         .map(|(nic, it)| start(nic, it))
         .collect();
-    std::thread::sleep(Duration::from_secs(seconds));
+    std::thread::sleep(time);
     let after = Threads::of(rig.daemon.pid());
     let sent = probes_sent(rig) - sent_before;
     let peer_cpu: u64 = peers.iter().map(|it| Threads::of(it.pid()).all).sum();
@@ -40,22 +47,27 @@ pub(super) fn measure(rig: &Rig, seconds: u64, folder: &Path) {
     let fast = per_probe(after.fast - before.fast, sent);
     let all = per_probe(after.all - before.all, sent);
     let peer = per_probe(peer_cpu, peer_sent);
-    println!("\nCPU time per probe and reply, {seconds} s, microseconds");
-    println!("  mpathd, the thread that probes     {fast:>9.2}   ({sent} probes)");
-    println!("  mpathd, all threads                {all:>9.2}");
-    println!("  fping                              {peer:>9.2}   ({peer_sent} probes)");
-    println!("  fping / mpathd                     {:>9.2}", peer / fast);
-    println!(
-        "  as the scheduler counts it: softirq work done in a thread's own context is in it (here that is the\n  \
-         whole way through switch and target, for both alike) unless the kernel has CONFIG_IRQ_TIME_ACCOUNTING;\n  \
-         softirq work that ksoftirqd or other threads were charged with is not; fping includes its start"
-    );
-    println!("  {}", super::machine(rig, begun, clock::now()));
+    report.heading(format!("CPU time of the prober's threads, per probe and reply, {time:?}"));
+    let mut table = Table::new(&["prober", "probes", "us per probe"]);
     let mut csv = Csv::new("prober,probes,cpu_us_per_probe");
-    csv.row(&[&"mpathd-fast", &sent, &fast]);
-    csv.row(&[&"mpathd", &sent, &all]);
-    csv.row(&[&"fping", &peer_sent, &peer]);
-    csv.write(folder, "cpu.csv");
+    for (name, probes, us) in [
+        ("mpathd, the thread that probes", sent, fast),
+        ("mpathd, all threads", sent, all),
+        ("fping", peer_sent, peer),
+    ] {
+        table.row(&[&name, &probes, &format!("{us:.2}")]);
+        csv.row(&[&name.replace(',', ":"), &probes, &us]);
+    }
+    report.table(&table);
+    report.text(format!(
+        "fping / mpathd: {:.2}. As the scheduler counts it: softirq work done in a thread's own context is in it \
+         (here that is the whole way through switch and target, for both alike) unless the kernel has \
+         CONFIG_IRQ_TIME_ACCOUNTING; softirq work that ksoftirqd or other threads were charged with is not; fping \
+         includes its start. {}",
+        peer / fast,
+        rig.machine(begun, clock::now())
+    ));
+    report.csv("per-probe", &csv);
 }
 
 fn per_probe(ns: u64, probes: u64) -> f64 {
