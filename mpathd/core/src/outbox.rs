@@ -55,3 +55,30 @@ impl Outbox {
         self.push(Action::Notice(Notice::Persist));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Family, Ifindex};
+    use crate::request::{OpId, Request, Round};
+    use crate::time::Instant;
+
+    #[test]
+    fn requests_pass_probes_and_notices() {
+        let mut out = Outbox::new(8);
+        let announce = |id| {
+            let address = core::net::IpAddr::from([192, 0, 2, 50]);
+            let request =
+                Request::Announce { ifindex: Ifindex(1), address, peers: Default::default() };
+            Action::Request(Op { id: OpId(id), decided: Instant(0), request })
+        };
+        let round = Action::Round(Round::new(Ifindex(1), Family::Inet));
+        out.persist();
+        out.push(round);
+        out.push(announce(1));
+        out.push(announce(2));
+        let all: alloc::vec::Vec<_> = core::iter::from_fn(|| out.pop()).collect();
+        assert_eq!(all, [announce(1), announce(2), Action::Notice(Notice::Persist), round]);
+        assert!(out.is_empty());
+    }
+}

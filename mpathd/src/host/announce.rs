@@ -146,7 +146,7 @@ impl Announcer {
             if !here {
                 return p.first.is_none() && now < p.due();
             }
-            if p.first.is_some() && now < p.due() {
+            if p.sent == AT.len() || p.first.is_some() && now < p.due() {
                 return true;
             }
             p.first.get_or_insert(now);

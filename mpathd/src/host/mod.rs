@@ -198,6 +198,7 @@ impl Host {
             self.fast.flush();
         }
         self.announcer.tell_peers(&self.monitor.mirror, &mut self.slow);
+        self.fast.flush();
         true
     }
 

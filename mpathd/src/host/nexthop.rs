@@ -41,74 +41,103 @@ pub(super) fn set_routes(
         let way = (route.wanted.via, route.wanted.hops.as_slice());
         ways.entry(way).or_default().push(route);
     }
+    // All replacements first, for afterwards the groups are what they will be.
+    let mut going = Vec::new();
     for ((via, hops), routes) in ways {
-        if let Err(refused) = go(requests, mirror, &mut objects, via, hops, &routes, results) {
-            routes.iter().for_each(|route| results[route.at] = Err(refused.clone()));
+        match Way::begin(requests, mirror, &mut objects, via, hops, &routes) {
+            Ok(way) => going.push((way, routes)),
+            Err(refused) => fail(&routes, &refused, results),
+        }
+    }
+    for (way, routes) in going {
+        if let Err(refused) = way.finish(requests, mirror, &mut objects, &routes, results) {
+            fail(&routes, &refused, results);
         }
     }
 }
 
-/// Sets routes that are to go one way.
-fn go(
-    requests: &mut Requests,
-    mirror: &Mirror,
-    objects: &mut Objects,
-    via: Option<IpAddr>,
-    hops: &[Ifindex],
-    routes: &[&Sound],
-    results: &mut [Result<(), Refused>],
-) -> Result<(), Refused> {
-    let members = hops
-        .iter()
-        .map(|ifindex| hop(requests, mirror, &mut objects.numbers, *ifindex, via))
-        .collect::<Result<Vec<u32>, Refused>>()?;
-    let replaced = replace_groups(requests, mirror, objects, &members, routes)?;
-    let mut single = Vec::new();
-    for route in routes {
-        let known = mirror.route(&route.wanted.key);
-        let group = known.and_then(|fact| fact.nexthop).filter(|id| replaced.contains(id));
-        let group = match group {
-            Some(_) if known.is_some_and(|fact| fact.src == Some(route.wanted.src)) => continue,
-            Some(id) => id,
-            None => objects.group(requests, &members)?,
-        };
-        single.push((route, group));
-    }
-    let message = |&(route, group): &(&&Sound, u32)| {
-        let mut message = route::base(&route.wanted.key);
-        message.header.scope = RouteScope::Universe;
-        message.attributes.push(RouteAttribute::PrefSource(RouteAddress::from(route.wanted.src)));
-        message.attributes.push(RouteAttribute::NhId(group));
-        (RouteNetlinkMessage::NewRoute(message), route.flags)
-    };
-    let answers = requests.each(single.iter().map(message).collect());
-    single.iter().zip(answers).for_each(|((route, _), answer)| results[route.at] = answer);
-    Ok(())
+fn fail(routes: &[&Sound], refused: &Refused, results: &mut [Result<(), Refused>]) {
+    routes.iter().for_each(|route| results[route.at] = Err(refused.clone()));
 }
 
-/// Replaces the groups that nothing but these routes uses; their numbers.
-fn replace_groups(
-    requests: &mut Requests,
-    mirror: &Mirror,
-    objects: &mut Objects,
-    members: &[u32],
-    routes: &[&Sound],
-) -> Result<BTreeSet<u32>, Refused> {
-    let mut asked: BTreeMap<u32, usize> = BTreeMap::new();
-    let known = routes.iter().filter_map(|it| mirror.route(&it.wanted.key)?.nexthop);
-    known.filter(|id| is_group(mirror, *id)).for_each(|id| *asked.entry(id).or_default() += 1);
-    let mut used: BTreeMap<u32, usize> = BTreeMap::new();
-    let in_use = mirror.routes().filter_map(|fact| fact.nexthop);
-    in_use.for_each(|id| *used.entry(id).or_default() += 1);
-    let mut replaced = BTreeSet::new();
-    for (id, count) in asked {
-        if used.get(&id) == Some(&count) && replace_group(requests, id, members)? {
-            objects.groups.retain(|_, group| *group != id);
-            objects.groups.insert(members.to_vec(), id);
-            replaced.insert(id);
+/// Where routes are to go.
+struct Way {
+    /// Objects of its hops.
+    members: Vec<u32>,
+    /// Groups that have been replaced.
+    replaced: BTreeSet<u32>,
+}
+
+impl Way {
+    /// Makes the hops, and replaces the groups that nothing but these routes uses.
+    fn begin(
+        requests: &mut Requests,
+        mirror: &Mirror,
+        objects: &mut Objects,
+        via: Option<IpAddr>,
+        hops: &[Ifindex],
+        routes: &[&Sound],
+    ) -> Result<Self, Refused> {
+        let members = hops
+            .iter()
+            .map(|ifindex| hop(requests, mirror, &mut objects.numbers, *ifindex, via))
+            .collect::<Result<Vec<u32>, Refused>>()?;
+        let groups = routes.iter().filter_map(|it| mirror.route(&it.wanted.key)?.nexthop);
+        let asked = count(groups.filter(|id| is_group(mirror, *id)));
+        let used = count(mirror.routes().filter_map(|fact| fact.nexthop));
+        let mut replaced = BTreeSet::new();
+        for id in asked.iter().filter(|(id, n)| used.get(id) == Some(n)).map(|(id, _)| *id) {
+            if replace_group(requests, id, &members)? {
+                objects.has_become(id, &members);
+                replaced.insert(id);
+            }
         }
+        Ok(Self { members, replaced })
     }
-    Ok(replaced)
+
+    /// Sets the routes that have not gone with their group.
+    fn finish(
+        &self,
+        requests: &mut Requests,
+        mirror: &Mirror,
+        objects: &mut Objects,
+        routes: &[&Sound],
+        results: &mut [Result<(), Refused>],
+    ) -> Result<(), Refused> {
+        let (mut places, mut messages) = (Vec::new(), Vec::new());
+        for route in routes {
+            let known = mirror.route(&route.wanted.key);
+            let group = known.and_then(|fact| fact.nexthop).filter(|id| self.replaced.contains(id));
+            if group.is_some() && known.is_some_and(|fact| fact.src == Some(route.wanted.src)) {
+                continue;
+            }
+            let group = match group {
+                Some(id) => id,
+                None => objects.group(requests, &self.members)?,
+            };
+            places.push(route.at);
+            messages.push((message(route, group), route.flags));
+        }
+        let answers = requests.each(messages);
+        places.into_iter().zip(answers).for_each(|(at, answer)| results[at] = answer);
+        Ok(())
+    }
+}
+
+fn message(route: &Sound, group: u32) -> RouteNetlinkMessage {
+    let mut message = route::base(&route.wanted.key);
+    message.header.scope = RouteScope::Universe;
+    let source = RouteAddress::from(route.wanted.src);
+    message.attributes.push(RouteAttribute::PrefSource(source));
+    message.attributes.push(RouteAttribute::NhId(group));
+    RouteNetlinkMessage::NewRoute(message)
+}
+
+/// How often each occurs.
+fn count(ids: impl Iterator<Item = u32>) -> BTreeMap<u32, usize> {
+    let mut counts = BTreeMap::new();
+    ids.for_each(|id| *counts.entry(id).or_default() += 1);
+    counts
 }
 
 /// `false` where the group has gone: emptied by links that went down, unsaid, and its routes with it.
@@ -134,6 +163,11 @@ impl Objects {
             NexthopKind::Hop(_) | NexthopKind::Other => None,
         });
         Self { numbers: Numbers::of(mirror), groups: groups.collect() }
+    }
+
+    fn has_become(&mut self, id: u32, members: &[u32]) {
+        self.groups.retain(|_, group| *group != id);
+        self.groups.insert(members.to_vec(), id);
     }
 
     /// The one with these members, made if need be.
