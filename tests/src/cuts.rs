@@ -56,7 +56,7 @@ impl Size {
     pub const SMALL: Self = Self { addresses: 1, routes: 1 };
 
     /// In file order, each with its prefix length.
-    fn addresses(self, v6: bool) -> impl Iterator<Item = String> {
+    pub fn addresses(self, v6: bool) -> impl Iterator<Item = String> {
         let first = if v6 { format!("{DATA_V6}/64") } else { format!("{DATA_V4}/24") };
         let more = (1..self.addresses).map(move |n| match v6 {
             true => format!("2001:db8::5:{n:x}/64"),
