@@ -24,9 +24,14 @@ impl<T> Queue<T> {
 
     /// Gives the item back when the queue is full.
     pub fn push(&self, item: T) -> Result<(), T> {
-        self.items.push(item)?;
+        self.put(item)?;
         self.wake();
         Ok(())
+    }
+
+    /// As `push`, but the reader is not woken: of several items at once, `wake` follows the last.
+    pub fn put(&self, item: T) -> Result<(), T> {
+        self.items.push(item)
     }
 
     /// Wakes the reader, or makes it come back at once.

@@ -39,10 +39,56 @@ pub struct Rig {
     pub stalls: Delays,
     pub rtnl: Delays,
     fdt: Duration,
+    size: Size,
     /// Lines of its own in the group's table.
     more: String,
     /// Per NIC that was cut: when it was mended.
     mended: Vec<Option<Nanos>>,
+}
+
+/// How many of each family the group has. The first address is [`DATA_V4`] or [`DATA_V6`]; the first route is the
+/// default route, the last of several that to the far network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    pub addresses: usize,
+    pub routes: usize,
+}
+
+impl Size {
+    pub const SMALL: Self = Self { addresses: 1, routes: 1 };
+
+    /// In file order, each with its prefix length.
+    pub fn addresses(self, v6: bool) -> impl Iterator<Item = String> {
+        let first = if v6 { format!("{DATA_V6}/64") } else { format!("{DATA_V4}/24") };
+        let more = (1..self.addresses).map(move |n| match v6 {
+            true => format!("2001:db8::5:{n:x}/64"),
+            false => format!("192.0.2.{}/24", 150 + n),
+        });
+        [first].into_iter().chain(more)
+    }
+
+    /// The last in file order.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn last_address(self, v6: bool) -> IpAddr {
+        let last = self.addresses(v6).last().expect("one at the least");
+        last.split_once('/').and_then(|(ip, _)| ip.parse().ok()).expect("an address")
+    }
+
+    fn routes(self, v6: bool) -> impl Iterator<Item = String> {
+        let others = (1..self.routes).map(move |n| match (v6, n + 1 == self.routes) {
+            (false, true) => "198.51.100.0/24".to_owned(),
+            (true, true) => "2001:db8:1::/64".to_owned(),
+            (false, false) => format!("10.{}.{}.0/24", n / 256, n % 256),
+            (true, false) => format!("2001:db8:f:{n:x}::/64"),
+        });
+        let via = if v6 { "2001:db8::1" } else { "192.0.2.1" };
+        ["default".to_owned()]
+            .into_iter()
+            .chain(others)
+            .map(move |to| format!("{{ to = \"{to}\", via = \"{via}\" }}"))
+    }
 }
 
 /// A cut, and where the addresses that the NIC held went.
@@ -85,24 +131,24 @@ impl Rig {
     /// # Panics
     /// If that does not come about; with the daemon's log.
     pub fn start(fdt: Duration, nics: usize) -> Self {
-        Self::start_with(fdt, nics, "")
+        Self::start_with(fdt, nics, Size::SMALL, "")
     }
 
-    /// As `start`; `more`: lines for the group's table.
+    /// As `start`, with more addresses and routes; `more`: lines for the group's table.
     ///
     /// # Panics
     /// As `start`.
-    pub fn start_with(fdt: Duration, nics: usize, more: &str) -> Self {
+    pub fn start_with(fdt: Duration, nics: usize, size: Size, more: &str) -> Self {
         let lab = Lab::builder().nics(nics).targets(TARGETS).far().build();
         let stalls = Delays::of_cpus();
         let rtnl = Delays::of_rtnl();
         let addresses = AddressWatch::start(lab.host());
         let json = ["--log-format", "json"];
-        let mut daemon = Daemon::launch(lab.host(), &config(fdt, nics, more), &json);
+        let mut daemon = Daemon::launch(lab.host(), &config(fdt, nics, size, more), &json);
         daemon.wait_ready(LIMIT);
         let mended = vec![None; nics];
         let more = more.to_owned();
-        let rig = Self { daemon, lab, addresses, stalls, rtnl, fdt, more, mended };
+        let rig = Self { daemon, lab, addresses, stalls, rtnl, fdt, size, more, mended };
         rig.wait_probing();
         rig.wait_at_rest();
         rig
@@ -113,9 +159,17 @@ impl Rig {
     /// # Panics
     /// If it does not stop, or start.
     pub fn restart(&mut self, fdt: Duration) {
+        self.restart_sized(fdt, self.size);
+    }
+
+    /// As `restart`, with as many addresses and routes.
+    ///
+    /// # Panics
+    /// As `restart`.
+    pub fn restart_sized(&mut self, fdt: Duration, size: Size) {
         self.daemon.stop();
-        self.daemon.configure(&config(fdt, self.lab.nics(), &self.more));
-        self.fdt = fdt;
+        self.daemon.configure(&config(fdt, self.lab.nics(), size, &self.more));
+        (self.fdt, self.size) = (fdt, size);
         self.mended.fill(None);
         self.daemon.restart();
         self.wait_probing();
@@ -364,22 +418,27 @@ pub fn holders(events: &[AddressEvent], address: IpAddr) -> Vec<usize> {
 }
 
 /// Both families, three targets, and a default route for both families.
-fn config(fdt: Duration, nics: usize, more: &str) -> String {
+fn config(fdt: Duration, nics: usize, size: Size, more: &str) -> String {
     let targets: Vec<String> = (1..=TARGETS)
         .flat_map(|n| [format!("\"192.0.2.{n}\""), format!("\"2001:db8::{n}\"")])
         .collect();
     let stand_by = nics > 2;
+    let of_both = [false, true];
+    let addresses: Vec<String> = of_both.into_iter().flat_map(|v6| size.addresses(v6)).collect();
+    let routes: Vec<String> = of_both.into_iter().flat_map(|v6| size.routes(v6)).collect();
     let mut text = format!(
         "[groups.ipmp0]\n\
          failure_detection_time = \"{}ms\"\n\
          failback = {}\n\
          {more}\n\
-         data_addresses = [\"{DATA_V4}/24\", \"{DATA_V6}/64\"]\n\
+         data_addresses = [\"{}\"]\n\
          targets = [{}]\n\
-         routes = [{{ to = \"default\", via = \"192.0.2.1\" }}, {{ to = \"default\", via = \"2001:db8::1\" }}]\n",
+         routes = [{}]\n",
         fdt.as_millis(),
         !stand_by,
+        addresses.join("\", \""),
         targets.join(", "),
+        routes.join(", "),
     );
     for nic in 0..nics {
         text += &format!(

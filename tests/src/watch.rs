@@ -14,6 +14,7 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::RouteMessage;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::clock::{self, Nanos};
 use crate::netns::NetNs;
@@ -152,7 +153,10 @@ fn open(groups: &[u32]) -> netlink_sys::Socket {
     let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE)
         .expect("a netlink socket can be opened");
     socket.bind_auto().expect("it can be bound");
-    socket.set_rx_buf_sz(1_u32 << 20).expect("it can have a buffer of 1 MiB");
+    // A thousand routes that change at once are two MiB of notices.
+    let descriptor = borrow(&socket);
+    setsockopt(&descriptor, sockopt::RcvBufForce, &(16 << 20)).expect("root may have any buffer");
+    socket.set_non_blocking(true).expect("it can be polled");
     for &group in groups {
         socket.add_membership(group).expect("it can listen to this group");
     }
@@ -161,29 +165,49 @@ fn open(groups: &[u32]) -> netlink_sys::Socket {
 
 fn listen<E: Notice>(socket: &netlink_sys::Socket, events: &Mutex<Vec<E>>, stop: &AtomicBool) {
     clock::be_punctual();
-    // SAFETY: the socket outlives this borrow, and nobody closes it meanwhile.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+    let descriptor = borrow(socket);
     while !stop.load(Ordering::Relaxed) {
         let mut ready = [PollFd::new(descriptor, PollFlags::POLLIN)];
         // The limit is only for noticing `stop`.
         if poll(&mut ready, PollTimeout::from(20_u8)) != Ok(1) {
             continue;
         }
-        let (bytes, _) = socket.recv_from_full().expect("no notice was lost");
-        let at = clock::now();
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest);
-            let message = message.expect("the kernel's notices can be read");
-            let length = usize::try_from(message.header.length).expect("32 bits");
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-            if let NetlinkPayload::InnerMessage(inner) = message.payload
-                && let Some(event) = E::read(inner, at)
-            {
-                events.lock().expect("no reader has panicked").push(event);
-            }
+        // Stamped first, and read when no more is there: what comes behind is not to look late.
+        let datagrams: Vec<_> =
+            std::iter::from_fn(|| Some((receive(socket)?, clock::now()))).collect();
+        for (bytes, at) in datagrams {
+            read(&bytes, at, |event| events.lock().expect("no reader has panicked").push(event));
         }
     }
+}
+
+/// `None` when nothing waits.
+fn receive(socket: &netlink_sys::Socket) -> Option<Vec<u8>> {
+    match socket.recv_from_full() {
+        Ok((bytes, _)) => Some(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+        Err(error) => panic!("a notice was lost: {error}"),
+    }
+}
+
+fn read<E: Notice>(bytes: &[u8], at: Nanos, mut tell: impl FnMut(E)) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest);
+        let message = message.expect("the kernel's notices can be read");
+        let length = usize::try_from(message.header.length).expect("32 bits");
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        if let NetlinkPayload::InnerMessage(inner) = message.payload
+            && let Some(event) = E::read(inner, at)
+        {
+            tell(event);
+        }
+    }
+}
+
+fn borrow(socket: &netlink_sys::Socket) -> BorrowedFd<'_> {
+    // SAFETY: the socket outlives this borrow, and nobody closes it meanwhile.
+    unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
 }
 
 impl Notice for AddressEvent {

@@ -9,6 +9,8 @@ mod announcements;
 mod driver;
 #[path = "host_thread/hooks.rs"]
 mod hooks;
+#[path = "host_thread/many.rs"]
+mod many;
 #[path = "host_thread/members.rs"]
 mod members;
 #[path = "host_thread/release.rs"]

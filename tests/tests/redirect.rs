@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mpathd_tests::capture::Capture;
 use mpathd_tests::clock::{self, Nanos, ms_between, nanos};
-use mpathd_tests::cuts::{DATA_V4, DATA_V6, Rig};
+use mpathd_tests::cuts::{DATA_V4, DATA_V6, Rig, Size};
 use mpathd_tests::lab::{FAR_V4, FAR_V6};
 use mpathd_tests::traffic::{EchoServer, Stream};
 use mpathd_tests::{isolated, rtnl};
@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[test]
 fn traffic_moves_at_the_verdict_while_rtnl_is_held() {
     isolated(|| {
-        let mut rig = Rig::start_with(FDT, 2, "egress_redirect = true");
+        let mut rig = Rig::start_with(FDT, 2, Size::SMALL, "egress_redirect = true");
         let streams = Streams::start(&rig);
         let (nic, _) = rig.busiest();
         let healthy = Capture::start(rig.lab.lan(), &format!("sw{}", 1 - nic));

@@ -57,6 +57,8 @@ pub struct Group {
     fdt_told: Option<Instant>,
     /// Bindings have changed: all data addresses are to be announced by their owners (N8).
     pub announce: bool,
+    /// Whether the routes of each family stand, while requests are made.
+    pub routes_stand: Option<[bool; 2]>,
 }
 
 impl Group {
@@ -84,6 +86,7 @@ impl Group {
             fdt_missed: None,
             fdt_told: None,
             announce: false,
+            routes_stand: None,
         }
     }
 
@@ -107,6 +110,7 @@ impl Group {
             fdt_missed,
             fdt_told,
             announce,
+            routes_stand: _,
         } = *old;
         self.has_worked = has_worked;
         self.failure_told = failure_told;

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::config::TestAddress;
 use crate::engine::Engine;
-use crate::event::{Hops, ObservedRoute};
+use crate::event::Hops;
 use crate::ids::{Family, IpNet};
 use crate::member::Member;
 use crate::placement::Rank;
@@ -62,11 +62,22 @@ impl Engine {
 
     /// Asks for what is wanted and not there, at most one request per resource at a time.
     pub(crate) fn reconcile(&mut self, g: usize, now: Instant) {
+        self.look_at_routes_once(g, now);
         for index in self.slots_of(g) {
             self.ask(index, now);
         }
         if core::mem::take(&mut self.groups[g].announce) {
             self.groups[g].addresses.clone().for_each(|k| self.announce(now, k));
+        }
+        self.groups[g].routes_stand = None;
+    }
+
+    /// Each address that may go asks whether all routes stand: a hundred times a thousand.
+    fn look_at_routes_once(&mut self, g: usize, now: Instant) {
+        let on_two = |a: &DataAddress| a.on.len() > 1 || !a.foreign.as_slice().is_empty();
+        if self.addresses[self.groups[g].addresses.clone()].iter().any(on_two) {
+            let stand = Family::ALL.map(|family| self.routes_stand(g, family, now));
+            self.groups[g].routes_stand = Some(stand);
         }
     }
 
@@ -169,7 +180,9 @@ impl Engine {
     /// have it, and its routes no longer need the old place.
     pub(crate) fn stands_elsewhere(&self, g: usize, address: &DataAddress, now: Instant) -> bool {
         let moved = address.holder.is_some_and(|h| address.on.contains(h));
-        moved && self.routes_stand(g, address.net.family(), now)
+        let family = address.net.family();
+        let looked_at = self.groups[g].routes_stand.map(|stand| stand[family as usize]);
+        moved && looked_at.unwrap_or_else(|| self.routes_stand(g, family, now))
     }
 
     /// Those of a family, as far as the kernel takes them.
@@ -183,13 +196,16 @@ impl Engine {
 
     fn wish_route(&self, r: usize, now: Instant) -> Option<Request> {
         let wanted = self.wanted_route(r, now)?;
+        if self.routes[r].observed.is_some_and(|seen| seen.meets(&wanted)) {
+            return None;
+        }
         let hop_is_up = wanted
             .hops
             .as_slice()
             .iter()
             .any(|hop| self.member_at(*hop).is_some_and(|m| self.members[m].link_up()));
         let placed = self.surveyed && hop_is_up && self.gateway_is_reachable(r);
-        (placed && !self.route_is_settled(r, now)).then_some(Request::SetRoute(wanted))
+        placed.then_some(Request::SetRoute(wanted))
     }
 
     /// A gateway needs the route of its subnet; that request goes first in the same batch.
@@ -197,11 +213,10 @@ impl Engine {
         let route = &self.routes[r];
         let Some(via) = route.via else { return true };
         let Some(g) = self.groups.iter().find(|g| g.routes.contains(&r)) else { return false };
-        let mut subnets = g.routes.clone().filter(|s| {
-            let subnet = &self.routes[*s];
-            subnet.via.is_none() && subnet.key.to.contains(via)
-        });
-        subnets.all(|s| {
+        // Those of the subnets come first.
+        let subnets = g.routes.clone().take_while(|s| self.routes[*s].via.is_none());
+        let mut of_gateway = subnets.filter(|s| self.routes[*s].key.to.contains(via));
+        of_gateway.all(|s| {
             self.routes[s].observed.is_some()
                 || self.slots[self.slot_of(Resource::Route(s))].in_flight()
         })
@@ -212,10 +227,7 @@ impl Engine {
         match (self.wanted_route(r, now), route.observed) {
             (None, _) => true,
             (Some(_), None) => false,
-            (Some(wanted), Some(seen)) => {
-                let ObservedRoute { via, src, hops, ours, .. } = seen;
-                ours && via == wanted.via && src == Some(wanted.src) && hops == wanted.hops
-            }
+            (Some(wanted), Some(seen)) => seen.meets(&wanted),
         }
     }
 

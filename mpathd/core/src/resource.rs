@@ -9,7 +9,7 @@ use crate::config::MAX_MEMBERS;
 use crate::damping::Moves;
 use crate::event::{Hops, ObservedRoute, RouteKey};
 use crate::ids::{Family, IfName, IpNet};
-use crate::request::OpId;
+use crate::request::{OpId, WantedRoute};
 use crate::time::Instant;
 
 /// One data address.
@@ -94,6 +94,14 @@ pub struct Route {
     pub observed: Option<ObservedRoute>,
     /// Routes of somebody else go the same way at other metrics.
     pub rivals: bool,
+}
+
+impl ObservedRoute {
+    /// It is the one that is wanted at its key.
+    pub(crate) fn meets(&self, wanted: &WantedRoute) -> bool {
+        let Self { key: _, via, src, hops, ours } = *self;
+        ours && via == wanted.via && src == Some(wanted.src) && hops == wanted.hops
+    }
 }
 
 impl Route {

@@ -60,6 +60,7 @@ impl Engine {
 
     /// Nor do addresses that have just been given to another member.
     pub(crate) fn moves_are_urgent(&mut self, g: usize, now: Instant) {
+        let mut moved = false;
         for k in self.groups[g].addresses.clone() {
             let DataAddress { holder, moving, .. } = self.addresses[k];
             if let (Some(to), Some((decided, _))) = (holder, moving)
@@ -67,8 +68,11 @@ impl Engine {
             {
                 let slot = self.slot_of(Resource::Data(k, to));
                 self.slots[slot].release();
-                self.routes_are_urgent(g);
+                moved = true;
             }
+        }
+        if moved {
+            self.routes_are_urgent(g);
         }
     }
 

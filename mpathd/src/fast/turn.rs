@@ -307,7 +307,17 @@ impl<B: Brain> Fast<B> {
     /// Whether anything was told to the brain on the way: its next deadline may have changed.
     fn carry_out(&mut self, now: Instant) -> bool {
         let mut told = false;
+        let mut asked = false;
         while let Some(action) = self.desk.brain.poll_action() {
+            if let Action::Request(op) = action {
+                told |= !self.desk.request(op, now);
+                asked = true;
+                continue;
+            }
+            // Requests come first, and all of a turn wake the host thread together.
+            if std::mem::take(&mut asked) {
+                self.desk.queues.host.wake();
+            }
             match action {
                 Action::Round(round) => {
                     self.send(&round, now);
@@ -320,9 +330,12 @@ impl<B: Brain> Fast<B> {
                     }
                 }
                 Action::Herald(herald) => redirects::announce(&herald, &self.channels),
-                Action::Request(op) => told |= !self.desk.request(op, now),
                 Action::Notice(notice) => self.desk.notice(notice, now),
+                Action::Request(_) => {}
             }
+        }
+        if asked {
+            self.desk.queues.host.wake();
         }
         told
     }
@@ -426,7 +439,7 @@ impl<B: Brain> Desk<B> {
     /// `false` where the host thread hangs: the brain has been told, and asks again later.
     fn request(&mut self, op: Op, now: Instant) -> bool {
         self.changed = true;
-        let taken = self.queues.host.push(ToHost::Op(op)).is_ok();
+        let taken = self.queues.host.put(ToHost::Op(op)).is_ok();
         if !taken {
             let result = Err(Errno(libc::EAGAIN));
             let done = Done { op: op.id, result, waited: Duration::ZERO, ran: Duration::ZERO };

@@ -15,7 +15,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::facts::AddressFact;
 use super::mirror::Mirror;
-use super::netlink::{Refused, Requests};
+use super::netlink::{Asked, Refused, Requests};
 use super::{LABEL, PROTOCOL};
 
 const FOREVER: u32 = u32::MAX;
@@ -32,6 +32,23 @@ pub(super) fn set(
     address: IpNet,
     role: Role,
 ) -> Result<(), Refused> {
+    match request(mirror, ifindex, name, address, role)? {
+        Some((message, flags)) => requests.request(message, flags),
+        None => Ok(()),
+    }
+}
+
+/// What the kernel is to be asked for; nothing where the address stands in its form.
+///
+/// # Errors
+/// EEXIST as [`set`].
+pub(super) fn request(
+    mirror: &Mirror,
+    ifindex: Ifindex,
+    name: IfName,
+    address: IpNet,
+    role: Role,
+) -> Result<Option<Asked>, Refused> {
     let ip = address.address;
     let flags = match mirror.foremost(ifindex, ip) {
         None => NLM_F_CREATE | NLM_F_EXCL,
@@ -44,10 +61,10 @@ pub(super) fn set(
                 format!("{} is there already, and is not mpathd's", fact.address),
             ));
         }
-        Some(fact) if in_form(&fact, role) => return Ok(()),
+        Some(fact) if in_form(&fact, role) => return Ok(None),
         Some(_) => NLM_F_CREATE | NLM_F_REPLACE,
     };
-    requests.request(RouteNetlinkMessage::NewAddress(message(ifindex, name, address, role)), flags)
+    Ok(Some((RouteNetlinkMessage::NewAddress(message(ifindex, name, address, role)), flags)))
 }
 
 /// IPv4 takes ours beside somebody else's on one NIC, where that has another prefix length.

@@ -1,4 +1,5 @@
-//! Tells the neighbours where an address is, again and again. A repeat that comes after the address has moved on would steal it back, so a
+//! Tells the neighbours where an address is, again and again; gateways and configured targets in person when
+//! all addresses that move together have been announced. A repeat that comes after the address has moved on would steal it back, so a
 //! repeat goes out only while the address is observed where it says.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +30,14 @@ const NOTICE_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Announcer {
     pending: Vec<Announcement>,
     /// Kept open: closing one takes milliseconds (datapath F).
-    sockets: BTreeMap<Ifindex, OwnedFd>,
+    voices: BTreeMap<Ifindex, Voice>,
+}
+
+/// Of a NIC.
+struct Voice {
+    socket: OwnedFd,
+    /// It forwards IPv6, which advertisements tell. Looked up ahead of need.
+    router: bool,
 }
 
 struct Announcement {
@@ -40,6 +48,8 @@ struct Announcement {
     /// When the first went out; `None` while the kernel's notice of the address is awaited.
     first: Option<Instant>,
     sent: usize,
+    /// Gateways and targets are still to be told.
+    owed: bool,
 }
 
 impl Announcement {
@@ -67,6 +77,7 @@ impl Announcer {
             asked: now,
             first: None,
             sent: 0,
+            owed: false,
         });
     }
 
@@ -80,22 +91,23 @@ impl Announcer {
         slow: &mut Slow,
     ) {
         self.pending.retain(|p| p.address != address || p.ifindex != ifindex);
-        let Self { pending, sockets } = self;
-        for owner in pending.iter().filter(|p| p.address == address && p.first.is_some()) {
-            send(sockets, owner, mirror, slow);
+        let Self { pending, voices } = self;
+        for owner in pending.iter_mut().filter(|p| p.address == address && p.first.is_some()) {
+            speak(voices, owner, mirror, slow, Audience::All);
+            owner.owed = true;
         }
     }
 
     /// The link has gone, and its socket with it.
     pub(super) fn forget(&mut self, ifindex: Ifindex) {
         self.pending.retain(|p| p.ifindex != ifindex);
-        self.sockets.remove(&ifindex);
+        self.voices.remove(&ifindex);
     }
 
     /// Of these links only.
     pub(super) fn keep(&mut self, links: &BTreeSet<Ifindex>) {
         self.pending.retain(|p| links.contains(&p.ifindex));
-        self.sockets.retain(|ifindex, _| links.contains(ifindex));
+        self.voices.retain(|ifindex, _| links.contains(ifindex));
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
@@ -104,7 +116,8 @@ impl Announcer {
 
     /// Opens the NIC's socket ahead of need.
     pub(super) fn open(&mut self, link: &LinkFact) -> io::Result<()> {
-        socket(&mut self.sockets, link).map(|_| ())
+        voice(&mut self.voices, link)?.router = sysctl::forwards_v6(link.link.name);
+        Ok(())
     }
 
     /// Asks whether another host has the address too.
@@ -118,40 +131,64 @@ impl Announcer {
             IpAddr::V4(ip) => arp_request(&mut buffer, mac, Ipv4Addr::UNSPECIFIED, ip, None),
             IpAddr::V6(ip) => duplicate_solicitation(&mut buffer, mac, ip),
         };
-        sockets::send(socket(&mut self.sockets, link)?, frame)
+        sockets::send(&voice(&mut self.voices, link)?.socket, frame)
     }
 
-    /// Sends what is due, and what was waiting for a notice that has come.
+    /// Sends what is due, and what was waiting for a notice that has come; [`Announcer::tell_peers`] is to
+    /// follow.
     pub(super) fn run(&mut self, now: Instant, mirror: &Mirror, slow: &mut Slow) {
-        let Self { pending, sockets } = self;
+        let Self { pending, voices } = self;
         pending.retain_mut(|p| {
             let here = mirror.addresses(p.ifindex, p.address).any(|fact| !fact.tentative);
             if !here {
                 return p.first.is_none() && now < p.due();
             }
-            if p.first.is_some() && now < p.due() {
+            if p.sent == AT.len() || p.first.is_some() && now < p.due() {
                 return true;
             }
             p.first.get_or_insert(now);
-            send(sockets, p, mirror, slow);
+            speak(voices, p, mirror, slow, Audience::All);
+            p.owed = true;
             p.sent += 1;
-            p.sent < AT.len()
+            true
         });
+    }
+
+    /// Asks gateways and targets in the name of what has been announced.
+    pub(super) fn tell_peers(&mut self, mirror: &Mirror, slow: &mut Slow) {
+        let Self { pending, voices } = self;
+        for p in pending.iter_mut().filter(|p| p.owed) {
+            p.owed = false;
+            if mirror.addresses(p.ifindex, p.address).next().is_some() {
+                speak(voices, p, mirror, slow, Audience::Peers);
+            }
+        }
+        pending.retain(|p| p.sent < AT.len());
     }
 }
 
-fn send(
-    sockets: &mut BTreeMap<Ifindex, OwnedFd>,
+#[derive(Clone, Copy)]
+enum Audience {
+    All,
+    /// Gateways and configured targets.
+    Peers,
+}
+
+fn speak(
+    voices: &mut BTreeMap<Ifindex, Voice>,
     what: &Announcement,
     mirror: &Mirror,
     slow: &mut Slow,
+    audience: Audience,
 ) {
     let Some(link) = mirror.link(what.ifindex) else { return };
-    let router = what.address.is_ipv6() && sysctl::forwards_v6(link.link.name);
-    let Announcement { address, peers, .. } = what;
-    let result = socket(sockets, link).and_then(|socket| {
+    let result = voice(voices, link).and_then(|Voice { socket, router }| {
+        let (address, mac) = (what.address, link.link.mac);
         let send = |frame: &[u8]| sockets::send(socket, frame);
-        announcement::frames(*address, link.link.mac, peers, router, send)
+        match audience {
+            Audience::All => announcement::to_all(address, mac, *router, send),
+            Audience::Peers => announcement::to_peers(address, mac, &what.peers, send),
+        }
     });
     if let Err(error) = result {
         let name = link.link.name;
@@ -162,13 +199,16 @@ fn send(
     }
 }
 
-fn socket<'a>(
-    sockets: &'a mut BTreeMap<Ifindex, OwnedFd>,
+fn voice<'a>(
+    voices: &'a mut BTreeMap<Ifindex, Voice>,
     link: &LinkFact,
-) -> io::Result<&'a OwnedFd> {
+) -> io::Result<&'a mut Voice> {
     use std::collections::btree_map::Entry;
-    match sockets.entry(link.link.ifindex) {
+    match voices.entry(link.link.ifindex) {
         Entry::Occupied(entry) => Ok(entry.into_mut()),
-        Entry::Vacant(entry) => Ok(entry.insert(sockets::announcing(link)?)),
+        Entry::Vacant(entry) => {
+            let router = sysctl::forwards_v6(link.link.name);
+            Ok(entry.insert(Voice { socket: sockets::announcing(link)?, router }))
+        }
     }
 }

@@ -106,7 +106,7 @@ impl Mirror {
             Fact::Nexthop(nexthop) => self.set_nexthop(nexthop),
             Fact::NexthopGone(id) => {
                 self.nexthops.remove(&id);
-                self.retell_routes();
+                self.retell_routes_by(id);
                 true
             }
         }
@@ -509,9 +509,27 @@ impl Mirror {
 
     /// Whether routes are to be looked at: what uses a changed object is not told.
     fn set_nexthop(&mut self, nexthop: NexthopFact) -> bool {
-        let old = self.nexthops.insert(nexthop.id, nexthop);
-        self.retell_routes();
+        let id = nexthop.id;
+        let old = self.nexthops.insert(id, nexthop);
+        self.retell_routes_by(id);
         old.is_some()
+    }
+
+    /// Those by an object, or by a group that it is in.
+    fn retell_routes_by(&mut self, id: u32) {
+        let holds =
+            |it: &NexthopFact| matches!(&it.kind, NexthopKind::Group(all) if all.contains(&id));
+        let groups = self.nexthops.values().filter(|it| holds(it)).map(|it| it.id);
+        let objects: BTreeSet<u32> = groups.chain([id]).collect();
+        let by_one = |fact: &&RouteFact| fact.nexthop.is_some_and(|id| objects.contains(&id));
+        let keys: Vec<RouteKey> =
+            self.routes.values().filter(by_one).map(|fact| fact.key).collect();
+        keys.into_iter().for_each(|key| self.retell_route(key));
+    }
+
+    /// How many routes of the configuration go by this gateway.
+    pub(super) fn routes_via(&self, via: IpAddr) -> usize {
+        self.settings.gateways.iter().filter(|(_, gateway)| *gateway == via).count()
     }
 
     /// A host route by which its host is reached at once pins a target (behaviour 119), unless the

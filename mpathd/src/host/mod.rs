@@ -12,8 +12,10 @@ pub(crate) mod deferral;
 mod drift;
 mod facts;
 mod filter;
+mod inbox;
 mod mirror;
 mod monitor;
+mod moves;
 pub(crate) mod napi;
 mod netlink;
 mod nexthop;
@@ -46,6 +48,7 @@ use nix::sys::time::TimeSpec;
 
 use crate::fast::{clock, priority};
 use crate::messages::{Queues, ToFast, ToHost, ToSlow};
+use inbox::{Inbox, Task};
 use monitor::Monitor;
 pub use netlink::Refused;
 use netlink::Requests;
@@ -107,7 +110,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         napi,
         fast: Fast::new(queues.fast.clone()),
         slow: Slow::new(queues.slow.clone()),
-        queues,
+        inbox: Inbox::new(queues.host),
     };
     std::thread::Builder::new().name("mpathd-host".to_owned()).spawn(move || {
         let outcome = priority::apply(priority);
@@ -116,11 +119,12 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         }
         host.run();
         host.slow.push(ToSlow::Stopped("host"));
+        host.slow.flush();
     })
 }
 
 struct Host {
-    queues: Queues,
+    inbox: Inbox,
     settings: Settings,
     /// SCHED_FIFO, 0 = ordinary.
     priority: u8,
@@ -147,11 +151,12 @@ impl Host {
         self.survey();
         loop {
             self.observe();
+            // What waited for a notice waits for nothing else.
+            self.announcer.run(clock::now(), &self.monitor.mirror, &mut self.slow);
             if !self.serve() {
                 return;
             }
             self.ask_for_twins();
-            self.announcer.run(clock::now(), &self.monitor.mirror, &mut self.slow);
             if self.monitor.due() <= clock::now() {
                 self.survey();
             }
@@ -190,15 +195,33 @@ impl Host {
 
     /// Carries out what is in the queue; `false` at the end.
     fn serve(&mut self) -> bool {
-        self.queues.host.clear_wake();
-        while let Some(message) = self.queues.host.pop() {
-            match message {
-                ToHost::Op(op) => self.operate(op),
-                ToHost::Close(channel) => drop(channel),
-                ToHost::DumpLinks => self.answer_dump(),
-                ToHost::Settings { settings, priority } => self.configure(*settings, priority),
-                ToHost::Stop => return false,
+        self.inbox.clear_wake();
+        while let Some(task) = self.inbox.next() {
+            match task {
+                Task::Addresses(ops) => self.operate(&ops, Self::set_addresses),
+                Task::Routes(ops) => self.operate(&ops, Self::set_routes),
+                Task::Single(op) => self.operate(&[op], Self::one_by_one),
+                Task::Rest(message) => {
+                    self.announcer.tell_peers(&self.monitor.mirror, &mut self.slow);
+                    if !self.serve_rest(message) {
+                        return false;
+                    }
+                }
             }
+            self.fast.flush();
+        }
+        self.announcer.tell_peers(&self.monitor.mirror, &mut self.slow);
+        self.fast.flush();
+        true
+    }
+
+    fn serve_rest(&mut self, message: ToHost) -> bool {
+        match message {
+            ToHost::Op(op) => self.operate(&[op], Self::one_by_one),
+            ToHost::Close(channel) => drop(channel),
+            ToHost::DumpLinks => self.answer_dump(),
+            ToHost::Settings { settings, priority } => self.configure(*settings, priority),
+            ToHost::Stop => return false,
         }
         true
     }
@@ -247,7 +270,7 @@ impl Host {
             until = until.min(clock::now() + RETRY);
         }
         let pause = TimeSpec::from_duration(until.since(clock::now()));
-        let sources = [self.queues.host.as_fd(), self.monitor.as_fd()];
+        let sources = [self.inbox.as_fd(), self.monitor.as_fd()];
         let sources = sources.into_iter().chain(self.searcher.fds()).chain(self.claims.fds());
         let mut fds: Vec<_> = sources.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match ppoll(&mut fds, Some(pause), None) {

@@ -28,6 +28,9 @@ pub(super) const RTM_NEWADDR: u16 = 20;
 pub(super) const RTM_NEWROUTE: u16 = 24;
 /// A dump that the tables changed under is taken again so often.
 const DUMP_TRIES: usize = 4;
+/// Requests in one datagram: their answers must fit the receive buffer, some 270 by default, or those
+/// beyond are dropped unsaid.
+const BATCH: usize = 64;
 /// To be called at each datagram that is read without waiting for it. A real-time thread that never
 /// sleeps is ended by RLIMIT_RTTIME, and a table may have a million routes.
 pub(super) fn breathe(datagram: u32) {
@@ -78,6 +81,9 @@ impl From<nix::errno::Errno> for Refused {
     }
 }
 
+/// A request and its flags, those that all have aside.
+pub(super) type Asked = (RouteNetlinkMessage, u16);
+
 /// The request socket.
 pub struct Requests {
     socket: Socket,
@@ -123,36 +129,53 @@ impl Requests {
         }
     }
 
-    /// Sends several requests in one datagram, so that the kernel carries them out in one go; the answer
-    /// to each.
-    ///
-    /// # Errors
-    /// Where they can't be sent or answers can't be read.
-    pub fn batch(
+    /// Sends several requests in as few datagrams as may be, each of which the kernel carries out in one
+    /// go; the answer to each.
+    pub(super) fn each(&mut self, asked: Vec<Asked>) -> Vec<Result<(), Refused>> {
+        let asked = asked.into_iter().map(|(message, flags)| {
+            let (kind, body) = body_of(message);
+            (kind, flags, body)
+        });
+        self.each_raw(asked.collect())
+    }
+
+    /// As [`Requests::each`], for message types that packet-route does not know: type, flags, body.
+    pub(super) fn each_raw(&mut self, asked: Vec<(u16, u16, Vec<u8>)>) -> Vec<Result<(), Refused>> {
+        let mut answers = Vec::with_capacity(asked.len());
+        for batch in asked.chunks(BATCH) {
+            let before = answers.len();
+            if let Err(refused) = self.batch(batch, &mut answers) {
+                answers.resize(before + batch.len(), Err(refused));
+            }
+        }
+        answers
+    }
+
+    fn batch(
         &mut self,
-        messages: Vec<(RouteNetlinkMessage, u16)>,
-    ) -> Result<Vec<Result<(), Refused>>, Refused> {
+        batch: &[(u16, u16, Vec<u8>)],
+        answers: &mut Vec<Result<(), Refused>>,
+    ) -> Result<(), Refused> {
         let first = self.sequence.wrapping_add(1);
         let mut datagram = Vec::new();
-        let count = messages.len();
-        for (message, flags) in messages {
-            let (kind, body) = body_of(message);
+        for (kind, flags, body) in batch {
             self.sequence = self.sequence.wrapping_add(1);
-            datagram.extend(frame(kind, NLM_F_REQUEST | NLM_F_ACK | flags, self.sequence, &body));
+            datagram.extend(frame(*kind, NLM_F_REQUEST | NLM_F_ACK | *flags, self.sequence, body));
             datagram.resize(aligned(datagram.len()), 0);
         }
         self.socket.send(&datagram, 0)?;
-        let mut answers = Vec::with_capacity(count);
-        while answers.len() < count {
+        let mut answered = 0;
+        while answered < batch.len() {
             self.receive()?;
             for message in Messages(&self.buffer) {
                 let number = message.sequence.wrapping_sub(first) as usize;
-                if message.kind == NLMSG_ERROR && number == answers.len() {
+                if message.kind == NLMSG_ERROR && number == answered {
                     answers.push(message.verdict());
+                    answered += 1;
                 }
             }
         }
-        Ok(answers)
+        Ok(())
     }
 
     /// Asks for one object; the answer is given to `take` as it stands.

@@ -1,22 +1,23 @@
-//! IPv6 routes go through a group of next-hop objects, for IPv6 takes no multipath route without a
-//! gateway (N6). A group is replaced in one message and never becomes empty. The kernel's tables are
-//! the only memory: numbers are found again by what they stand for, so a restart reuses them.
-//! packet-route has no such message, so they are written here (linux/nexthop.h).
+//! Routes that go through a group of next-hop objects, as all of IPv6 do and many of IPv4
+//! (`route::goes_by_objects`). Routes that go the same way share a group; where all that use it are to
+//! go another way, it is replaced in one message, else those that are go to another group. It never
+//! becomes empty by us. The kernel's tables are the only memory: numbers are found again by what they
+//! stand for, so a restart reuses them. packet-route has no such message, so they are written here
+//! (linux/nexthop.h).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use mpathd_core::ids::Ifindex;
-use mpathd_core::request::WantedRoute;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteScope};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteNextHopFlags, RouteScope};
 
 use super::PROTOCOL;
-use super::facts::{AF_INET6, Hop, NexthopKind, RTM_DELNEXTHOP, RTM_NEWNEXTHOP};
+use super::facts::{AF_INET, AF_INET6, Hop, NexthopKind, RTM_DELNEXTHOP, RTM_NEWNEXTHOP};
 use super::mirror::Mirror;
 use super::netlink::{Refused, Requests, attribute};
-use super::route;
+use super::route::{self, Sound};
 
 const NHA_ID: u16 = 1;
 const NHA_GROUP: u16 = 2;
@@ -27,39 +28,116 @@ const NHA_GATEWAY: u16 = 6;
 const FIRST: u32 = 0x6d70_0000;
 const LAST: u32 = 0x6d70_ffff;
 
-/// Sets an IPv6 route; `flags` as [`route::set`] found them to be safe.
-///
-/// # Errors
-/// The kernel's.
-pub(super) fn set_route(
+/// Sets routes; what came of each goes to its place in `results`.
+pub(super) fn set_routes(
     requests: &mut Requests,
     mirror: &Mirror,
-    wanted: &WantedRoute,
-    flags: u16,
-) -> Result<(), Refused> {
-    let mut numbers = Numbers::of(mirror);
-    let mut members = Vec::new();
-    for ifindex in wanted.hops.as_slice() {
-        members.push(hop(requests, mirror, &mut numbers, *ifindex, wanted.via)?);
+    routes: &[Sound],
+    results: &mut [Result<(), Refused>],
+) {
+    let mut objects = Objects::of(mirror);
+    let mut ways: BTreeMap<(Option<IpAddr>, &[Ifindex]), Vec<&Sound>> = BTreeMap::new();
+    for route in routes {
+        let way = (route.wanted.via, route.wanted.hops.as_slice());
+        ways.entry(way).or_default().push(route);
     }
-    let known = mirror.route(&wanted.key);
-    let group = known.and_then(|fact| fact.nexthop).filter(|id| is_group(mirror, *id));
-    let replaced = match group {
-        Some(id) => replace_group(requests, id, &members)?,
-        None => false,
-    };
-    if replaced && known.is_some_and(|fact| fact.src == Some(wanted.src)) {
-        return Ok(());
+    // All replacements first, for afterwards the groups are what they will be.
+    let mut going = Vec::new();
+    for ((via, hops), routes) in ways {
+        match Way::begin(requests, mirror, &mut objects, via, hops, &routes) {
+            Ok(way) => going.push((way, routes)),
+            Err(refused) => fail(&routes, &refused, results),
+        }
     }
-    let id = group.unwrap_or_else(|| numbers.take());
-    if !replaced {
-        set_group(requests, id, &members, NLM_F_CREATE | NLM_F_EXCL)?;
+    for (way, routes) in going {
+        if let Err(refused) = way.finish(requests, mirror, &mut objects, &routes, results) {
+            fail(&routes, &refused, results);
+        }
     }
-    let mut message = route::base(&wanted.key);
+}
+
+fn fail(routes: &[&Sound], refused: &Refused, results: &mut [Result<(), Refused>]) {
+    routes.iter().for_each(|route| results[route.at] = Err(refused.clone()));
+}
+
+/// Where routes are to go.
+struct Way {
+    /// Objects of its hops.
+    members: Vec<u32>,
+    /// Groups that have been replaced.
+    replaced: BTreeSet<u32>,
+}
+
+impl Way {
+    /// Makes the hops, and replaces the groups that nothing but these routes uses.
+    fn begin(
+        requests: &mut Requests,
+        mirror: &Mirror,
+        objects: &mut Objects,
+        via: Option<IpAddr>,
+        hops: &[Ifindex],
+        routes: &[&Sound],
+    ) -> Result<Self, Refused> {
+        let members = hops
+            .iter()
+            .map(|ifindex| hop(requests, mirror, &mut objects.numbers, *ifindex, via))
+            .collect::<Result<Vec<u32>, Refused>>()?;
+        let groups = routes.iter().filter_map(|it| mirror.route(&it.wanted.key)?.nexthop);
+        let asked = count(groups.filter(|id| is_group(mirror, *id)));
+        let used = count(mirror.routes().filter_map(|fact| fact.nexthop));
+        let mut replaced = BTreeSet::new();
+        for id in asked.iter().filter(|(id, n)| used.get(id) == Some(n)).map(|(id, _)| *id) {
+            if replace_group(requests, id, &members)? {
+                objects.has_become(id, &members);
+                replaced.insert(id);
+            }
+        }
+        Ok(Self { members, replaced })
+    }
+
+    /// Sets the routes that have not gone with their group.
+    fn finish(
+        &self,
+        requests: &mut Requests,
+        mirror: &Mirror,
+        objects: &mut Objects,
+        routes: &[&Sound],
+        results: &mut [Result<(), Refused>],
+    ) -> Result<(), Refused> {
+        let (mut places, mut messages) = (Vec::new(), Vec::new());
+        for route in routes {
+            let known = mirror.route(&route.wanted.key);
+            let group = known.and_then(|fact| fact.nexthop).filter(|id| self.replaced.contains(id));
+            if group.is_some() && known.is_some_and(|fact| fact.src == Some(route.wanted.src)) {
+                continue;
+            }
+            let group = match group {
+                Some(id) => id,
+                None => objects.group(requests, &self.members)?,
+            };
+            places.push(route.at);
+            messages.push((message(route, group), route.flags));
+        }
+        let answers = requests.each(messages);
+        places.into_iter().zip(answers).for_each(|(at, answer)| results[at] = answer);
+        Ok(())
+    }
+}
+
+fn message(route: &Sound, group: u32) -> RouteNetlinkMessage {
+    let mut message = route::base(&route.wanted.key);
     message.header.scope = RouteScope::Universe;
-    message.attributes.push(RouteAttribute::PrefSource(RouteAddress::from(wanted.src)));
-    message.attributes.push(RouteAttribute::NhId(id));
-    requests.request(RouteNetlinkMessage::NewRoute(message), flags)
+    let source = RouteAddress::from(route.wanted.src);
+    message.attributes.push(RouteAttribute::PrefSource(source));
+    message.attributes.push(RouteAttribute::NhId(group));
+    RouteNetlinkMessage::NewRoute(message)
+}
+
+/// How often each occurs.
+fn count(ids: impl Iterator<Item = u32>) -> BTreeMap<u32, usize> {
+    let mut counts = BTreeMap::new();
+    ids.for_each(|id| *counts.entry(id).or_default() += 1);
+    counts
 }
 
 /// `false` where the group has gone: emptied by links that went down, unsaid, and its routes with it.
@@ -68,6 +146,39 @@ fn replace_group(requests: &mut Requests, id: u32, members: &[u32]) -> Result<bo
         Ok(()) => Ok(true),
         Err(refused) if refused.errno == libc::ENOENT => Ok(false),
         Err(refused) => Err(refused),
+    }
+}
+
+/// What stands, and what has been made since.
+struct Objects {
+    numbers: Numbers,
+    /// By their members.
+    groups: BTreeMap<Vec<u32>, u32>,
+}
+
+impl Objects {
+    fn of(mirror: &Mirror) -> Self {
+        let groups = ours(mirror).filter_map(|(id, kind)| match kind {
+            NexthopKind::Group(members) => Some((members.clone(), id)),
+            NexthopKind::Hop(_) | NexthopKind::Other => None,
+        });
+        Self { numbers: Numbers::of(mirror), groups: groups.collect() }
+    }
+
+    fn has_become(&mut self, id: u32, members: &[u32]) {
+        self.groups.retain(|_, group| *group != id);
+        self.groups.insert(members.to_vec(), id);
+    }
+
+    /// The one with these members, made if need be.
+    fn group(&mut self, requests: &mut Requests, members: &[u32]) -> Result<u32, Refused> {
+        if let Some(id) = self.groups.get(members) {
+            return Ok(*id);
+        }
+        let id = self.numbers.take();
+        set_group(requests, id, members, NLM_F_CREATE | NLM_F_EXCL)?;
+        self.groups.insert(members.to_vec(), id);
+        Ok(id)
     }
 }
 
@@ -109,11 +220,17 @@ fn hop(
     let same = |kind: &NexthopKind| matches!(kind, NexthopKind::Hop(Hop { ifindex: i, via: v, .. }) if (*i, *v) == (ifindex, via));
     let known = ours(mirror).find(|(_, kind)| same(kind)).map(|(id, _)| id);
     let id = known.unwrap_or_else(|| numbers.take());
-    let mut body = header();
+    let mut body = match via {
+        // Onlink as routes without objects are, see `route::next_hop`.
+        Some(IpAddr::V4(_)) => header(AF_INET, u32::from(RouteNextHopFlags::Onlink.bits())),
+        Some(IpAddr::V6(_)) | None => header(AF_INET6, 0),
+    };
     attribute(&mut body, NHA_ID, &id.to_ne_bytes());
     attribute(&mut body, NHA_OIF, &ifindex.0.to_ne_bytes());
-    if let Some(IpAddr::V6(via)) = via {
-        attribute(&mut body, NHA_GATEWAY, &via.octets());
+    match via {
+        Some(IpAddr::V4(via)) => attribute(&mut body, NHA_GATEWAY, &via.octets()),
+        Some(IpAddr::V6(via)) => attribute(&mut body, NHA_GATEWAY, &via.octets()),
+        None => {}
     }
     match requests.request_raw(RTM_NEWNEXTHOP, NLM_F_CREATE | NLM_F_EXCL, &body) {
         Err(refused) if refused.errno == libc::EEXIST && known.is_some() => Ok(id),
@@ -131,17 +248,18 @@ fn set_group(requests: &mut Requests, id: u32, members: &[u32], flags: u16) -> R
         group.extend(member.to_ne_bytes());
         group.extend([0; 4]);
     }
-    let mut body = header();
     // A group is of no family of its own.
-    body[0] = 0;
+    let mut body = header(0, 0);
     attribute(&mut body, NHA_ID, &id.to_ne_bytes());
     attribute(&mut body, NHA_GROUP, &group);
     requests.request_raw(RTM_NEWNEXTHOP, flags, &body)
 }
 
 /// `struct nhmsg`: family, scope, protocol, reserved, flags.
-fn header() -> Vec<u8> {
-    vec![AF_INET6, 0, PROTOCOL, 0, 0, 0, 0, 0]
+fn header(family: u8, flags: u32) -> Vec<u8> {
+    let mut header = vec![family, 0, PROTOCOL, 0];
+    header.extend(flags.to_ne_bytes());
+    header
 }
 
 /// Removes groups that no route of ours uses and hops that no group uses. Only right after the tables

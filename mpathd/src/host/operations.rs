@@ -3,57 +3,57 @@
 //! after it, so that the engine has seen its effect when the answer comes.
 
 use mpathd_core::event::{Done, Errno, Event, FoundBy};
-use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
+use mpathd_core::ids::{Family, IfName, Ifindex};
 use mpathd_core::message::{Severity, Wish};
-use mpathd_core::request::{Op, Request, Role, WantedRoute};
+use mpathd_core::request::{Op, Request};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 
 use super::facts::LinkFact;
 use super::netlink::Refused;
-use super::{Host, address, monitor, route, search, sysctl};
+use super::{Host, address, monitor, route, search};
 use crate::config::Sysctls;
 use crate::fast::clock;
 use crate::messages::ToFast;
 
 impl Host {
-    pub(super) fn operate(&mut self, op: Op) {
+    /// Carries out requests of one kind together, and answers each.
+    pub(super) fn operate(
+        &mut self,
+        ops: &[Op],
+        carry_out: impl FnOnce(&mut Self, &[Op]) -> Vec<Result<(), Refused>>,
+    ) {
         self.observe();
         let begun = clock::now();
-        let result = self.carry_out(&op.request);
+        let results = carry_out(self, ops);
         let ran = clock::now().since(begun);
         self.monitor.drain();
         self.announcer.run(clock::now(), &self.monitor.mirror, &mut self.slow);
         self.pass_on();
-        if let Err(refused) = &result {
-            self.explain(&op.request, refused);
+        for (op, result) in ops.iter().zip(results) {
+            if let Err(refused) = &result {
+                self.explain(&op.request, refused);
+            }
+            self.fast.push(ToFast::Event(Event::Done(Done {
+                op: op.id,
+                result: result.map_err(|refused| Errno(refused.errno)),
+                waited: begun.since(op.decided),
+                ran,
+            })));
         }
-        self.fast.push(ToFast::Event(Event::Done(Done {
-            op: op.id,
-            result: result.map_err(|refused| Errno(refused.errno)),
-            waited: begun.since(op.decided),
-            ran,
-        })));
+    }
+
+    pub(super) fn one_by_one(&mut self, ops: &[Op]) -> Vec<Result<(), Refused>> {
+        ops.iter().map(|op| self.carry_out(&op.request)).collect()
     }
 
     fn carry_out(&mut self, request: &Request) -> Result<(), Refused> {
         let Self { requests, monitor, announcer, .. } = self;
         let mirror = &monitor.mirror;
         match *request {
+            // Those are done together, see `moves.rs`.
+            Request::SetAddress { .. } | Request::SetRoute(_) => Ok(()),
             Request::Prepare { ifindex, name, set_up } => self.prepare(ifindex, name, set_up),
-            Request::SetAddress { ifindex, name, address, role, announce } => {
-                self.set_address(ifindex, name, address, role).inspect_err(|_| {
-                    if address.family() == Family::Inet6 {
-                        self.tell_plumbed(ifindex, name);
-                    }
-                })?;
-                let announcer = &mut self.announcer;
-                announcer.bind(address.address, ifindex);
-                if let Some(peers) = announce {
-                    announcer.begin(address.address, ifindex, peers, clock::now());
-                }
-                Ok(())
-            }
             Request::UnsetAddress { ifindex, address, .. } => {
                 if mirror.addresses(ifindex, address.address).next().is_none() {
                     monitor.refresh_addresses(requests)?;
@@ -64,7 +64,6 @@ impl Host {
             }
             Request::TakeAddress(address) => self.take_address(address),
             Request::TakeRoutes(key) => self.take_routes(key),
-            Request::SetRoute(wanted) => self.set_route(&wanted),
             Request::UnsetRoute(key) => {
                 route::unset(requests, &key)?;
                 monitor.doubt_routes();
@@ -150,11 +149,6 @@ impl Host {
         Ok(())
     }
 
-    fn tell_plumbed(&mut self, ifindex: Ifindex, name: IfName) {
-        let plumbed = sysctl::takes_v6(name);
-        self.monitor.mirror.tell(Event::Plumbed { ifindex, family: Family::Inet6, plumbed });
-    }
-
     fn sysctl_mode(&self) -> Sysctls {
         if self.settings.only_check_sysctls { Sysctls::Check } else { Sysctls::Set }
     }
@@ -165,38 +159,6 @@ impl Host {
             let name = link.link.name;
             self.slow.log(Severity::Error, format!("{name}: no socket for announcements: {error}"));
         }
-    }
-
-    /// The notice of an IPv6 address comes 30 to 250 us after the answer to its request (A 1.5), so one
-    /// that is there may not have been seen yet.
-    fn set_address(
-        &mut self,
-        ifindex: Ifindex,
-        name: IfName,
-        address: IpNet,
-        role: Role,
-    ) -> Result<(), Refused> {
-        let Self { requests, monitor, .. } = self;
-        let stood = monitor.mirror.addresses(ifindex, address.address).next().is_some();
-        match address::set(requests, &monitor.mirror, ifindex, name, address, role) {
-            Err(refused) if refused.errno == libc::EEXIST => {
-                monitor.refresh_addresses(requests)?;
-                match monitor.mirror.foremost(ifindex, address.address) {
-                    Some(fact) if monitor.mirror.takes(&fact) => {
-                        self.replace_address(ifindex, name, address, role)?;
-                    }
-                    _ => address::set(requests, &monitor.mirror, ifindex, name, address, role)?,
-                }
-            }
-            result => result?,
-        }
-        let mirror = &mut self.monitor.mirror;
-        mirror.vouch(ifindex, address, role);
-        self.twins.ask_soon();
-        if stood {
-            mirror.tell_again(ifindex, address.address);
-        }
-        Ok(())
     }
 
     /// Whoever sets an address anew wipes its mark; it is put back, so that the next daemon and an
@@ -220,31 +182,6 @@ impl Host {
                 }
             }
         }
-    }
-
-    /// What was seen of routes may be out of date, for some losses come without notice: a refusal is
-    /// believed only after a look at the tables (N17).
-    fn set_route(&mut self, wanted: &WantedRoute) -> Result<(), Refused> {
-        let mirror = &self.monitor.mirror;
-        if mirror.route(&wanted.key).is_some_and(|fact| mirror.goes_our_way(fact).is_some()) {
-            for taken in self.remember_routes(wanted.key)? {
-                self.slow.log(Severity::Notice, format!("took over the {taken}"));
-            }
-        }
-        if route::set(&mut self.requests, &self.monitor.mirror, wanted).is_err() {
-            self.monitor.refresh_addresses(&mut self.requests)?;
-            if !self.monitor.mirror.is_own(wanted.src) {
-                // Its notice was lost in a flood; the engine hears of it first, and waits.
-                return Err(Refused::errno(libc::EINVAL));
-            }
-            self.monitor.refresh_routes(&mut self.requests)?;
-            route::set(&mut self.requests, &self.monitor.mirror, wanted)?;
-        }
-        if wanted.key.to.family() == Family::Inet6 {
-            // Next-hop objects that it no longer uses are swept after a look at the tables.
-            self.monitor.doubt_routes();
-        }
-        Ok(())
     }
 
     /// Values are compared at every survey (O16); the outcome was reported when they were set.

@@ -1,5 +1,6 @@
-//! What the host thread has to say, in order. A full queue is never waited for: what does not fit is
-//! kept here and offered again at the next turn.
+//! What the host thread has to say, in order. Said together what belongs together, for each wake-up
+//! of the reader is one more in the way of a move. A full queue is never waited for: what does not fit
+//! is kept here and offered again at the next turn.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,20 +23,24 @@ impl<T> Outbox<T> {
         Self { queue, waiting: VecDeque::new() }
     }
 
+    /// It goes out with the next `flush`.
     pub(super) fn push(&mut self, item: T) {
         self.waiting.push_back(item);
-        self.flush();
     }
 
     /// Whether all is out.
     pub(super) fn flush(&mut self) -> bool {
+        if self.waiting.is_empty() {
+            return true;
+        }
         while let Some(item) = self.waiting.pop_front() {
-            if let Err(item) = self.queue.push(item) {
+            if let Err(item) = self.queue.put(item) {
                 self.waiting.push_front(item);
-                return false;
+                break;
             }
         }
-        true
+        self.queue.wake();
+        self.waiting.is_empty()
     }
 }
 
@@ -54,6 +59,7 @@ mod tests {
         let queue = Arc::new(Queue::new(1).unwrap());
         let mut outbox = Outbox::new(Arc::clone(&queue));
         (1..=3).for_each(|n| outbox.push(n));
+        outbox.flush();
         let mut seen = Vec::new();
         while let Some(n) = queue.pop() {
             seen.push(n);

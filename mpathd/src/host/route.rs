@@ -19,16 +19,74 @@ use super::mirror::Mirror;
 use super::netlink::{Refused, Requests};
 use super::nexthop;
 
+/// IPv4 routes by one gateway from which on they share a group: each that is replaced by itself takes
+/// 6 us in the kernel, and as much again to tell.
+const MANY: usize = 32;
+
+/// A route that may be asked for.
+pub(super) struct Sound {
+    /// Its place among those that were wanted.
+    pub(super) at: usize,
+    pub(super) wanted: WantedRoute,
+    /// NLM_F_*: what stands at its key is ours, or nothing may stand there.
+    pub(super) flags: u16,
+}
+
 /// Adds a route or replaces ours in one step.
 ///
 /// # Errors
-/// EEXIST where somebody else's route stands at the key and goes another way; else the kernel's, EINVAL where `src` is not
-/// on this host or a hop's device is down (ENETDOWN).
+/// As [`set_all`].
 pub(super) fn set(
     requests: &mut Requests,
     mirror: &Mirror,
     wanted: &WantedRoute,
 ) -> Result<(), Refused> {
+    set_all(requests, mirror, std::slice::from_ref(wanted)).into_iter().collect()
+}
+
+/// Adds routes or replaces ours, each in one step; what came of each.
+///
+/// # Errors
+/// EEXIST where somebody else's route stands at the key and goes another way; else the kernel's, EINVAL
+/// where `src` is not on this host or a hop's device is down (ENETDOWN).
+pub(super) fn set_all(
+    requests: &mut Requests,
+    mirror: &Mirror,
+    all: &[WantedRoute],
+) -> Vec<Result<(), Refused>> {
+    let mut results = vec![Ok(()); all.len()];
+    // A gateway is reached by the route of its subnet, which goes first.
+    for of_subnets in [true, false] {
+        let (mut plain, mut by_objects) = (Vec::new(), Vec::new());
+        for (at, wanted) in all.iter().enumerate().filter(|(_, w)| w.via.is_none() == of_subnets) {
+            match sound(mirror, wanted) {
+                Ok((wanted, flags)) => {
+                    let sound = Sound { at, wanted, flags };
+                    let by_objects_too = goes_by_objects(mirror, &wanted);
+                    (if by_objects_too { &mut by_objects } else { &mut plain }).push(sound);
+                }
+                Err(refused) => results[at] = Err(refused),
+            }
+        }
+        let message = |it: &Sound| (RouteNetlinkMessage::NewRoute(multipath(&it.wanted)), it.flags);
+        let answers = requests.each(plain.iter().map(message).collect());
+        plain.iter().zip(answers).for_each(|(it, answer)| results[it.at] = answer);
+        nexthop::set_routes(requests, mirror, &by_objects, &mut results);
+    }
+    results
+}
+
+/// Whether it goes by a group of next-hop objects: all of IPv6, which takes no multipath route without
+/// a gateway (N6), and of IPv4 those that are many by one gateway, for a group is replaced in one
+/// message, whatever uses it.
+pub(super) fn goes_by_objects(mirror: &Mirror, wanted: &WantedRoute) -> bool {
+    match wanted.key.to.family() {
+        Family::Inet => wanted.via.is_some_and(|via| mirror.routes_via(via) >= MANY),
+        Family::Inet6 => true,
+    }
+}
+
+fn sound(mirror: &Mirror, wanted: &WantedRoute) -> Result<(WantedRoute, u16), Refused> {
     if wanted.hops.as_slice().is_empty() {
         return Err(Refused::with(libc::EINVAL, "a route needs one hop at the least"));
     }
@@ -45,11 +103,7 @@ pub(super) fn set(
             ));
         }
     };
-    let wanted = WantedRoute { key, ..*wanted };
-    match key.to.family() {
-        Family::Inet => requests.request(RouteNetlinkMessage::NewRoute(multipath(&wanted)), flags),
-        Family::Inet6 => nexthop::set_route(requests, mirror, &wanted, flags),
-    }
+    Ok((WantedRoute { key, ..*wanted }, flags))
 }
 
 /// Removes a route of ours; one that is not there, or not ours, is no error. What it leaves of

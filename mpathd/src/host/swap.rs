@@ -36,7 +36,7 @@ pub(super) fn swap(
     batch.extend(instead.clone().map(|message| (message, NLM_F_CREATE | NLM_F_EXCL)));
     batch.extend(routes.into_iter().map(|m| (RouteNetlinkMessage::NewRoute(m), flags)));
     let _kept = sysctl::Promotion::of(name);
-    let answers = requests.batch(batch)?;
+    let answers = requests.each(batch);
     match answers.first() {
         Some(Err(refused)) if refused.errno != libc::EADDRNOTAVAIL => return Err(refused.clone()),
         _ => {}

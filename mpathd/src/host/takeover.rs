@@ -142,6 +142,8 @@ impl Host {
         for taken in &all {
             self.slow.push(ToSlow::Taken(Box::new(taken.clone())));
         }
+        // Told before it goes, or a crash would forget it.
+        self.slow.flush();
         all
     }
 

@@ -3,6 +3,7 @@
 //!
 //! A new section is a module with `run(&Plan, &mut Report)` and a line in [`SECTIONS`].
 
+mod blackout;
 mod cost;
 mod detection;
 mod fping;
@@ -27,6 +28,7 @@ pub struct Section {
 /// In the order of the page.
 pub const SECTIONS: &[Section] = &[
     Section { name: "detection", title: "Detection", run: detection::run },
+    Section { name: "blackout", title: "What clients notice", run: blackout::run },
     Section { name: "steadiness", title: "No failover without a failure", run: steadiness::run },
     Section { name: "peers", title: "Side by side", run: peers::run },
     Section { name: "cost", title: "Cost", run: cost::run },

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use mpathd_tests::clock::{self, Nanos};
-use mpathd_tests::cuts::{DATA_V4, DATA_V6, Rig};
+use mpathd_tests::cuts::{DATA_V4, DATA_V6, Rig, Size};
 use mpathd_tests::figures::Figures;
 use mpathd_tests::isolate;
 use mpathd_tests::lab::{FAR_V4, FAR_V6};
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(_number: usize, fdt: Duration, redirect: bool, cuts: u32) {
-    let mut rig = Rig::start_with(fdt, 2, &format!("egress_redirect = {redirect}"));
+    let mut rig = Rig::start_with(fdt, 2, Size::SMALL, &format!("egress_redirect = {redirect}"));
     let servers = [rig.lab.host(), rig.lab.far()].map(|it| EchoServer::start(it, PORT));
     let (mut verdicts, mut addresses) = (Figures::default(), Figures::default());
     let mut silences: [Figures; 4] = Default::default();

@@ -119,7 +119,7 @@ impl Host {
                 ToFast::Channel(channel) => self.channels.push(channel),
                 ToFast::Slots(_) => self.slots += 1,
                 ToFast::LinksDumped => self.links_dumped = true,
-                ToFast::OwnMacs(_) | ToFast::Heir(_) | ToFast::Stop => {}
+                ToFast::OwnMacs(_) | ToFast::Redirects(_) | ToFast::Heir(_) | ToFast::Stop => {}
             }
         }
         while let Some(message) = self.queues.slow.pop() {
@@ -157,6 +157,25 @@ impl Host {
         let id = OpId(self.ops);
         self.send(ToHost::Op(Op { id, decided: Instant(clock::now()), request }));
         id
+    }
+
+    /// Makes requests as the engine does in one turn; all are to succeed.
+    #[track_caller]
+    pub fn must_all(&mut self, requests: &[Request]) {
+        let mut ids = Vec::new();
+        for request in requests {
+            self.ops += 1;
+            let op = Op { id: OpId(self.ops), decided: Instant(clock::now()), request: *request };
+            ids.push(op.id);
+            assert!(self.queues.host.put(ToHost::Op(op)).is_ok(), "the queue is not full");
+        }
+        self.queues.host.wake();
+        for (id, request) in ids.into_iter().zip(requests) {
+            let is_it = |event: &Event| matches!(event, Event::Done(done) if done.op == id);
+            let at = self.position("answer", is_it);
+            let Some(Event::Done(done)) = self.events.remove(at) else { unreachable!("found") };
+            assert_eq!(done.result, Ok(()), "{request:?}: {:#?}", self.texts());
+        }
     }
 
     /// Makes a request; its answer. Observations that came before it are kept.
