@@ -51,7 +51,7 @@ fn measure(_number: usize, fdt: Duration, redirect: bool, cuts: u32) {
         let cut = rig.cut(f64::from(number) * GOLDEN % 1.0);
         let moved = cut.moves.iter().map(|it| it.added).max().unwrap_or(cut.at);
         for it in &cut.moves {
-            verdicts.push(clock::ms_between(cut.at, it.verdict()));
+            verdicts.push(clock::ms_between(cut.at, it.verdict));
             addresses.push(clock::ms_between(cut.at, it.added));
         }
         waits.push(rig.rtnl.longest(cut.at, moved).as_secs_f64() * 1e3);
