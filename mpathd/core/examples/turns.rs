@@ -20,7 +20,9 @@ const RTT: Duration = Duration::from_micros(200);
 const RING: usize = 32;
 
 fn main() {
-    println!("| NICs | NICs a group | instances | FDT | turns/s | probes/s | ns a turn | ns a probe |");
+    println!(
+        "| NICs | NICs a group | instances | FDT | turns/s | probes/s | ns a turn | ns a probe |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     for (nics, size, fdt) in [
         (2, 2, 100),
@@ -113,7 +115,9 @@ impl Bench {
         let end = self.now + span;
         loop {
             let event = self.events.keys().next().map(|(at, _)| *at);
-            let Some(next) = event.into_iter().chain(self.engine.poll_timeout()).min() else { return };
+            let Some(next) = event.into_iter().chain(self.engine.poll_timeout()).min() else {
+                return;
+            };
             if next > end {
                 return self.now = end;
             }
@@ -224,7 +228,16 @@ fn name(i: usize) -> IfName {
 fn link(i: usize) -> Link {
     let mac = [2, 0, 0, 0, (i >> 8) as u8, i as u8];
     let (name, ifindex) = (name(i), Ifindex(1 + i as u32));
-    Link { name, ifindex, up: true, running: true, reported: true, carrier_changes: 1, mac, unfit: None }
+    Link {
+        name,
+        ifindex,
+        up: true,
+        running: true,
+        reported: true,
+        carrier_changes: 1,
+        mac,
+        unfit: None,
+    }
 }
 
 /// Group `g` lives in 10.0.g.0/24 and fd00:g::/64.
@@ -234,7 +247,8 @@ fn group(g: usize, size: usize, fdt: Duration) -> Group {
         .map(|t| t.parse::<IpAddr>().expect("an address"));
     let member = |i: usize| {
         let test = |text: String| Some(TestAddress::Static(text.parse().expect("an address")));
-        let test = [test(format!("10.0.{g}.{}/24", 11 + i)), test(format!("fd00:{g:x}::{}/64", 11 + i))];
+        let test =
+            [test(format!("10.0.{g}.{}/24", 11 + i)), test(format!("fd00:{g:x}::{}/64", 11 + i))];
         let name = name(g * size + i);
         Member { name, standby: false, test, datapath: Datapath::Auto, consume_replies: true }
     };

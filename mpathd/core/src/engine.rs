@@ -9,10 +9,10 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use crate::attention::Attention;
 use crate::config::{
     Config, MAX_MEMBERS, MAX_SEATS, MAX_TARGETS, ROUTE_METRIC, TABLE_MAIN, TestAddress,
 };
-use crate::attention::Attention;
 use crate::event::{Event, Gateways, RouteKey};
 use crate::group::Group;
 use crate::ids::{Family, GroupId, IfName, Ifindex, IpNet, MemberId};

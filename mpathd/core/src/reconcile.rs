@@ -377,8 +377,7 @@ impl Engine {
     pub(crate) fn next_check(&self, g: usize, now: Instant) -> Option<Instant> {
         let members = &self.members[self.groups[g].members.clone()];
         let sysctls = members.iter().filter_map(|m| m.prepared).map(|at| at + CHECK_SYSCTLS);
-        let waiting =
-            members.iter().any(|m| m.fit() && m.receive.is_none() && m.is_to_be_probed());
+        let waiting = members.iter().any(|m| m.fit() && m.receive.is_none() && m.is_to_be_probed());
         let pause = self.groups[g].fdt.min(ATTACH_NEXT);
         let attach = members.iter().filter_map(|m| m.attached_at.map(|at| at + pause));
         let latest = self.started.map(|at| at + ATTACH_LATEST);

@@ -91,12 +91,7 @@ impl Neighbours {
     }
 
     /// `place`: where it was when last looked for.
-    pub(super) fn mac(
-        &self,
-        place: &mut usize,
-        ifindex: Ifindex,
-        address: IpAddr,
-    ) -> Option<Mac> {
+    pub(super) fn mac(&self, place: &mut usize, ifindex: Ifindex, address: IpAddr) -> Option<Mac> {
         if !self.entries.get(*place).is_some_and(|e| e.is(ifindex, address)) {
             *place = self.entries.iter().position(|e| e.is(ifindex, address))?;
         }

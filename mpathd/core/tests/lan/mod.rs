@@ -467,9 +467,7 @@ impl Lan {
         }
         let next = (Instant(now.0 + 1), 0);
         let come: Vec<_> = self.slots.range(..next).map(|(at, reply)| (*at, *reply)).collect();
-        let read = |reply: &Event| {
-            matches!(reply, Event::Reply { path, seq, .. } if awaited.contains(&(*path, seq.0)))
-        };
+        let read = |reply: &Event| matches!(reply, Event::Reply { path, seq, .. } if awaited.contains(&(*path, seq.0)));
         let found: Vec<_> = come.into_iter().filter(|(_, reply)| read(reply)).collect();
         found.into_iter().filter_map(|(at, _)| self.slots.remove(&at)).collect()
     }
