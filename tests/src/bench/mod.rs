@@ -6,9 +6,12 @@
 mod cost;
 mod detection;
 mod fping;
+mod leftover;
 mod plan;
 pub mod report;
 mod rtt;
+mod scale;
+mod threads;
 
 pub use plan::Plan;
 pub use report::Report;
@@ -26,6 +29,7 @@ pub struct Section {
 pub const SECTIONS: &[Section] = &[
     Section { name: "detection", title: "Detection", run: detection::run },
     Section { name: "cost", title: "Cost", run: cost::run },
+    Section { name: "scale", title: "Many NICs", run: scale::run },
     Section { name: "rtt", title: "True round-trip times", run: rtt::run },
 ];
 
