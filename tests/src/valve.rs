@@ -12,7 +12,7 @@ use crate::netns::NetNs;
 /// Where the two programs of each switch are pinned for `tc`; the BPF file system is the lab's own.
 const PINS: &str = "/sys/fs/bpf/lab";
 /// The map is an array by ifindex; a fresh namespace counts from 1.
-const PORTS: u32 = 64;
+const PORTS: u32 = 512;
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lan::*;
 use mpathd_core::config::{Config, Group};
 use mpathd_core::event::Command;
-use mpathd_core::message::Message;
+use mpathd_core::message::{Evidence, Message, Reason};
 use mpathd_core::request::Request;
 use mpathd_core::time::Instant;
 use proptest::prelude::*;
@@ -30,7 +30,7 @@ enum Step {
     Reload,
 }
 
-type Told = (Vec<(Instant, Message)>, Vec<(Instant, Request)>, usize, String);
+type Told = (Vec<(Instant, Message)>, Vec<(Instant, Request)>, String);
 
 fn take(lan: &mut Lan, step: Step, nth: usize, group: &Group) {
     let there = |lan: &Lan, i| lan.nics.contains_key(&name(i));
@@ -66,16 +66,32 @@ fn run(group: &Group, steps: &[(Step, u64)], watchful: bool) -> Told {
     let mut lan = Lan::new(group.clone(), Default::default());
     lan.watchful = watchful;
     lan.survey();
-    lan.run(6 * S);
+    lan.run(3 * S);
     for (nth, (step, pause)) in steps.iter().enumerate() {
         take(&mut lan, *step, nth, group);
         lan.run(MS * *pause as u32);
     }
-    lan.run(80 * S);
+    // Longer than what a second return waits.
+    lan.run(12 * S);
     let view = lan.view();
     let states = view.interfaces.iter().map(|i| format!("{:?} {:?}", i.name, i.state));
     let states: Vec<_> = states.collect();
-    (lan.messages, lan.requests, lan.turns, states.join(", "))
+    let messages = lan.messages.into_iter().map(|(at, message)| (at, without_last_reply(message)));
+    (messages.collect(), lan.requests, states.join(", "))
+}
+
+/// Replies of a calm instance are read at its next round: the evidence of a link that goes down names the
+/// last that was read, up to an interval older.
+fn without_last_reply(message: Message) -> Message {
+    match message {
+        Message::InterfaceFailed { interface, group, evidence }
+            if evidence.reason == Reason::Link =>
+        {
+            let evidence = Evidence { last_reply: None, ..evidence };
+            Message::InterfaceFailed { interface, group, evidence }
+        }
+        other => other,
+    }
 }
 
 fn any_step(members: usize) -> impl Strategy<Value = Step> {
@@ -107,16 +123,16 @@ fn any_group() -> impl Strategy<Value = Group> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_not_looked_at_would_have_changed_nothing(
         group in any_group(),
-        steps in prop::collection::vec((any_step(2), 1..4_000u64), 1..8),
+        steps in prop::collection::vec((any_step(2), 1..1_500u64), 1..7),
     ) {
         let (watchful, sparing) = (run(&group, &steps, true), run(&group, &steps, false));
         prop_assert_eq!(&sparing.0, &watchful.0);
         prop_assert_eq!(&sparing.1, &watchful.1);
-        prop_assert_eq!(&sparing.3, &watchful.3);
+        prop_assert_eq!(&sparing.2, &watchful.2);
     }
 }

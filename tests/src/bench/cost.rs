@@ -1,51 +1,54 @@
-//! What a probe costs: CPU time of the threads that send and receive, beside fping at the same rate in the same
-//! run.
+//! What probing costs: the threads that send and receive, the whole machine, and the frames of others; beside fping at
+//! the same rate in the same run. And a flood of frames that look like replies.
+
+mod hook;
+mod system;
 
 use std::time::Duration;
 
 use super::fping::{self, Fping};
 use super::report::{Csv, Table};
+use super::threads::Threads;
 use super::{Plan, Report};
 use crate::clock;
 use crate::cuts::Rig;
 
-const FAST: &str = "mpathd-fast";
 const FDT: Duration = Duration::from_millis(100);
 
 pub(super) fn run(plan: &Plan, report: &mut Report) {
     fping::demand();
-    let rig = Rig::start(FDT, 2);
+    let mut rig = Rig::start(FDT, 2);
     per_probe_beside_fping(&rig, plan.measure, report);
+    system::run(&mut rig, plan.measure, report);
+    rig.restart(FDT);
+    hook::run(&rig, plan.measure, report);
 }
 
-/// The daemon probes three targets in two families on two NICs; two fpings do the same.
-fn per_probe_beside_fping(rig: &Rig, time: Duration, report: &mut Report) {
+/// Two fpings for each NIC do what the daemon does: three targets in two families on two NICs.
+fn fpings(rig: &Rig) -> Vec<Fping> {
     let period = rig.interval().as_secs_f64() * 1e3;
-    let targets: Vec<Vec<String>> = ["192.0.2.", "2001:db8::"]
-        .iter()
-        .map(|net| (1..=3).map(|n| format!("{net}{n}")).collect())
-        .collect();
-    let start = |nic: usize, targets: &[String]| {
-        let own = if targets[0].contains(':') { "2001:db8::1" } else { "192.0.2.1" };
-        let own = format!("{own}{nic}");
-        Fping::start(rig.lab.host(), nic, period, &["-c", "1000000", "-q", "-S", &own], targets)
+    let start = |nic: usize, net: &str| {
+        let targets: Vec<String> = (1..=3).map(|n| format!("{net}{n}")).collect();
+        // It prints nothing but a summary at the end; with -l it would print every reply, -q or not.
+        let more = ["-c", "1000000", "-q", "-S", &format!("{net}1{nic}")];
+        Fping::start(rig.lab.host(), nic, period, &more, &targets)
     };
+    (0..2).flat_map(|nic| ["192.0.2.", "2001:db8::"].map(|net| start(nic, net))).collect()
+}
+
+fn per_probe_beside_fping(rig: &Rig, time: Duration, report: &mut Report) {
     let begun = clock::now();
     let sent_before = probes_sent(rig);
     let before = Threads::of(rig.daemon.pid());
-    // It prints nothing but a summary at the end; with -l it would print every reply, -q or not.
-    let peers: Vec<Fping> = (0..2)
-        .flat_map(|nic| targets.iter().map(move |it| (nic, it)))
-        .map(|(nic, it)| start(nic, it))
-        .collect();
+    let peers = fpings(rig);
     std::thread::sleep(time);
-    let after = Threads::of(rig.daemon.pid());
+    let spent = Threads::of(rig.daemon.pid()).since(&before);
     let sent = probes_sent(rig) - sent_before;
     let peer_cpu: u64 = peers.iter().map(|it| Threads::of(it.pid()).all).sum();
     let peer_sent: u64 = peers.into_iter().map(|it| transmitted(&it.finish().1)).sum();
 
-    let fast = per_probe(after.fast - before.fast, sent);
-    let all = per_probe(after.all - before.all, sent);
+    let fast = per_probe(spent.fast, sent);
+    let all = per_probe(spent.all, sent);
     let peer = per_probe(peer_cpu, peer_sent);
     report.heading(format!("CPU time of the prober's threads, per probe and reply, {time:?}"));
     let mut table = Table::new(&["prober", "probes", "us per probe"]);
@@ -84,29 +87,6 @@ fn probes_sent(rig: &Rig) -> u64 {
 fn transmitted(summary: &str) -> u64 {
     let count = |line: &str| line.split("%loss = ").nth(1)?.split('/').next()?.parse::<u64>().ok();
     summary.lines().filter_map(count).sum()
-}
-
-/// CPU time of a process's threads so far, ns.
-struct Threads {
-    fast: u64,
-    all: u64,
-}
-
-impl Threads {
-    fn of(pid: u32) -> Self {
-        let mut sum = Self { fast: 0, all: 0 };
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
-        for task in tasks.map_while(Result::ok) {
-            let read = |name: &str| std::fs::read_to_string(task.path().join(name));
-            let (Ok(name), Ok(times)) = (read("comm"), read("schedstat")) else { continue };
-            let ns: u64 = times.split(' ').next().and_then(|it| it.parse().ok()).unwrap_or(0);
-            sum.all += ns;
-            if name.trim() == FAST {
-                sum.fast += ns;
-            }
-        }
-        sum
-    }
 }
 
 #[cfg(test)]

@@ -7,11 +7,14 @@ mod blackout;
 mod cost;
 mod detection;
 mod fping;
+mod leftover;
 mod peers;
 mod plan;
 pub mod report;
 mod rtt;
+mod scale;
 mod steadiness;
+mod threads;
 
 pub use plan::Plan;
 pub use report::Report;
@@ -32,6 +35,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "steadiness", title: "No failover without a failure", run: steadiness::run },
     Section { name: "peers", title: "Side by side", run: peers::run },
     Section { name: "cost", title: "Cost", run: cost::run },
+    Section { name: "scale", title: "Many NICs", run: scale::run },
     Section { name: "rtt", title: "True round-trip times", run: rtt::run },
 ];
 
