@@ -137,7 +137,8 @@ impl Part {
     fn write(&self, failure: Option<&str>) {
         let mut text = format!("## {}\n\n{}\n", self.section.title, self.conditions.to_the_end());
         if let Some(failure) = failure {
-            let failure = failure.lines().take(4).collect::<Vec<_>>().join("\n");
+            // What was seen last may be a whole log.
+            let failure: String = failure.chars().take(500).collect();
             write!(text, "\n**This section failed:**\n\n```\n{failure}\n```\n").expect("memory");
         }
         if !self.claims.is_empty() {

@@ -22,20 +22,13 @@ pub(super) struct Group {
     pub(super) fdt: Duration,
     /// The one that is cut, and the other one.
     pub(super) nics: [usize; 2],
-    data: [&'static str; 2],
+    /// A subnet belongs to one group.
+    subnets: [&'static str; 2],
 }
 
 pub(super) const GROUPS: [Group; 2] = [
-    Group {
-        fdt: Duration::from_millis(10),
-        nics: [0, 1],
-        data: ["192.0.2.50/24", "2001:db8::50/64"],
-    },
-    Group {
-        fdt: Duration::from_millis(30),
-        nics: [2, 3],
-        data: ["192.0.2.60/24", "2001:db8::60/64"],
-    },
+    Group { fdt: Duration::from_millis(10), nics: [0, 1], subnets: ["192.0.2.", "2001:db8::"] },
+    Group { fdt: Duration::from_millis(30), nics: [2, 3], subnets: ["198.18.0.", "2001:db8:18::"] },
 ];
 
 pub(super) struct Bed {
@@ -65,6 +58,12 @@ pub(super) struct Cut {
 impl Bed {
     pub(super) fn start() -> Self {
         let lab = Lab::builder().nics(GROUPS.len() * 2).targets(TARGETS).build();
+        for n in 1..=TARGETS {
+            let [v4, v6] = GROUPS[1].subnets;
+            lab.target(n).ip(&format!(
+                "address add {v4}{n}/24 dev eth0\naddress add {v6}{n}/64 dev eth0 nodad\n"
+            ));
+        }
         let (stalls, rtnl) = (Delays::of_cpus(), Delays::of_rtnl());
         let mut daemon = Daemon::launch(lab.host(), &config(), &["--log-format", "json"]);
         daemon.wait_ready(LIMIT);
@@ -155,19 +154,19 @@ pub(super) fn stamp(told: &Value) -> Nanos {
 }
 
 fn config() -> String {
-    let targets: Vec<String> =
-        (1..=TARGETS).flat_map(|n| [format!("192.0.2.{n}"), format!("2001:db8::{n}")]).collect();
     let mut text = String::new();
     for (number, group) in GROUPS.iter().enumerate() {
-        let (fdt, data) = (group.fdt.as_millis(), group.data);
+        let (fdt, [v4, v6]) = (group.fdt.as_millis(), group.subnets);
+        let targets: Vec<String> =
+            (1..=TARGETS).flat_map(|n| [format!("{v4}{n}"), format!("{v6}{n}")]).collect();
         text += &format!(
             "[groups.ipmp{number}]\nfailure_detection_time = \"{fdt}ms\"\n\
-             data_addresses = {data:?}\ntargets = {targets:?}\n"
+             data_addresses = [\"{v4}50/24\", \"{v6}50/64\"]\ntargets = {targets:?}\n"
         );
         for nic in group.nics {
             text += &format!(
                 "[groups.ipmp{number}.interfaces.eth{nic}]\n\
-                 test_addresses = [\"192.0.2.1{nic}/24\", \"2001:db8::1{nic}/64\"]\n"
+                 test_addresses = [\"{v4}1{nic}/24\", \"{v6}1{nic}/64\"]\n"
             );
         }
     }

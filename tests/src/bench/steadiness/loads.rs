@@ -16,7 +16,7 @@ const LOOK_ALIKES: u64 = 500_000;
 /// The NICs that are flooded, and then cut: the first one of each group.
 pub(super) const NICS: [usize; 2] = [0, 2];
 /// Their test addresses.
-const ADDRESSES: [[u8; 4]; 2] = [[192, 0, 2, 10], [192, 0, 2, 12]];
+const ADDRESSES: [[u8; 4]; 2] = [[192, 0, 2, 10], [198, 18, 0, 12]];
 
 pub(super) struct Load {
     pub(super) name: &'static str,
