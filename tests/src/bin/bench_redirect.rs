@@ -1,5 +1,5 @@
-//! What `egress_redirect` is worth: silences of four UDP streams over silent cuts, while containers come and go, with
-//! and without it; and what it costs a frame. `bench_redirect [CUTS]`, as root.
+//! What `egress_redirect` is worth: silences of four UDP streams over silent cuts while containers come and go.
+//! `bench_redirect FDT_MS true|false CUTS`, as root; one lab a process, so with and without it are two runs.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -13,8 +13,8 @@ use mpathd_tests::lab::{FAR_V4, FAR_V6};
 use mpathd_tests::load::Containers;
 use mpathd_tests::traffic::{EchoServer, Stream};
 
-const CUTS: u32 = 50;
-const CONTAINERS: usize = 4;
+/// At a time: enough to hold RTNL for some tens of ms on two busy cores.
+const CONTAINERS: usize = 16;
 const PORT: u16 = 7007;
 const MESSAGE_EACH: Duration = Duration::from_millis(1);
 const LIMIT: Duration = Duration::from_secs(20);
@@ -22,22 +22,23 @@ const LIMIT: Duration = Duration::from_secs(20);
 const GOLDEN: f64 = 0.618_034;
 
 fn main() -> ExitCode {
-    let cuts = std::env::args().nth(1).and_then(|it| it.parse().ok()).unwrap_or(CUTS);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [fdt, redirect, cuts] = arguments.as_slice() else {
+        eprintln!("bench_redirect FDT_MS true|false CUTS");
+        return ExitCode::from(2);
+    };
+    let (Ok(fdt), Ok(redirect), Ok(cuts)) = (fdt.parse(), redirect.parse(), cuts.parse()) else {
+        eprintln!("bench_redirect: {arguments:?} is not understood");
+        return ExitCode::from(2);
+    };
     if let Some(code) = isolate::relaunched() {
         return code;
     }
-    println!(
-        "{cuts} silent cuts each, {CONTAINERS} containers at a time; ms: count, p50, p90, p99, max"
-    );
-    for (number, fdt) in [10, 30].map(Duration::from_millis).into_iter().enumerate() {
-        for redirect in [false, true] {
-            measure(number, fdt, redirect, cuts);
-        }
-    }
+    measure(Duration::from_millis(fdt), redirect, cuts);
     ExitCode::SUCCESS
 }
 
-fn measure(_number: usize, fdt: Duration, redirect: bool, cuts: u32) {
+fn measure(fdt: Duration, redirect: bool, cuts: u32) {
     let mut rig = Rig::start_with(fdt, 2, Size::SMALL, &format!("egress_redirect = {redirect}"));
     let servers = [rig.lab.host(), rig.lab.far()].map(|it| EchoServer::start(it, PORT));
     let (mut verdicts, mut addresses) = (Figures::default(), Figures::default());
@@ -61,7 +62,10 @@ fn measure(_number: usize, fdt: Duration, redirect: bool, cuts: u32) {
         }
     }
     drop(containers);
-    println!("\nFDT {fdt:?}, egress_redirect = {redirect}");
+    println!(
+        "FDT {fdt:?}, egress_redirect = {redirect}, {cuts} silent cuts, {CONTAINERS} containers at a time"
+    );
+    println!("  {:<36} {:>4} {:>8} {:>8} {:>8} {:>8}", "ms", "", "p50", "p90", "p99", "max");
     let names = ["in, IPv4", "in, IPv6", "out, IPv4", "out, IPv6"];
     line("cut to verdict", &verdicts);
     line("cut to address", &addresses);
