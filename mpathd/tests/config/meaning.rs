@@ -55,6 +55,11 @@ fn member(name: &str, test: &str, standby: bool) -> Member {
 }
 
 #[test]
+fn a_deadline_stands_in_place_of_a_priority() {
+    assert_eq!(settings("realtime_priority = \"deadline\"\n").realtime, Realtime::Deadline);
+}
+
+#[test]
 fn a_receive_priority_is_of_the_file_or_of_an_interface() {
     let settings = settings(
         "receive_priority = 45\n[groups.g.interfaces.a]\n[groups.g.interfaces.b]\n\
