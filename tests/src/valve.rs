@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::netns::NetNs;
 
-/// Where the two programs are pinned for `tc`; the BPF file system is the lab's own.
+/// Where the two programs of each switch are pinned for `tc`; the BPF file system is the lab's own.
 const PINS: &str = "/sys/fs/bpf/lab";
 /// The map is an array by ifindex; a fresh namespace counts from 1.
 const PORTS: u32 = 64;
@@ -58,17 +58,18 @@ impl Valves {
     /// Without CAP_BPF and CAP_NET_ADMIN.
     pub(crate) fn install(switch: &NetNs, ports: &[String]) -> Result<Self> {
         let map = create_map()?;
-        std::fs::create_dir_all(PINS)?;
+        let pins = format!("{PINS}/{}", switch.name());
+        std::fs::create_dir_all(&pins)?;
         for (name, bit) in [("ingress", FROM_DEVICE), ("egress", TO_DEVICE)] {
             let program = classifier(map.as_raw_fd(), bit);
-            pin(&load(BPF_PROG_TYPE_SCHED_CLS, &program)?, &format!("{PINS}/{name}\0"))?;
+            pin(&load(BPF_PROG_TYPE_SCHED_CLS, &program)?, &format!("{pins}/{name}\0"))?;
         }
         let mut lines = String::new();
         for port in ports {
             lines += &format!("qdisc add dev {port} clsact\n");
             for side in ["ingress", "egress"] {
                 lines += &format!(
-                    "filter add dev {port} {side} bpf direct-action object-pinned {PINS}/{side}\n"
+                    "filter add dev {port} {side} bpf direct-action object-pinned {pins}/{side}\n"
                 );
             }
         }

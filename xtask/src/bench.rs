@@ -3,11 +3,13 @@
 use anyhow::Result;
 
 use crate::process::need_root;
-use crate::{build, demo, process, toolchain};
+use crate::{build, demo, peers, process, toolchain};
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     need_root("bench")?;
     toolchain::ensure_peers()?;
     let binaries = build::binaries()?;
-    process::run(&mut demo::lab_program("bench", &binaries, arguments))
+    let mut bench = demo::lab_program("bench", &binaries, arguments);
+    peers::offer(&mut bench);
+    process::run(&mut bench)
 }

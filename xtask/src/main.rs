@@ -8,6 +8,7 @@ mod build;
 mod demo;
 mod ebpf;
 mod lint;
+mod peers;
 mod process;
 mod test;
 mod tidy;
