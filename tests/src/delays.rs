@@ -149,7 +149,8 @@ fn note(seen: &Mutex<Vec<Delay>>, from: Nanos, limit: Nanos) -> Nanos {
     to
 }
 
-fn come_first() {
+/// For a thread whose moments must not depend on any load.
+pub(crate) fn come_first() {
     let parameters = libc::sched_param { sched_priority: PRIORITY };
     // SAFETY: the parameters live through the call; 0 is the calling thread.
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };

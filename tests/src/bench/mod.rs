@@ -6,6 +6,7 @@
 mod cost;
 mod detection;
 mod fping;
+mod peers;
 mod plan;
 pub mod report;
 mod rtt;
@@ -27,6 +28,7 @@ pub struct Section {
 pub const SECTIONS: &[Section] = &[
     Section { name: "detection", title: "Detection", run: detection::run },
     Section { name: "steadiness", title: "No failover without a failure", run: steadiness::run },
+    Section { name: "peers", title: "Side by side", run: peers::run },
     Section { name: "cost", title: "Cost", run: cost::run },
     Section { name: "rtt", title: "True round-trip times", run: rtt::run },
 ];
