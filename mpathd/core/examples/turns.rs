@@ -190,7 +190,10 @@ impl Bench {
                     self.spent += cpu() - begin;
                 }
                 Action::Request(op) => self.request(op),
-                Action::Path { .. } | Action::Notice(_) => {}
+                Action::Path { .. }
+                | Action::Redirect(_)
+                | Action::Herald(_)
+                | Action::Notice(_) => {}
             }
         }
         told

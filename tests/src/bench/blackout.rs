@@ -133,7 +133,9 @@ fn streams(rig: &Rig, size: Size) -> [Stream; 4] {
     let out = |ip| Stream::udp(rig.lab.host(), SocketAddr::new(ip, PORT), PACE);
     let streams = [into(false), into(true), out(far[0]), out(far[1])];
     let now = clock::now();
-    streams.iter().for_each(|it| drop(it.wait_answered(now, LIMIT)));
+    for stream in &streams {
+        stream.wait_answered(now, LIMIT);
+    }
     streams
 }
 

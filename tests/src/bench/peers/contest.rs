@@ -42,6 +42,7 @@ pub(super) struct Contest<'a> {
 pub(super) struct Measured {
     pub(super) name: String,
     pub(super) told: String,
+    pub(super) promise: Duration,
     pub(super) watched: Duration,
     /// By mistake: when, since the watch began.
     pub(super) falls: Vec<Duration>,
@@ -124,11 +125,12 @@ impl<'a> Contest<'a> {
         for (it, (before, after)) in self.contestants.iter().zip(before.iter().zip(&after)) {
             let down =
                 it.outages().into_iter().map(|(fell, back)| (fell, back.unwrap_or(to).min(to)));
-            let down: Vec<_> = down.filter(|(_, back)| *back > from).collect();
+            let down: Vec<_> = down.filter(|(fell, back)| *fell < to && *back > from).collect();
             let falls = down.iter().map(|(fell, _)| *fell).filter(|at| (from..to).contains(at));
             all.push(Measured {
                 name: it.name(),
                 told: it.told(),
+                promise: it.promise(),
                 watched: Duration::from_nanos(to - from),
                 falls: falls.map(|at| Duration::from_nanos(at - from)).collect(),
                 down: down

@@ -1,5 +1,7 @@
 //! Whoever watches paths and says when one is dead.
 
+use std::time::Duration;
+
 use crate::clock::{self, Nanos};
 
 /// mpathd on its NICs, or the BFD daemons of one kind at both ends of a path.
@@ -8,6 +10,9 @@ pub(super) trait Contestant {
 
     /// What it was told, in its own terms.
     fn told(&self) -> String;
+
+    /// After that time at the latest a failure should be found, by what it was told.
+    fn promise(&self) -> Duration;
 
     /// What it has said since it was started, per end of a path, or per NIC.
     fn changes(&self) -> Vec<Vec<Change>>;
@@ -143,6 +148,9 @@ mod tests {
         }
         fn told(&self) -> String {
             String::new()
+        }
+        fn promise(&self) -> Duration {
+            Duration::ZERO
         }
         fn changes(&self) -> Vec<Vec<Change>> {
             self.0.clone()

@@ -68,6 +68,10 @@ impl Contestant for Mpathd<'_> {
         format!("FDT {:?}", self.fdt)
     }
 
+    fn promise(&self) -> Duration {
+        self.fdt
+    }
+
     fn changes(&self) -> Vec<Vec<Change>> {
         let log = self.daemon.log_since(self.ready);
         let of_nic = |nic| {

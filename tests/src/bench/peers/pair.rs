@@ -57,6 +57,10 @@ impl Contestant for Pair<'_> {
         format!("{MULTIPLIER} x {ms:.decimals$} ms")
     }
 
+    fn promise(&self) -> Duration {
+        self.interval * MULTIPLIER
+    }
+
     fn changes(&self) -> Vec<Vec<Change>> {
         let of = |it: &Speaker| it.said.lock().expect("no reader has panicked").changes.clone();
         self.ends.iter().map(of).collect()
