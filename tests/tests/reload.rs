@@ -132,7 +132,7 @@ fn what_is_new_comes_and_what_stands_stays() {
         let lab = Lab::builder().build();
         let daemon = running(&lab, CONFIG);
         let (before, old) = (standing(&lab), threads(&daemon));
-        assert_eq!((old["mpathd-fast"].priority, old["mpathd-host"].priority), (51, 50));
+        assert_eq!((old["mpathd-fast"].priority, old["mpathd-host"].priority), (51, 51));
         let _server = EchoServer::start(lab.host(), PORT);
         let streams = ["192.0.2.50", "192.0.2.51", "2001:db8::50"].map(|address| {
             let to = SocketAddr::new(address.parse().expect("an address"), PORT);

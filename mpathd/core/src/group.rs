@@ -360,6 +360,7 @@ impl Group {
                 m.misses_test_address_at().filter(|at| now < *at),
                 m.claim_ends_at().filter(|at| now < *at),
                 self.late_at(m).filter(|at| now < *at),
+                m.tells_family_failure_at().filter(|at| now < *at),
                 joins.map(|at| at + self.quiet_period).filter(|at| now < *at),
             ]
         });

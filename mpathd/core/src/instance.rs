@@ -400,6 +400,13 @@ impl Instance {
         self.chance.discard_lesson();
     }
 
+    /// When its failure is told by itself, if it has not been: an interval later, for when the path is cut the
+    /// other family follows at its own losses, and then the interface has failed.
+    pub fn tells_failure_at(&self) -> Option<Instant> {
+        let failure = self.failure.filter(|failure| !failure.told)?;
+        Some(failure.since + self.interval())
+    }
+
     /// A round was answered in the last 2 x FDT.
     pub fn answered_lately(&self, now: Instant) -> bool {
         let mut rounds = self.decided(now).take_while(|r| now.since(r.at) < self.repair_time());

@@ -387,6 +387,12 @@ impl Member {
         }
     }
 
+    /// When a family that is dead alone is told of.
+    pub fn tells_family_failure_at(&self) -> Option<Instant> {
+        let due = self.instances.iter().filter_map(Instance::tells_failure_at).min();
+        due.filter(|_| self.failed.is_none())
+    }
+
     pub fn state(&self) -> InterfaceState {
         if self.offline {
             InterfaceState::Offline

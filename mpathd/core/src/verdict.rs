@@ -248,14 +248,13 @@ fn tell_flapping(member: &mut Member, now: Instant, out: &mut Outbox) {
     }
 }
 
-/// One family alone is dead. Told an interval later: when the path is cut the other one follows at
-/// its own phase, and then the interface has failed.
+/// One family alone is dead.
 fn tell_family_failures(group: &Group, member: &mut Member, now: Instant, out: &mut Outbox) {
     let (interface, failed) = (member.name(), member.failed.is_some());
     for instance in &mut member.instances {
-        let (family, interval) = (instance.family, instance.interval());
+        let (family, due) = (instance.family, instance.tells_failure_at());
         let Some(failure) = &mut instance.failure else { continue };
-        if !failed && !failure.told && now >= failure.since + interval {
+        if !failed && due.is_some_and(|at| at <= now) {
             failure.told = true;
             let evidence = failure.evidence;
             out.message(Message::FamilyFailed { interface, family, group: group.name, evidence });

@@ -21,8 +21,8 @@ use crate::shared::Shared;
 use crate::slow::{self, NotReloaded, Plan, state};
 use crate::stock;
 
-/// SCHED_FIFO of the fast thread where some FDT is under 1 s; the host thread runs one below. IRQ
-/// threads run at 50 (design 3).
+/// SCHED_FIFO of the fast thread where some FDT is under 1 s; of the host thread, too. IRQ threads run at 50
+/// (design 3).
 const FAST_PRIORITY: u8 = 51;
 const TIGHT: Duration = Duration::from_secs(1);
 
@@ -75,7 +75,7 @@ impl Threads {
         let host = host::Setup {
             queues: self.queues.clone(),
             settings: stock::host_settings(&self.settings, state),
-            priority: priority::next_below(priority),
+            priority: priority::of_host(priority),
             bpffs: self.bpffs.clone(),
             object: OBJECT,
             notices: host::Setup::NOTICES,

@@ -62,7 +62,7 @@ pub fn measure(settings: &Settings, length: Duration) -> io::Result<Measured> {
     let (woken, asked) = thread::scope(|scope| {
         let woken = thread::Builder::new().spawn_scoped(scope, || wake_ups(priority, length))?;
         let asked = thread::Builder::new()
-            .spawn_scoped(scope, || rtnl_waits(priority::next_below(priority), length))?;
+            .spawn_scoped(scope, || rtnl_waits(priority::of_host(priority), length))?;
         let gone = |_| io::Error::other("a measuring thread has panicked");
         io::Result::Ok((woken.join().map_err(gone)?, asked.join().map_err(gone)?))
     })?;

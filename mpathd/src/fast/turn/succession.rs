@@ -25,7 +25,7 @@ impl<B: Brain> Fast<B> {
         }
         let Some(mut heir) = self.heir.take() else { return false };
         let Some(settings) = heir.settings.take() else { return false };
-        let message = ToHost::Settings { settings, priority: priority::next_below(heir.priority) };
+        let message = ToHost::Settings { settings, priority: priority::of_host(heir.priority) };
         if let Err(back) = self.desk.queues.host.push(message) {
             // The host thread hangs: the old configuration holds on.
             if let ToHost::Settings { settings, .. } = back {

@@ -42,6 +42,7 @@ pub(super) struct Control {
         described::Interface,
         described::Address,
         described::TargetMode,
+        described::Loss,
         described::Instance,
         described::TargetState,
         described::Target,

@@ -113,6 +113,7 @@ fn the_description_fits_what_is_sent() {
         described::Interface::CUSTOM_TYPE,
         described::Address::CUSTOM_TYPE,
         described::TargetMode::CUSTOM_TYPE,
+        described::Loss::CUSTOM_TYPE,
         described::Instance::CUSTOM_TYPE,
         described::TargetState::CUSTOM_TYPE,
         described::Target::CUSTOM_TYPE,
