@@ -41,10 +41,11 @@ fn many_addresses_and_routes_move_and_are_released() {
         }
         // The only hop of all groups goes: the kernel deletes them with their routes, unsaid.
         rig.mend(0, cut);
-        let down = rig.lab.carrier(1, false);
+        rig.lab.carrier(1, false);
         wait_on(&rig, &["eth0"]);
-        rig.restore_carrier(1, down);
-        rig.wait_repaired();
+        rig.lab.carrier(1, true);
+        rig.wait_healthy(0);
+        rig.wait_healthy(1);
         wait_on(&rig, &["eth0", "eth1"]);
 
         rig.daemon.stop();

@@ -18,7 +18,7 @@ const MANY: usize = 40;
 fn destinations(v6: bool) -> Vec<String> {
     let one =
         |n: usize| if v6 { format!("2001:db8:f:{n:x}::/64") } else { format!("10.0.{n}.0/24") };
-    (0..MANY).map(one).collect()
+    (1..=MANY).map(one).collect()
 }
 
 /// With the data addresses, and routes by a gateway configured to many destinations.
@@ -98,6 +98,8 @@ fn one_of_many_leaves_the_others_where_they_are() {
         let mut host = start(&lab);
         let requests = to_all(&host, &["eth0"]);
         host.must_all(&requests);
+        // The kernel takes no gateway over a device that it cannot be reached by.
+        host.must(host.route("2001:db8::/64", None, SRC6, &["eth0", "eth1"]));
         let (one, one6) = (&destinations(false)[7], &destinations(true)[7]);
         host.must(host.route(one, Some(GATEWAY), SRC, &["eth1"]));
         host.must(host.route(one6, Some(GATEWAY6), SRC6, &["eth1"]));

@@ -147,6 +147,7 @@ fn fits(described: &idl::Type<'_>, sent: &Value, types: &Types<'_>, place: &str)
     match described {
         idl::Type::Bool => assert!(sent.is_boolean(), "{place}: {sent}"),
         idl::Type::Int => assert!(sent.is_u64(), "{place}: {sent}"),
+        idl::Type::Float => assert!(sent.is_f64(), "{place}: {sent}"),
         idl::Type::String => assert!(sent.is_string(), "{place}: {sent}"),
         idl::Type::Optional(_) if sent.is_null() => {}
         idl::Type::Optional(inner) => fits(inner.inner(), sent, types, place),
