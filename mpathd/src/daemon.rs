@@ -81,7 +81,7 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     }
     refuse_unfit_host(&source.settings)?;
     source.settle(&place, &mut log);
-    let Source { settings, text, note } = source;
+    let Source { settings, text, note, unconfirmed } = source;
     let stock = stock::take(settings, &loaded.state).map_err(StartError::Host)?;
     stock.refused.iter().for_each(|(_, line)| log.line(Severity::Error, line));
     if !stock.taken.is_empty() {
@@ -103,7 +103,7 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     });
     // Before the first fact: a replay needs all of them.
     threads.shared.set_recording(record.is_some());
-    threads.spawn(&loaded.state, seed)?;
+    threads.spawn(&loaded.state, seed, unconfirmed)?;
     let ended = slow::run(slow::Setup {
         queues: threads.queues.clone(),
         shared: Arc::clone(&threads.shared),

@@ -149,12 +149,12 @@ fn what_was_taken_over_comes_back() {
             (of(&["-o", "address", "show", "scope", "global"]), lines)
         };
         let before = seen();
-        let daemon = Daemon::start(host, "");
+        let mut daemon = Daemon::start(host, "");
         let group = GROUP
             .replace("[\"192.0.2.50/24\"]", "[\"192.0.2.50/24\", \"2001:db8::50/64\"]")
             + "[[groups.ipmp0.routes]]\nto = \"default\"\nvia = \"192.0.2.1\"\n";
         daemon.configure(&group);
-        for ending in ["time", "revert"] {
+        for ending in ["time", "revert", "death"] {
             let timeout = if ending == "time" { "2s" } else { "600s" };
             let (code, out, err) = said(&daemon.mpathd(&["try", "--timeout", timeout]));
             assert_eq!((code, err.as_str()), (Some(0), ""), "{out}{}", daemon.log_text());
@@ -162,9 +162,16 @@ fn what_was_taken_over_comes_back() {
                 let text = seen().0;
                 if text.contains("192.0.2.50/24") { Err((text, daemon.log_text())) } else { Ok(()) }
             });
-            if ending == "revert" {
-                let reverted = said(&daemon.mpathd(&["revert"]));
-                assert_eq!((reverted.0, seen()), (Some(0), before.clone()), "{reverted:?}");
+            match ending {
+                "revert" => {
+                    let reverted = said(&daemon.mpathd(&["revert"]));
+                    assert_eq!((reverted.0, seen()), (Some(0), before.clone()), "{reverted:?}");
+                }
+                "death" => {
+                    daemon.kill();
+                    daemon.restart();
+                }
+                _ => {}
             }
             wait_for(&format!("all as it was, by {ending}"), LIMIT, || match seen() {
                 now if now == before => Ok(()),

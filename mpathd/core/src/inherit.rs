@@ -21,6 +21,12 @@ impl Engine {
         self.proven.reserve(members * Family::ALL.len() * MAX_TARGETS);
     }
 
+    /// What an earlier configuration has left is to go, even if this one has no group: it was never
+    /// confirmed.
+    pub fn tidy_up(&mut self) {
+        self.tidies = true;
+    }
+
     /// It knows the host, and nothing it has decided waits to be fetched: a successor may take over.
     pub fn may_retire(&self) -> bool {
         self.surveyed && self.out.is_empty()

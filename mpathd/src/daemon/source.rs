@@ -18,6 +18,8 @@ pub(super) struct Source {
     pub text: String,
     /// What an administrator is to know of it.
     pub note: Option<String>,
+    /// What the files say was tried, and nobody has confirmed it: nothing of it is to stay.
+    pub unconfirmed: bool,
 }
 
 impl Source {
@@ -30,15 +32,15 @@ impl Source {
     ) -> Result<Self, StartError> {
         let source = match config::load(&options.config) {
             Ok(settings) => match place.record().and_then(|record| untried(&record, &settings)) {
-                Some(confirmed) => Self::new(
-                    confirmed,
-                    &options.config,
-                    Some(format!(
+                Some(confirmed) => {
+                    let note = format!(
                         "what {} says was tried and not confirmed; running on what was in force \
                          before; `mpathd reload` applies it",
                         options.config.display()
-                    )),
-                ),
+                    );
+                    let source = Self::new(confirmed, &options.config, Some(note));
+                    Self { unconfirmed: true, ..source }
+                }
                 None => Self::new(settings, &options.config, None),
             },
             Err(errors) => {
@@ -62,7 +64,7 @@ impl Source {
 
     fn new(settings: Settings, path: &Path, note: Option<String>) -> Self {
         let text = plan::text(&settings, path);
-        Self { settings, text, note }
+        Self { settings, text, note, unconfirmed: false }
     }
 
     /// It is what the files say, and so what they said before does not matter any more.

@@ -57,16 +57,21 @@ impl Threads {
         })
     }
 
-    /// Starts both in the network namespace of the caller.
+    /// Starts both in the network namespace of the caller. `tidy`: what an earlier configuration has left
+    /// goes, even if there is no group.
     ///
     /// # Errors
     /// Where descriptors or threads are not to be had.
-    pub(super) fn spawn(&mut self, state: &state::State, seed: u64) -> io::Result<()> {
+    pub(super) fn spawn(&mut self, state: &state::State, seed: u64, tidy: bool) -> io::Result<()> {
         let config = &self.settings.engine;
         let names: Vec<IfName> = members(config).collect();
         let priority = fast_priority(&self.settings);
+        let mut brain = Engine::new(config.clone(), state.core.clone(), seed);
+        if tidy {
+            brain.tidy_up();
+        }
         let fast = fast::Setup {
-            brain: Engine::new(config.clone(), state.core.clone(), seed),
+            brain,
             names,
             queues: self.queues.clone(),
             shared: Arc::clone(&self.shared),
