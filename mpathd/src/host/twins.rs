@@ -50,6 +50,10 @@ impl Host {
         let mut own = [[0; 6]; OWN_MACS];
         own.iter_mut().zip(monitor.mirror.macs()).for_each(|(place, mac)| *place = mac);
         fast.push(ToFast::OwnMacs(own));
+        // Known before the first answer comes.
+        if !fast.flush() {
+            return self.twins.ask_soon();
+        }
         let tests = monitor.mirror.vouched().filter(|(_, _, role)| *role == Role::Test);
         let tests = tests.map(|(ifindex, net, _)| (ifindex, net.address));
         let (data, outcome) = claims.next(&monitor.mirror, now);
