@@ -11,6 +11,10 @@ impl Figures {
         self.0.push(value);
     }
 
+    pub fn values(&self) -> impl Iterator<Item = f64> + '_ {
+        self.0.iter().copied()
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }

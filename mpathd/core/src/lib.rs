@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+pub mod chance;
 pub mod config;
 pub mod engine;
 pub mod event;
@@ -22,7 +23,6 @@ mod answers;
 mod attention;
 mod bench;
 mod capacity;
-mod chance;
 mod damping;
 mod facts;
 mod group;

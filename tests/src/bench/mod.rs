@@ -6,10 +6,12 @@
 mod blackout;
 mod cost;
 mod detection;
+mod evidence;
 mod fping;
 mod leftover;
 mod peers;
 mod plan;
+mod redirect;
 pub mod report;
 mod rtt;
 mod scale;
@@ -33,6 +35,8 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "detection", title: "Detection", run: detection::run },
     Section { name: "blackout", title: "What clients notice", run: blackout::run },
     Section { name: "steadiness", title: "No failover without a failure", run: steadiness::run },
+    Section { name: "redirect", title: "While RTNL is held", run: redirect::run },
+    Section { name: "evidence", title: "Failures by chance", run: evidence::run },
     Section { name: "peers", title: "Side by side", run: peers::run },
     Section { name: "cost", title: "Cost", run: cost::run },
     Section { name: "scale", title: "Many NICs", run: scale::run },

@@ -1,8 +1,6 @@
 use super::*;
 
 extern crate std;
-use std::println;
-use std::vec::Vec;
 
 use proptest::prelude::*;
 
@@ -188,32 +186,4 @@ fn heavy_loss_is_a_failure() {
     let (learnt, _) = verdicts(&mut chance, &mut dice, 100_000, 0.5, 0.5);
     assert!(learnt > 500, "{learnt}");
     assert_eq!(chance.losses(), LOSSES_TO_FAIL);
-}
-
-/// `cargo test -p mpathd-core table_of_false -- --ignored --nocapture`: for docs/performance.md.
-#[test]
-#[ignore = "prints a table, asserts nothing"]
-fn table_of_false_failures() {
-    println!("| targets | loss | FDT | with five | losses | false failures/year | FDT achieved |");
-    for targets in 1..=3 {
-        for loss in [0.001, 0.01, 0.05, 0.1] {
-            for fdt in [10, 30, 100] {
-                let (tally, t) = (independent(loss, targets), interval(fdt * MS));
-                let exact = |losses: u8| {
-                    let silent = loss.powi(targets);
-                    let rounds = YEAR.as_secs_f64() / t.as_secs_f64();
-                    rounds * (1.0 - silent) * silent.powi(i32::from(losses))
-                };
-                let losses = tally.losses_for(1.0, t);
-                let row: Vec<f64> = [5, losses].map(exact).into();
-                let achieved = (f64::from(losses) * t.as_secs_f64() * 1e3).max(fdt as f64);
-                println!(
-                    "| {targets} | {} % | {fdt} ms | {:.2e} | {losses} | {:.2e} | {achieved:.1} ms |",
-                    loss * 100.0,
-                    row[0],
-                    row[1]
-                );
-            }
-        }
-    }
 }
