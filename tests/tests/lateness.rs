@@ -19,7 +19,7 @@ fn what_made_it_late_is_counted_and_told() {
         wait_for("two samples of the machine", LIMIT, || {
             let delays = json(&daemon, "-l");
             let count = |row: usize| delays[row]["count"].as_u64().unwrap_or(0);
-            let wakes = (delays[0]["delay"] == "wake-up").then(|| count(0)).unwrap_or(0);
+            let wakes = if delays[0]["delay"] == "wake-up" { count(0) } else { 0 };
             // Addresses and routes were set; steal and waits for a CPU are sampled each second.
             if wakes > 20 && count(1) > 5 && count(2) >= 2 && count(3) >= 2 {
                 Ok(())

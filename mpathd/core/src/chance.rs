@@ -83,7 +83,7 @@ impl Tally {
 
 /// What an instance has learnt of its losses.
 #[derive(Clone, Copy, Debug)]
-pub struct Chance {
+pub(crate) struct Chance {
     /// Of the lessons before.
     memory: Tally,
     lesson: Tally,

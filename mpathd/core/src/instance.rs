@@ -375,7 +375,7 @@ impl Instance {
             let places = self.paths.iter().any(|p| p.key.is_none());
             self.replied
                 && self.stuck_since.is_none()
-                && !(places && !self.bench.is_empty())
+                && (!places || self.bench.is_empty())
                 && self.paths.iter().all(Path::is_calm)
         };
         settled && (!self.running() || answered())

@@ -2,6 +2,7 @@
 //! all CPUs can't keep replies waiting in the NIC. Not by default: such threads take CPU time from the rest of
 //! the host, and with NAPI at 45 our own thread lost 11 to 14 % of its 1 ms ticks (datapath D).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
@@ -106,8 +107,8 @@ impl Napi {
         if !threaded {
             set_threaded(name, true).map_err(Obstacle::Write)?;
         }
-        if !self.before.contains_key(&name) {
-            self.before.insert(name, threaded);
+        if let Entry::Vacant(place) = self.before.entry(name) {
+            place.insert(threaded);
             slow.push(ToSlow::Threaded { interface: name, before: threaded });
         }
         let threads = deferral::napi_threads(name);
