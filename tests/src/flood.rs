@@ -96,7 +96,8 @@ impl Flood {
         per_second: u64,
     ) -> Self {
         let frame = udp([2, 0, 0, 0, 3, 0], nic, [192, 0, 2, 99], address);
-        let sink = host.run(|| UdpSocket::bind(("0.0.0.0", PORT)).expect("the port is free"));
+        let own = (std::net::Ipv4Addr::from(address), PORT);
+        let sink = host.run(|| UdpSocket::bind(own).expect("the port is free"));
         Self::into(Some(sink), switch, port, vec![frame], per_second)
     }
 
