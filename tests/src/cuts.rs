@@ -162,6 +162,15 @@ impl Rig {
         self.restart_sized(fdt, self.size);
     }
 
+    /// As `restart`, with other lines of its own in the group's table.
+    ///
+    /// # Panics
+    /// As `restart`.
+    pub fn restart_with(&mut self, fdt: Duration, more: &str) {
+        more.clone_into(&mut self.more);
+        self.restart(fdt);
+    }
+
     /// As `restart`, with as many addresses and routes.
     ///
     /// # Panics

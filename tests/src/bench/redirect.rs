@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::report::{Csv, Plot, Table};
 use super::{Plan, Report};
 use crate::clock::{self, ms_between};
-use crate::cuts::{DATA_V4, DATA_V6, Rig, Size};
+use crate::cuts::{DATA_V4, DATA_V6, Rig};
 use crate::figures::Figures;
 use crate::lab::{FAR_V4, FAR_V6};
 use crate::load::Containers;
@@ -44,10 +44,12 @@ pub(super) fn run(plan: &Plan, report: &mut Report) {
          come and go, which holds RTNL, the kernel's lock for network configuration. Longest silence of UDP streams \
          with a message each millisecond: into the host to a data address, and out of it by the default route. ms."
     ));
+    let mut rig = Rig::start(Duration::from_millis(FDTS[0]), 2);
+    let _servers = [rig.lab.host(), rig.lab.far()].map(|it| EchoServer::start(it, PORT));
     let mut all = Vec::new();
     for fdt in FDTS {
         for redirect in [false, true] {
-            all.push(Series::measure(Duration::from_millis(fdt), redirect, cuts));
+            all.push(Series::measure(&mut rig, Duration::from_millis(fdt), redirect, cuts));
         }
     }
     let mut table = Table::of_figures("silence, all streams");
@@ -80,10 +82,8 @@ pub(super) fn run(plan: &Plan, report: &mut Report) {
 }
 
 impl Series {
-    fn measure(fdt: Duration, redirect: bool, cuts: u32) -> Self {
-        let setting = format!("egress_redirect = {redirect}");
-        let mut rig = Rig::start_with(fdt, 2, Size::SMALL, &setting);
-        let _servers = [rig.lab.host(), rig.lab.far()].map(|it| EchoServer::start(it, PORT));
+    fn measure(rig: &mut Rig, fdt: Duration, redirect: bool, cuts: u32) -> Self {
+        rig.restart_with(fdt, &format!("egress_redirect = {redirect}"));
         let mut series = Self {
             name: format!("{fdt:?}, {}", if redirect { "redirected" } else { "not redirected" }),
             silences: Default::default(),
@@ -96,9 +96,10 @@ impl Series {
         let containers = Containers::start(CONTAINERS);
         for number in 0..cuts {
             rig.wait_for_spare();
-            series.add(&mut rig, f64::from(number) * GOLDEN % 1.0);
+            series.add(rig, f64::from(number) * GOLDEN % 1.0);
         }
         drop(containers);
+        rig.wait_repaired();
         series.longest_stall = rig.stalls.longest(begun, clock::now());
         println!("measured: {}", series.name);
         series
