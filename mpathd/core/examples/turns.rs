@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mpathd_core::config::{Config, Datapath, Group, MAX_TARGETS, Member, TestAddress};
+use mpathd_core::config::{Config, Datapath, Group, MAX_TARGETS, Member, Route, TestAddress};
 use mpathd_core::engine::Engine;
 use mpathd_core::event::{Address, Done, Event, Fate, Link, ObservedRoute, ReceiveMode};
 use mpathd_core::ids::{IfName, Ifindex, PathId, Seq};
@@ -21,20 +21,22 @@ const RING: usize = 32;
 
 fn main() {
     println!(
-        "| NICs | NICs a group | instances | FDT | turns/s | probes/s | ns a turn | ns a probe |"
+        "| NICs | NICs a group | instances | FDT | addresses, routes a group | turns/s | probes/s | ns a turn \
+         | ns a probe | dearest turn, us |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
-    for (nics, size, fdt) in [
-        (2, 2, 100),
-        (8, 4, 100),
-        (32, 4, 100),
-        (64, 4, 100),
-        (128, 4, 100),
-        (128, 32, 100),
-        (64, 4, 1000),
-        (8, 4, 10),
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for (nics, size, fdt, routes) in [
+        (2, 2, 100, 0),
+        (8, 4, 100, 0),
+        (32, 4, 100, 0),
+        (64, 4, 100, 0),
+        (128, 4, 100, 0),
+        (128, 32, 100, 0),
+        (64, 4, 1000, 0),
+        (8, 4, 10, 0),
+        (2, 2, 10, 1000),
     ] {
-        Bench::new(nics, size, Duration::from_millis(fdt)).run();
+        Bench::new(nics, size, routes, Duration::from_millis(fdt)).run();
     }
 }
 
@@ -42,6 +44,7 @@ struct Bench {
     engine: Engine,
     nics: usize,
     size: usize,
+    routes: usize,
     fdt: Duration,
     now: Instant,
     /// When each probe left, by path and number.
@@ -50,6 +53,8 @@ struct Bench {
     pending: Vec<(PathId, Seq)>,
     serial: u64,
     spent: Duration,
+    /// Of the dearest turn.
+    most: Duration,
     turns: u64,
     probes: u64,
     /// First NIC whose probes are lost.
@@ -57,14 +62,15 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(nics: usize, size: usize, fdt: Duration) -> Self {
-        let groups = (0..nics / size).map(|g| group(g, size, fdt)).collect();
+    fn new(nics: usize, size: usize, routes: usize, fdt: Duration) -> Self {
+        let groups = (0..nics / size).map(|g| group(g, size, routes, fdt)).collect();
         let engine = Engine::new(Config { groups }, Saved::default(), 0x9e37_79b9_7f4a_7c15);
         let sent = vec![[Instant(0); RING]; nics * 2 * MAX_TARGETS];
         let mut bench = Self {
             engine,
             nics,
             size,
+            routes,
             fdt,
             now: Instant(1_000_000_000_000),
             sent,
@@ -72,6 +78,7 @@ impl Bench {
             pending: Vec::with_capacity(nics * 2 * MAX_TARGETS * RING),
             serial: 0,
             spent: Duration::ZERO,
+            most: Duration::ZERO,
             turns: 0,
             probes: 0,
             cut: None,
@@ -86,23 +93,25 @@ impl Bench {
         let span = Duration::from_secs(1).max(self.fdt);
         self.measure("", span);
         self.cut = Some(Ifindex(1));
-        self.pass(self.fdt * 3);
-        self.measure(", one cut", span);
+        self.measure(", while one fails", self.fdt * 3);
+        self.measure(", one failed", span);
     }
 
     fn measure(&mut self, what: &str, span: Duration) {
-        (self.spent, self.turns, self.probes) = (Duration::ZERO, 0, 0);
+        (self.spent, self.most, self.turns, self.probes) = (Duration::ZERO, Duration::ZERO, 0, 0);
         self.pass(span);
         let ns = self.spent.as_nanos() as f64;
-        let (nics, size, fdt) = (self.nics, self.size, self.fdt);
+        let (nics, size, fdt, routes) = (self.nics, self.size, self.fdt, self.routes);
+        let addresses = addresses(size, routes);
         let rate = |n: u64| n as f64 / span.as_secs_f64();
         println!(
-            "| {nics}{what} | {size} | {} | {fdt:?} | {:.0} | {:.0} | {:.0} | {:.0} |",
+            "| {nics}{what} | {size} | {} | {fdt:?} | {addresses}, {routes} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
             2 * nics,
             rate(self.turns),
             rate(self.probes),
             ns / self.turns as f64,
-            ns / self.probes as f64
+            ns / self.probes as f64,
+            self.most.as_secs_f64() * 1e6
         );
     }
 
@@ -128,6 +137,12 @@ impl Bench {
 
     fn turn(&mut self) {
         self.turns += 1;
+        let before = self.spent;
+        self.whole_turn();
+        self.most = self.most.max(self.spent - before);
+    }
+
+    fn whole_turn(&mut self) {
         while let Some(first) = self.events.first_entry().filter(|e| e.key().0 <= self.now) {
             let event = first.remove();
             self.tell(event);
@@ -243,8 +258,13 @@ fn link(i: usize) -> Link {
     }
 }
 
+/// Of a group: two a NIC, or a hundred where there are many routes too.
+fn addresses(size: usize, routes: usize) -> usize {
+    if routes > 0 { 100 } else { 2 * size }
+}
+
 /// Group `g` lives in 10.0.g.0/24 and fd00:g::/64.
-fn group(g: usize, size: usize, fdt: Duration) -> Group {
+fn group(g: usize, size: usize, routes: usize, fdt: Duration) -> Group {
     let targets = (1..=MAX_TARGETS)
         .flat_map(|t| [format!("10.0.{g}.{t}"), format!("fd00:{g:x}::{t}")])
         .map(|t| t.parse::<IpAddr>().expect("an address"));
@@ -255,7 +275,14 @@ fn group(g: usize, size: usize, fdt: Duration) -> Group {
         let name = name(g * size + i);
         Member { name, standby: false, test, datapath: Datapath::Auto, consume_replies: true }
     };
-    let data = (0..2 * size).map(|k| format!("10.0.{g}.{}/24", 100 + k));
+    let data = (0..addresses(size, routes)).map(|k| format!("10.0.{g}.{}/24", 100 + k));
+    let route = |n: usize| Route {
+        to: format!("10.{}.{}.0/24", 1 + n / 256, n % 256).parse().expect("a prefix"),
+        via: format!("10.0.{g}.1").parse().expect("an address"),
+        metric: 5,
+        table: 254,
+        src: None,
+    };
     Group {
         name: format!("g{g}").parse().expect("a name"),
         fdt,
@@ -263,7 +290,7 @@ fn group(g: usize, size: usize, fdt: Duration) -> Group {
         quiet_period: Duration::from_secs(40),
         data: data.map(|net| net.parse().expect("an address")).collect(),
         targets: targets.collect(),
-        routes: Vec::new(),
+        routes: (0..routes).map(route).collect(),
         members: (0..size).map(member).collect(),
     }
 }

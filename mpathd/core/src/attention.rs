@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! instance  its round is due, or a loss that may make a verdict --> looked at alone
-//! group     something was told of it (stirred), its time has come,
-//!           or one of its instances is looked at that is not calm --> judged, placed, reconciled
+//! group     one of its instances is looked at that is not calm --> judged
+//!           something was told of it (stirred), its time has come,
+//!           or its members are worth something else now --> walked: placed and reconciled too
 //! ```
 //!
 //! A group is calm where nothing fails, waits or is in doubt: then a round and its replies change no
@@ -42,10 +43,32 @@ pub struct Attention {
 /// What is known of a group.
 #[derive(Clone, Copy)]
 struct Watch {
+    /// Something has been told of it, probes aside.
     stirred: bool,
+    /// Something has been told of the probes of one that is not calm.
+    doubted: bool,
     calm: bool,
+    /// Its addresses and routes are looked at in this turn, a thousand as they may be.
+    walked: bool,
     /// When something of it changes by the mere passing of time.
     wakes: Instant,
+    /// When one of its addresses or routes wants to be looked at; part of `wakes`.
+    bindings_wake: Instant,
+}
+
+impl Watch {
+    const NEW: Self = Self {
+        stirred: true,
+        doubted: false,
+        calm: false,
+        walked: false,
+        wakes: NEVER,
+        bindings_wake: NEVER,
+    };
+
+    fn is_busy(&self, now: Instant) -> bool {
+        self.stirred || self.doubted || self.wakes <= now
+    }
 }
 
 /// Whom an event concerns.
@@ -65,7 +88,7 @@ impl Attention {
             heard: vec![NEVER; instances],
             touched: Vec::with_capacity(instances),
             is_touched: vec![false; instances],
-            groups: vec![Watch { stirred: true, calm: false, wakes: NEVER }; groups],
+            groups: vec![Watch::NEW; groups],
             busy: Vec::with_capacity(groups),
         }
     }
@@ -83,6 +106,14 @@ impl Attention {
 
     pub fn stir_all(&mut self) {
         self.groups.iter_mut().for_each(|group| group.stirred = true);
+    }
+
+    pub fn walk(&mut self, g: usize) {
+        self.groups[g].walked = true;
+    }
+
+    pub fn is_walked(&self, g: usize) -> bool {
+        self.groups[g].walked
     }
 
     /// Those that are judged in this turn, in order.
@@ -121,13 +152,13 @@ impl Engine {
     pub(crate) fn touch(&mut self, path: PathId) {
         let Some((m, i)) = self.instance_of(path) else { return };
         self.attention.touch(m * FAMILIES + i);
-        self.stir_unless_calm(m, i);
+        self.doubt_unless_calm(m, i);
     }
 
-    fn stir_unless_calm(&mut self, m: usize, i: usize) {
+    fn doubt_unless_calm(&mut self, m: usize, i: usize) {
         let g = self.group_of(m);
         if !self.attention.groups[g].calm || !self.members[m].instances[i].is_calm() {
-            self.attention.stir(g);
+            self.attention.groups[g].doubted = true;
         }
     }
 
@@ -173,11 +204,11 @@ impl Engine {
     pub fn await_replies(&mut self, now: Instant, mut each: impl FnMut(PathId, Seq)) {
         let Self { attention, groups, members, .. } = self;
         for (g, group) in groups.iter().enumerate() {
-            let Watch { stirred, calm, wakes } = attention.groups[g];
+            let watch = attention.groups[g];
             let of_group = group.members.start * FAMILIES..group.members.end * FAMILIES;
             let is_due = |wake: &Instant| *wake <= now + LONGEST_SLACK;
             let some_due = || attention.wakes[of_group.clone()].iter().any(is_due);
-            let all = stirred || wakes <= now || !calm && some_due();
+            let all = watch.is_busy(now) || !watch.calm && some_due();
             for n in of_group {
                 let instance = &members[n / FAMILIES].instances[n % FAMILIES];
                 if (all || is_due(&attention.wakes[n])) && instance.running() {
@@ -191,12 +222,12 @@ impl Engine {
     /// Gives up probes that have waited long enough, and finds out who is judged in this turn.
     pub(crate) fn attend(&mut self, now: Instant) {
         for g in 0..self.groups.len() {
-            let Watch { stirred, calm, wakes } = self.attention.groups[g];
+            let watch = self.attention.groups[g];
             let members = self.groups[g].members.clone();
-            let all = stirred || wakes <= now;
+            let all = watch.is_busy(now) || !watch.calm;
             for n in members.start * FAMILIES..members.end * FAMILIES {
                 let due = self.attention.wakes[n] <= now + LONGEST_SLACK;
-                if due || all || !calm {
+                if due || all {
                     self.look_at(n, due, now);
                 }
             }
@@ -204,9 +235,11 @@ impl Engine {
         let Self { attention, .. } = self;
         attention.busy.clear();
         for (g, watch) in attention.groups.iter_mut().enumerate() {
-            if core::mem::take(&mut watch.stirred) || watch.wakes <= now {
+            if watch.is_busy(now) {
                 attention.busy.push(g);
             }
+            watch.walked = watch.stirred || watch.wakes <= now;
+            (watch.stirred, watch.doubted) = (false, false);
         }
         // They come last: after everything that groups need.
         if let Some(g) = self.waits_for_groups().filter(|_| !self.attention.busy.is_empty())
@@ -224,7 +257,7 @@ impl Engine {
         }
         if due {
             self.attention.touch(n);
-            self.stir_unless_calm(m, i);
+            self.doubt_unless_calm(m, i);
         }
     }
 
@@ -253,8 +286,14 @@ impl Engine {
         }
         for nth in 0..self.attention.busy.len() {
             let g = self.attention.busy[nth];
-            self.attention.groups[g].wakes = self.group_wakes(g, now).unwrap_or(NEVER);
-            self.attention.groups[g].calm = self.is_calm(g);
+            if self.attention.groups[g].walked {
+                let wake = self.bindings_wake(g, now).unwrap_or(NEVER);
+                self.attention.groups[g].bindings_wake = wake;
+            }
+            let wakes = self.group_wakes(g, now).unwrap_or(NEVER);
+            let calm = self.is_calm(g);
+            let watch = &mut self.attention.groups[g];
+            (watch.wakes, watch.calm) = (wakes.min(watch.bindings_wake), calm);
         }
         let instances = self.attention.wakes.iter().copied();
         let groups = self.attention.groups.iter().map(|group| group.wakes);
@@ -262,15 +301,20 @@ impl Engine {
         instances.chain(groups).chain(tidying).min().filter(|at| *at < NEVER)
     }
 
-    /// When something of a group changes by the mere passing of time.
+    /// When something of a group and its members changes by the mere passing of time.
     fn group_wakes(&self, g: usize, now: Instant) -> Option<Instant> {
         let group = &self.groups[g];
         let own = group.wake_at(&self.members[group.members.clone()], now);
-        let slots = self.slots_of(g).filter_map(|s| self.slots[s].wake_at(now));
-        let held = self.addresses[group.addresses.clone()].iter();
+        let slots = self.slots_of_members(g).filter_map(|s| self.slots[s].wake_at(now));
+        own.into_iter().chain(slots).chain(self.next_check(g, now)).min()
+    }
+
+    /// The same, of its addresses and routes.
+    fn bindings_wake(&self, g: usize, now: Instant) -> Option<Instant> {
+        let slots = self.slots_of_bindings(g).filter_map(|s| self.slots[s].wake_at(now));
+        let held = self.addresses[self.groups[g].addresses.clone()].iter();
         let held = held.filter_map(|address| address.moves.held_until(now));
-        let own = own.into_iter().chain(slots).chain(held).chain(self.next_check(g, now));
-        own.chain(self.next_renewal(g)).min()
+        slots.chain(held).chain(self.next_renewal(g)).min()
     }
 
     /// Nothing fails, waits or is in doubt: only an event or a loss changes that.

@@ -10,9 +10,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::attention::Attention;
-use crate::config::{
-    Config, MAX_MEMBERS, MAX_SEATS, MAX_TARGETS, ROUTE_METRIC, TABLE_MAIN, TestAddress,
-};
+use crate::config::{Config, MAX_SEATS, MAX_TARGETS, ROUTE_METRIC, TABLE_MAIN, TestAddress};
 use crate::event::{Event, Gateways, RouteKey};
 use crate::group::Group;
 use crate::histogram::Histogram;
@@ -20,7 +18,7 @@ use crate::ids::{Family, GroupId, IfName, Ifindex, IpNet, MemberId};
 use crate::member::Member;
 use crate::message::Message;
 use crate::outbox::Outbox;
-use crate::placement::{Item, Places, Rank, place};
+use crate::placement::{Item, Rank, Standing, place};
 use crate::policing;
 use crate::request::{Action, Op, OpId};
 use crate::resource::{DataAddress, Resource, Route, Slot};
@@ -167,21 +165,25 @@ impl Engine {
         self.slots.extend((0..self.routes.len()).map(|r| Slot::new(Resource::TakeRoute(r))));
     }
 
-    /// Those of a group: of its members, addresses and routes, then of what it takes over.
-    pub(crate) fn slots_of(&self, g: usize) -> impl Iterator<Item = usize> + use<> {
+    /// Those of a group's members.
+    pub(crate) fn slots_of_members(&self, g: usize) -> core::ops::Range<usize> {
+        let members = &self.groups[g].members;
+        members.start * SLOTS_PER_MEMBER..members.end * SLOTS_PER_MEMBER
+    }
+
+    /// Those of a group's addresses and routes, then of what it takes over.
+    pub(crate) fn slots_of_bindings(&self, g: usize) -> impl Iterator<Item = usize> + use<> {
         let Group { members, addresses, routes, .. } = &self.groups[g];
         let first_data = self.data_slots.get(addresses.start).copied().unwrap_or_default();
         let first_route = self.slot_of(Resource::Route(0));
         let take_tests = self.take_slots + self.addresses.len();
         let take_routes = take_tests + self.members.len() * 2;
-        let of_members = members.start * SLOTS_PER_MEMBER..members.end * SLOTS_PER_MEMBER;
         let of_data = first_data..first_data + addresses.len() * members.len();
         let of_routes = first_route + routes.start..first_route + routes.end;
         let taken_data = self.take_slots + addresses.start..self.take_slots + addresses.end;
         let taken_tests = take_tests + members.start * 2..take_tests + members.end * 2;
         let taken_routes = take_routes + routes.start..take_routes + routes.end;
-        let ours = of_members.chain(of_data).chain(of_routes);
-        ours.chain(taken_data).chain(taken_tests).chain(taken_routes)
+        of_data.chain(of_routes).chain(taken_data).chain(taken_tests).chain(taken_routes)
     }
 
     /// `None`: what it is for belongs to no group.
@@ -319,12 +321,19 @@ impl Engine {
         if changed {
             self.out.persist();
             self.routes_are_urgent(g);
+            self.attention.walk(g);
         }
         if fails_now {
             self.flush_hosts(g, now);
         }
-        self.place(g, now);
-        self.tend_redirects(g, now);
+        if self.has_other_standing(g, now) {
+            self.attention.walk(g);
+        }
+        if self.attention.is_walked(g) {
+            self.place(g, now);
+            self.look_at_routes(g, now);
+            self.tend_redirects(g, now);
+        }
     }
 
     /// When [`Engine::handle_timeout`] is to be called next.
@@ -397,6 +406,32 @@ impl Engine {
         }
     }
 
+    /// Takes note of what the members are worth. Returns whether that has changed.
+    fn has_other_standing(&mut self, g: usize, now: Instant) -> bool {
+        if !self.surveyed {
+            return false;
+        }
+        let group = &mut self.groups[g];
+        let members = &self.members[group.members.clone()];
+        let mut standing = Standing::default();
+        for (i, member) in members.iter().enumerate() {
+            for family in Family::ALL {
+                standing.ranks[family as usize][i] = group.rank(member, family, now);
+            }
+        }
+        let best = standing.ranks.iter().flatten().copied().min().unwrap_or(Rank::Absent);
+        group.note_best(best, members, now);
+        for (i, member) in members.iter().enumerate() {
+            standing.sticky[i] = group.is_sticky(member, now);
+            standing.bearable[i] = group.is_bearable(member, members, now);
+        }
+        // What stands somewhere at the start stays there until the others have proved themselves (O5).
+        let joining = |m: &Member| m.usable() && !m.has_joined(now, group.quiet_period);
+        standing.rebalance = group.failback && !members.iter().any(joining);
+        standing.settling = group.is_settling(now);
+        core::mem::replace(&mut group.standing, standing) != standing
+    }
+
     /// Puts every data address of a group on a member, as the state of the members demands.
     fn place(&mut self, g: usize, now: Instant) {
         if !self.surveyed {
@@ -404,20 +439,6 @@ impl Engine {
         }
         let group = &mut self.groups[g];
         let members = &self.members[group.members.clone()];
-        let mut ranks = [[Rank::Absent; MAX_MEMBERS]; 2];
-        let mut sticky = [false; MAX_MEMBERS];
-        let mut bearable = [false; MAX_MEMBERS];
-        for (i, member) in members.iter().enumerate() {
-            for family in Family::ALL {
-                ranks[family as usize][i] = group.rank(member, family, now);
-            }
-        }
-        let best = ranks.iter().flatten().copied().min().unwrap_or(Rank::Absent);
-        group.note_best(best, members, now);
-        for (i, member) in members.iter().enumerate() {
-            sticky[i] = group.is_sticky(member, now);
-            bearable[i] = group.is_bearable(member, members, now);
-        }
         self.items.clear();
         let known = self.addresses[group.addresses.clone()].iter().filter(|a| a.known);
         self.items.extend(known.map(|a| Item {
@@ -426,15 +447,7 @@ impl Engine {
             held: a.moves.held_until(now).is_some(),
         }));
         let n = members.len();
-        // What stands somewhere at the start stays there until the others have proved themselves (O5).
-        let joining = |m: &Member| m.usable() && !m.has_joined(now, group.quiet_period);
-        let places = Places {
-            ranks: [&ranks[0][..n], &ranks[1][..n]],
-            sticky: &sticky[..n],
-            bearable: &bearable[..n],
-            rebalance: group.failback && !members.iter().any(joining),
-        };
-        place(&mut self.items, &places);
+        place(&mut self.items, &group.standing.places(n));
         let known = self.addresses[group.addresses.clone()].iter_mut().filter(|a| a.known);
         for (address, item) in known.zip(&self.items) {
             if address.holder == item.holder {
@@ -478,7 +491,7 @@ fn routes_of(group: &crate::config::Group) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     let mut add = |key: RouteKey, via, src| {
         if !routes.iter().any(|r| r.key == key) {
-            routes.push(Route { key, via, src, observed: None, rivals: false });
+            routes.push(Route { key, via, src, observed: None, wanted: None, rivals: false });
         }
     };
     let subnets = group.data.iter().map(IpNet::network).filter(|n| n.len < n.family().host_bits());

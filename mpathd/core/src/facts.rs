@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::config::TestAddress;
 use crate::engine::Engine;
-use crate::event::{Address, Gateways, Link, ObservedRoute, ReceiveMode, RouteKey};
+use crate::event::{Address, Gateways, Link, ReceiveMode};
 use crate::ids::{Family, Ifindex};
 use crate::instance::{Failure, Instance};
 use crate::message::{Evidence, Message, Reason};
@@ -221,17 +221,6 @@ impl Engine {
         }
     }
 
-    pub(crate) fn route(&mut self, now: Instant, key: RouteKey, observed: Option<ObservedRoute>) {
-        let Some(r) = self.routes.iter().position(|r| r.key == key) else { return };
-        let slot = self.slot_of(Resource::Route(r));
-        self.slots[slot].noticed();
-        let settled = self.route_is_settled(r, now);
-        self.routes[r].observed = observed;
-        if settled && !self.slots[slot].in_flight() && !self.route_is_settled(r, now) {
-            self.slots[slot].drifted(now);
-        }
-    }
-
     pub(crate) fn gateways(&mut self, gateways: Gateways) {
         if self.gateways == gateways {
             return;
@@ -299,7 +288,7 @@ impl Engine {
             return;
         };
         let address = address.net.address;
-        let peers = self.peers(g, Family::of(address));
+        let peers = self.groups[g].peers[Family::of(address) as usize];
         self.request(now, crate::engine::NO_ANSWER, Request::Announce { ifindex, address, peers });
     }
 }

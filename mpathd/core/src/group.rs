@@ -11,7 +11,8 @@ use crate::instance::Instance;
 use crate::member::Member;
 use crate::message::{Loss, Message};
 use crate::outbox::Outbox;
-use crate::placement::Rank;
+use crate::placement::{Rank, Standing};
+use crate::request::Peers;
 use crate::time::Instant;
 use crate::view::GroupState;
 
@@ -57,8 +58,12 @@ pub struct Group {
     fdt_told: Option<Instant>,
     /// Bindings have changed: all data addresses are to be announced by their owners (N8).
     pub announce: bool,
-    /// Whether the routes of each family stand, while requests are made.
-    pub routes_stand: Option<[bool; 2]>,
+    /// Gateways and configured targets of each family: they are told of moves in person (N20).
+    pub peers: [Peers; 2],
+    /// What the last placement followed from.
+    pub standing: Standing,
+    /// Whether the routes of each family stood at the last look.
+    pub routes_stand: [bool; 2],
 }
 
 impl Group {
@@ -86,7 +91,9 @@ impl Group {
             fdt_missed: None,
             fdt_told: None,
             announce: false,
-            routes_stand: None,
+            peers: Family::ALL.map(|family| peers(config, family)),
+            standing: Standing::default(),
+            routes_stand: [false; 2],
         }
     }
 
@@ -110,6 +117,8 @@ impl Group {
             fdt_missed,
             fdt_told,
             announce,
+            peers: _,
+            standing: _,
             routes_stand: _,
         } = *old;
         self.has_worked = has_worked;
@@ -366,4 +375,12 @@ impl Group {
         });
         own.into_iter().chain(each).flatten().min()
     }
+}
+
+fn peers(config: &config::Group, family: Family) -> Peers {
+    let gateways = config.routes.iter().map(|route| route.via);
+    let all = gateways.chain(config.targets.iter().copied());
+    let mut peers = Peers::default();
+    all.filter(|peer| Family::of(*peer) == family).for_each(|peer| peers.push(peer));
+    peers
 }

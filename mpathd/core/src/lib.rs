@@ -42,6 +42,7 @@ mod redirect;
 mod resource;
 mod rotation;
 mod rounds;
+mod routes;
 mod rtt;
 mod search;
 mod snapshot;

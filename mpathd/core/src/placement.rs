@@ -51,6 +51,43 @@ pub struct Places<'a> {
     pub rebalance: bool,
 }
 
+/// All that a placement, and where routes lead, follow from of a group's members: while it stays as it was,
+/// only what is told of addresses and routes changes anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub ranks: [[Rank; MAX_MEMBERS]; 2],
+    pub sticky: [bool; MAX_MEMBERS],
+    pub bearable: [bool; MAX_MEMBERS],
+    pub rebalance: bool,
+    /// The group has just come back.
+    pub settling: bool,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            ranks: [[Rank::Absent; MAX_MEMBERS]; 2],
+            sticky: [false; MAX_MEMBERS],
+            bearable: [false; MAX_MEMBERS],
+            rebalance: false,
+            settling: false,
+        }
+    }
+}
+
+impl Standing {
+    /// Of the first `n` members.
+    pub fn places(&self, n: usize) -> Places<'_> {
+        let [inet, inet6] = &self.ranks;
+        Places {
+            ranks: [&inet[..n], &inet6[..n]],
+            sticky: &self.sticky[..n],
+            bearable: &self.bearable[..n],
+            rebalance: self.rebalance,
+        }
+    }
+}
+
 /// Writes the new holder of each item.
 pub fn place(items: &mut [Item], places: &Places<'_>) {
     let mut load = [0u16; MAX_MEMBERS];

@@ -113,7 +113,7 @@ impl Engine {
         for family in Family::ALL {
             let instance = self.members[m].instance(family);
             let Some(address) = instance.test else { continue };
-            let mut peers: Peers = self.peers(g, family);
+            let mut peers: Peers = self.groups[g].peers[family as usize];
             instance.paths.iter().filter_map(|p| p.target()).for_each(|t| peers.push(t));
             let ifindex = link.ifindex;
             let announce = Request::Announce { ifindex, address, peers };

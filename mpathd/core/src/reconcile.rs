@@ -4,13 +4,9 @@
 
 use core::time::Duration;
 
-use crate::config::TestAddress;
 use crate::engine::Engine;
-use crate::event::Hops;
-use crate::ids::{Family, IpNet};
-use crate::member::Member;
-use crate::placement::Rank;
-use crate::request::{Peers, Request, Role, WantedRoute};
+use crate::ids::Family;
+use crate::request::{Request, Role};
 use crate::resource::{DataAddress, Resource};
 use crate::time::Instant;
 
@@ -62,22 +58,14 @@ impl Engine {
 
     /// Asks for what is wanted and not there, at most one request per resource at a time.
     pub(crate) fn reconcile(&mut self, g: usize, now: Instant) {
-        self.look_at_routes_once(g, now);
-        for index in self.slots_of(g) {
+        for index in self.slots_of_members(g) {
             self.ask(index, now);
+        }
+        if self.attention.is_walked(g) {
+            self.slots_of_bindings(g).for_each(|index| self.ask(index, now));
         }
         if core::mem::take(&mut self.groups[g].announce) {
             self.groups[g].addresses.clone().for_each(|k| self.announce(now, k));
-        }
-        self.groups[g].routes_stand = None;
-    }
-
-    /// Each address that may go asks whether all routes stand: a hundred times a thousand.
-    fn look_at_routes_once(&mut self, g: usize, now: Instant) {
-        let on_two = |a: &DataAddress| a.on.len() > 1 || !a.foreign.as_slice().is_empty();
-        if self.addresses[self.groups[g].addresses.clone()].iter().any(on_two) {
-            let stand = Family::ALL.map(|family| self.routes_stand(g, family, now));
-            self.groups[g].routes_stand = Some(stand);
         }
     }
 
@@ -104,8 +92,8 @@ impl Engine {
             Resource::Attach(m) if self.is_stranger(m) => self.wish_watched(m, now),
             Resource::Prepare(m) => self.wish_prepared(m, now),
             Resource::Test(m, family) => self.wish_test_address(m, family),
-            Resource::Data(k, position) => self.wish_data_address(k, position, now),
-            Resource::Route(r) => self.wish_route(r, now),
+            Resource::Data(k, position) => self.wish_data_address(k, position),
+            Resource::Route(r) => self.wish_route(r),
             Resource::Attach(m) => self.wish_attached(m, now),
             Resource::Transmits(m) => self.wish_transmits(m),
             Resource::Search(m, family) => self.wish_search(m, family),
@@ -115,7 +103,7 @@ impl Engine {
             }
             Resource::TakeData(k) => self.wish_data_taken(k, now),
             Resource::TakeTest(m, family) => self.wish_test_taken(m, family, now),
-            Resource::TakeRoute(r) => self.wish_routes_taken(r, now),
+            Resource::TakeRoute(r) => self.wish_routes_taken(r),
         }
     }
 
@@ -153,179 +141,46 @@ impl Engine {
         !addresses.any(|k| self.addresses[k].on.contains(position))
     }
 
-    fn wish_data_address(&self, k: usize, position: usize, now: Instant) -> Option<Request> {
+    fn wish_data_address(&self, k: usize, position: usize) -> Option<Request> {
         let address = &self.addresses[k];
         let g = self.group_of_address(k);
         let member = &self.members[self.groups[g].members.start + position];
         let (ifindex, name) = (member.ifindex()?, member.name());
         let stands = address.on.contains(position);
+        let family = address.net.family();
         if address.holder == Some(position) {
-            let plumbed = member.plumbed[address.net.family() as usize];
-            let ready = member.prepared.is_some() && plumbed && self.surveyed;
-            let announce = Some(self.peers(g, address.net.family()));
-            let set = Request::SetAddress {
+            let ready =
+                member.prepared.is_some() && member.plumbed[family as usize] && self.surveyed;
+            return (!stands && ready).then(|| Request::SetAddress {
                 ifindex,
                 name,
                 address: address.net,
                 role: Role::Data,
-                announce,
-            };
-            return (!stands && ready).then_some(set);
+                announce: Some(self.groups[g].peers[family as usize]),
+            });
         }
         let unset = Request::UnsetAddress { ifindex, name, address: address.net };
-        (stands && self.surveyed && self.stands_elsewhere(g, address, now)).then_some(unset)
+        (stands && self.surveyed && self.stands_elsewhere(g, address)).then_some(unset)
     }
 
     /// Make before break: an address leaves a member only while it is seen on the one that is to
     /// have it, and its routes no longer need the old place.
-    pub(crate) fn stands_elsewhere(&self, g: usize, address: &DataAddress, now: Instant) -> bool {
+    pub(crate) fn stands_elsewhere(&self, g: usize, address: &DataAddress) -> bool {
         let moved = address.holder.is_some_and(|h| address.on.contains(h));
-        let family = address.net.family();
-        let looked_at = self.groups[g].routes_stand.map(|stand| stand[family as usize]);
-        moved && looked_at.unwrap_or_else(|| self.routes_stand(g, family, now))
-    }
-
-    /// Those of a family, as far as the kernel takes them.
-    pub(crate) fn routes_stand(&self, g: usize, family: Family, now: Instant) -> bool {
-        let of_family = |r: &usize| self.routes[*r].family() == family;
-        self.groups[g].routes.clone().filter(of_family).all(|r| {
-            let slot = &self.slots[self.slot_of(Resource::Route(r))];
-            self.route_is_settled(r, now) || slot.not_before > now
-        })
-    }
-
-    fn wish_route(&self, r: usize, now: Instant) -> Option<Request> {
-        let wanted = self.wanted_route(r, now)?;
-        if self.routes[r].observed.is_some_and(|seen| seen.meets(&wanted)) {
-            return None;
-        }
-        let hop_is_up = wanted
-            .hops
-            .as_slice()
-            .iter()
-            .any(|hop| self.member_at(*hop).is_some_and(|m| self.members[m].link_up()));
-        let placed = self.surveyed && hop_is_up && self.gateway_is_reachable(r);
-        placed.then_some(Request::SetRoute(wanted))
-    }
-
-    /// A gateway needs the route of its subnet; that request goes first in the same batch.
-    fn gateway_is_reachable(&self, r: usize) -> bool {
-        let route = &self.routes[r];
-        let Some(via) = route.via else { return true };
-        let Some(g) = self.groups.iter().find(|g| g.routes.contains(&r)) else { return false };
-        // Those of the subnets come first.
-        let subnets = g.routes.clone().take_while(|s| self.routes[*s].via.is_none());
-        let mut of_gateway = subnets.filter(|s| self.routes[*s].key.to.contains(via));
-        of_gateway.all(|s| {
-            self.routes[s].observed.is_some()
-                || self.slots[self.slot_of(Resource::Route(s))].in_flight()
-        })
-    }
-
-    pub(crate) fn route_is_settled(&self, r: usize, now: Instant) -> bool {
-        let route = &self.routes[r];
-        match (self.wanted_route(r, now), route.observed) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(wanted), Some(seen)) => seen.meets(&wanted),
-        }
-    }
-
-    /// `None` while no source address of the family stands anywhere, or no link is up: the kernel
-    /// refuses a route over dead hops.
-    fn wanted_route(&self, r: usize, now: Instant) -> Option<WantedRoute> {
-        let route = &self.routes[r];
-        let g = self.groups.iter().position(|g| g.routes.contains(&r))?;
-        let near = route.via.unwrap_or(route.key.to.address);
-        let family = route.family();
-        // One that somebody keeps taking away, and that waits, must not hold up the routes.
-        let usable = |k: &usize| !self.waits_for_a_fight(*k);
-        let addresses = self.groups[g].addresses.clone().filter(usable).map(|k| &self.addresses[k]);
-        let of_family = || addresses.clone().filter(|a| a.net.family() == family);
-        let source = match route.src {
-            Some(src) => of_family().find(|a| a.net.address == src),
-            None => of_family().find(|a| a.net.contains(near)).or_else(|| of_family().next()),
-        }?;
-        if source.on.is_empty() {
-            return None;
-        }
-        let hops = self.hops(g, r, near, source, now);
-        (!hops.as_slice().is_empty()).then_some(WantedRoute {
-            key: route.key,
-            via: route.via,
-            src: source.net.address,
-            hops,
-        })
-    }
-
-    /// Members that carry outbound traffic towards `near`: for IPv4 only such as have an address of
-    /// their own in that subnet, or the neighbours would be told a wrong MAC for the source (N8).
-    fn hops(
-        &self,
-        g: usize,
-        r: usize,
-        near: core::net::IpAddr,
-        source: &DataAddress,
-        now: Instant,
-    ) -> Hops {
-        let group = &self.groups[g];
-        let family = Family::of(near);
-        let present = self.routes[r].observed.map(|o| o.hops).unwrap_or_default();
-        let hops = |wanted: &dyn Fn(&Member, bool) -> bool| -> Hops {
-            let eligible = group.members.clone();
-            eligible
-                .filter(|m| family == Family::Inet6 || self.has_own_address(*m, near))
-                .map(|m| &self.members[m])
-                .filter(|m| wanted(m, m.ifindex().is_some_and(|i| present.as_slice().contains(&i))))
-                .filter_map(Member::ifindex)
-                .collect()
-        };
-        let rank = |m: &Member| group.rank(m, family, now);
-        let settling = group.is_settling(now);
-        let spread = hops(&|m, present| match rank(m) {
-            Rank::Active => true,
-            Rank::Joining => present,
-            Rank::Answering | Rank::Silent => present && settling,
-            Rank::Spare | Rank::FamilyDead | Rank::LinkDown | Rank::Offline | Rank::Absent => false,
-        });
-        if !spread.as_slice().is_empty() {
-            return spread;
-        }
-        // The whole group has failed: nothing is moved by that, unless some member answers.
-        if !self.members[group.members.clone()].iter().any(Member::usable) {
-            let answering = hops(&|m, present| present && rank(m) == Rank::Answering);
-            let answers = self.members[group.members.clone()].iter().map(rank);
-            let dead = answers.min() > Some(Rank::Answering);
-            let kept = hops(&|m, present| present && dead && rank(m) == Rank::Silent);
-            if let Some(hops) = [answering, kept].into_iter().find(|h| !h.as_slice().is_empty()) {
-                return hops;
-            }
-        }
-        let owner = source.holder.filter(|h| source.on.contains(*h));
-        let anywhere = || (0..group.members.len()).find(|p| source.on.contains(*p));
-        let owner = owner.or_else(anywhere).map(|p| &self.members[group.members.start + p]);
-        owner.filter(|m| m.link_up()).and_then(Member::ifindex).into_iter().collect()
-    }
-
-    fn has_own_address(&self, m: usize, near: core::net::IpAddr) -> bool {
-        let family = Family::of(near);
-        let in_subnet = |net: IpNet| net.contains(near);
-        let test = self.members[m].test_seen[family as usize]
-            && matches!(self.members[m].test_config(family), Some(TestAddress::Static(net)) if in_subnet(net));
-        let (g, position) = (self.group_of(m), self.position(m));
-        test || self.addresses[self.groups[g].addresses.clone()]
-            .iter()
-            .any(|a| a.holder == Some(position) && a.on.contains(position) && in_subnet(a.net))
+        moved && self.groups[g].routes_stand[address.net.family() as usize]
     }
 
     /// Attaching can reset a link (N15): one NIC of a group at a time, one without data first.
     fn wish_attached(&self, m: usize, now: Instant) -> Option<Request> {
         let member = &self.members[m];
         let link = member.link.filter(|_| member.fit() && member.receive.is_none())?;
+        if !(member.is_to_be_probed() && link.up && member.prepared.is_some()) {
+            return None;
+        }
         let started = self.started.unwrap_or(now);
         let g = self.group_of(m);
         let group = &self.groups[g];
-        let addresses_stand = self.group_is_settled(g, now) || now.since(started) >= ATTACH_LATEST;
+        let addresses_stand = now.since(started) >= ATTACH_LATEST || self.group_is_settled(g, now);
         let alone = group.members.clone().all(|o| {
             let other = &self.members[o];
             let attaching = self.slots[self.slot_of(Resource::Attach(o))].in_flight();
@@ -339,8 +194,7 @@ impl Engine {
             let waits = other.fit() && other.link_up() && other.receive.is_none();
             o != m && waits && other.is_to_be_probed() && (self.load(o), o) < (self.load(m), m)
         });
-        let ready = member.is_to_be_probed() && link.up && member.prepared.is_some();
-        (ready && addresses_stand && alone && !lighter).then_some(Request::Attach {
+        (addresses_stand && alone && !lighter).then_some(Request::Attach {
             ifindex: link.ifindex,
             name: link.name,
             datapath: member.config.datapath,
@@ -368,21 +222,9 @@ impl Engine {
             && self.addresses[group.addresses.clone()].iter().all(DataAddress::settled)
             && group.routes.clone().all(|r| {
                 let refused = self.slots[self.slot_of(Resource::Route(r))].not_before > now;
-                refused || self.route_is_settled(r, now)
+                refused || self.routes[r].is_settled()
             })
             && Family::ALL.iter().all(|family| self.has_no_rivals(g, *family, now))
-    }
-
-    /// Gateways and configured targets of a family: they are told of moves in person (N20).
-    pub(crate) fn peers(&self, g: usize, family: Family) -> Peers {
-        let config = &self.config.groups[g];
-        let gateways = config.routes.iter().map(|r| r.via);
-        let mut peers = Peers::default();
-        gateways
-            .chain(config.targets.iter().copied())
-            .filter(|p| Family::of(*p) == family)
-            .for_each(|p| peers.push(p));
-        peers
     }
 
     /// When sysctls are due for comparison, and when a hook that waits may be attached.

@@ -65,7 +65,7 @@ impl Engine {
             Rank::FamilyDead | Rank::Answering | Rank::Silent | Rank::LinkDown => true,
             Rank::Active | Rank::Joining | Rank::Spare | Rank::Offline | Rank::Absent => false,
         };
-        if !(self.members[m].redirectable && dead && self.leaves(m, family, now)) {
+        if !(self.members[m].redirectable && dead && self.leaves(m, family)) {
             return None;
         }
         let works = |o: &usize| {
@@ -77,16 +77,17 @@ impl Engine {
     }
 
     /// An address that is to be elsewhere stands there, or a route that is to lead elsewhere leads there.
-    fn leaves(&self, m: usize, family: Family, now: Instant) -> bool {
+    fn leaves(&self, m: usize, family: Family) -> bool {
         let (group, position) = (&self.groups[self.group_of(m)], self.position(m));
         let here = self.members[m].ifindex();
         let address = |a: &DataAddress| {
             a.net.family() == family && a.on.contains(position) && a.holder != Some(position)
         };
         let route = |r: usize| {
-            let hops = self.routes[r].observed.map(|seen| seen.hops).unwrap_or_default();
+            let route = &self.routes[r];
+            let hops = route.observed.map(|seen| seen.hops).unwrap_or_default();
             let leads_here = here.is_some_and(|here| hops.as_slice().contains(&here));
-            leads_here && self.routes[r].family() == family && !self.route_is_settled(r, now)
+            leads_here && route.family() == family && !route.is_settled()
         };
         self.addresses[group.addresses.clone()].iter().any(address)
             || group.routes.clone().any(route)
@@ -107,7 +108,7 @@ impl Engine {
         let address = address.net.address;
         self.addresses[k].heralded = next;
         if let Some(ifindex) = ifindex {
-            let peers = self.peers(g, family);
+            let peers = self.groups[g].peers[family as usize];
             self.out.push(Action::Herald(Herald { ifindex, address, peers }));
         }
     }

@@ -92,6 +92,8 @@ pub struct Route {
     /// Configured source.
     pub src: Option<IpAddr>,
     pub observed: Option<ObservedRoute>,
+    /// As of the last look at the routes of its group.
+    pub wanted: Option<WantedRoute>,
     /// Routes of somebody else go the same way at other metrics.
     pub rivals: bool,
 }

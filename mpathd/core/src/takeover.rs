@@ -89,7 +89,7 @@ impl Engine {
         let (g, net) = (self.group_of_address(k), address.net);
         let ready = self.surveyed
             && !address.foreign.as_slice().is_empty()
-            && self.stands_elsewhere(g, address, now)
+            && self.stands_elsewhere(g, address)
             && self.has_no_rivals(g, net.family(), now);
         ready.then_some(Request::TakeAddress(net.address))
     }
@@ -107,14 +107,14 @@ impl Engine {
             && !member.test_foreign[family as usize].as_slice().is_empty()
             && member.test_seen[family as usize]
             && self.addresses_stand(g, family)
-            && self.routes_stand(g, family, now)
+            && self.groups[g].routes_stand[family as usize]
             && self.has_no_rivals(g, family, now);
         ready.then_some(Request::TakeAddress(net.address))
     }
 
-    pub(crate) fn wish_routes_taken(&self, r: usize, now: Instant) -> Option<Request> {
+    pub(crate) fn wish_routes_taken(&self, r: usize) -> Option<Request> {
         let route = &self.routes[r];
-        let stands = route.observed.is_some() && self.route_is_settled(r, now);
+        let stands = route.observed.is_some() && route.is_settled();
         let ready = self.surveyed && route.rivals && stands;
         ready.then_some(Request::TakeRoutes(route.key))
     }
