@@ -333,6 +333,7 @@ impl Engine {
             self.place(g, now);
             self.look_at_routes(g, now);
             self.tend_redirects(g, now);
+            self.herald(g, now);
         }
     }
 

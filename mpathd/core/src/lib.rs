@@ -26,6 +26,7 @@ mod capacity;
 mod damping;
 mod facts;
 mod group;
+mod herald;
 mod hosts;
 mod inherit;
 mod instance;

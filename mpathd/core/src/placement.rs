@@ -25,6 +25,16 @@ pub enum Rank {
     Absent,
 }
 
+impl Rank {
+    /// It is there and nobody took it out of use, but nothing is carried by it.
+    pub fn is_dead(self) -> bool {
+        match self {
+            Self::FamilyDead | Self::Answering | Self::Silent | Self::LinkDown => true,
+            Self::Active | Self::Joining | Self::Spare | Self::Offline | Self::Absent => false,
+        }
+    }
+}
+
 /// One address, as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::ids::{Family, Ifindex};
 use crate::message::Message;
 use crate::placement::Rank;
-use crate::request::{Action, Herald, Redirect};
+use crate::request::{Action, Redirect};
 use crate::resource::DataAddress;
 use crate::time::Instant;
 
@@ -32,9 +32,6 @@ impl Engine {
             for family in Family::ALL {
                 self.redirect(m, family, self.redirect_wanted(m, family, now), now);
             }
-        }
-        for k in self.groups[g].addresses.clone() {
-            self.herald(g, k);
         }
     }
 
@@ -61,10 +58,7 @@ impl Engine {
     fn redirect_wanted(&self, m: usize, family: Family, now: Instant) -> Option<Ifindex> {
         let g = self.group_of(m);
         let group = &self.groups[g];
-        let dead = match group.rank(&self.members[m], family, now) {
-            Rank::FamilyDead | Rank::Answering | Rank::Silent | Rank::LinkDown => true,
-            Rank::Active | Rank::Joining | Rank::Spare | Rank::Offline | Rank::Absent => false,
-        };
+        let dead = group.rank(&self.members[m], family, now).is_dead();
         if !(self.members[m].redirectable && dead && self.leaves(m, family)) {
             return None;
         }
@@ -91,26 +85,6 @@ impl Engine {
         };
         self.addresses[group.addresses.clone()].iter().any(address)
             || group.routes.clone().any(route)
-    }
-
-    /// An address that is to leave a redirected NIC is announced by the next one at once, and once: the
-    /// repeats are those of the announcement when it stands there.
-    fn herald(&mut self, g: usize, k: usize) {
-        let members = &self.members[self.groups[g].members.clone()];
-        let address = &self.addresses[k];
-        let family = address.net.family();
-        let redirected = |p: usize| members[p].redirected[family as usize].is_some();
-        let leaves = (0..members.len()).any(|p| address.on.contains(p) && redirected(p));
-        let next = address.holder.filter(|h| {
-            leaves && !address.on.contains(*h) && members[*h].redirectable && !redirected(*h)
-        });
-        let ifindex = next.filter(|_| address.heralded != next).and_then(|h| members[h].ifindex());
-        let address = address.net.address;
-        self.addresses[k].heralded = next;
-        if let Some(ifindex) = ifindex {
-            let peers = self.groups[g].peers[family as usize];
-            self.out.push(Action::Herald(Herald { ifindex, address, peers }));
-        }
     }
 
     pub(crate) fn next_renewal(&self, g: usize) -> Option<Instant> {

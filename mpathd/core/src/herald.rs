@@ -1,0 +1,48 @@
+//! The first announcement of an address that is to leave a dead NIC: by the next one at the verdict, ahead of
+//! the kernel's setting it there, which can wait for RTNL. What neighbours then send is taken, for an address
+//! is this host's whatever NIC it stands on (weak host model). Its repeats are those of the announcement when
+//! the address stands.
+
+use core::time::Duration;
+
+use crate::engine::Engine;
+use crate::placement::Rank;
+use crate::request::{Action, Herald};
+use crate::time::Instant;
+
+/// Of a group at one time: each is some frames, and rounds wait for them.
+const AT_ONCE: usize = 16;
+/// The rest follow after this.
+const PAUSE: Duration = Duration::from_millis(1);
+
+impl Engine {
+    /// After the placement: each once.
+    pub(crate) fn herald(&mut self, g: usize, now: Instant) {
+        let Self { groups, members, addresses, out, .. } = self;
+        let group = &mut groups[g];
+        let members = &members[group.members.clone()];
+        let mut count = 0;
+        for address in &mut addresses[group.addresses.clone()] {
+            let family = address.net.family() as usize;
+            let ranks = &group.standing.ranks[family];
+            let leaves = (0..members.len()).any(|p| address.on.contains(p) && ranks[p].is_dead());
+            let works = |h: &usize| !address.on.contains(*h) && ranks[*h] == Rank::Active;
+            let next = address.holder.filter(|_| leaves).filter(works);
+            let ifindex = next.and_then(|h| members[h].ifindex());
+            match ifindex.filter(|_| address.heralded != next) {
+                Some(_) if count == AT_ONCE => group.judge_again(now + PAUSE),
+                Some(ifindex) => {
+                    let peers = group.peers[family];
+                    out.push(Action::Herald(Herald {
+                        ifindex,
+                        address: address.net.address,
+                        peers,
+                    }));
+                    address.heralded = next;
+                    count += 1;
+                }
+                None => address.heralded = next,
+            }
+        }
+    }
+}
