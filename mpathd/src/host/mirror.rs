@@ -407,8 +407,11 @@ impl Mirror {
     // Routes and next hops
 
     fn set_route(&mut self, fact: RouteFact) {
+        let before = self.gateways.len();
         self.add_gateways(&fact);
-        self.tell_gateways();
+        if self.gateways.len() > before {
+            self.tell_gateways();
+        }
         self.note_other_route(&fact);
         if fact.protocol == PROTOCOL || self.settings.routes.contains(&fact.key) {
             let key = fact.key;
@@ -527,9 +530,9 @@ impl Mirror {
         keys.into_iter().for_each(|key| self.retell_route(key));
     }
 
-    /// How many routes of the configuration go by this gateway.
-    pub(super) fn routes_via(&self, via: IpAddr) -> usize {
-        self.settings.gateways.iter().filter(|(_, gateway)| *gateway == via).count()
+    /// Many routes of the configuration go by this gateway.
+    pub(super) fn is_busy_gateway(&self, via: IpAddr) -> bool {
+        self.settings.busy_gateways.contains(&via)
     }
 
     /// A host route by which its host is reached at once pins a target (behaviour 119), unless the

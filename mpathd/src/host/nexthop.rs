@@ -32,10 +32,10 @@ const LAST: u32 = 0x6d70_ffff;
 pub(super) fn set_routes(
     requests: &mut Requests,
     mirror: &Mirror,
+    objects: &mut Objects,
     routes: &[Sound],
     results: &mut [Result<(), Refused>],
 ) {
-    let mut objects = Objects::of(mirror);
     let mut ways: BTreeMap<(Option<IpAddr>, &[Ifindex]), Vec<&Sound>> = BTreeMap::new();
     for route in routes {
         let way = (route.wanted.via, route.wanted.hops.as_slice());
@@ -44,13 +44,13 @@ pub(super) fn set_routes(
     // All replacements first, for afterwards the groups are what they will be.
     let mut going = Vec::new();
     for ((via, hops), routes) in ways {
-        match Way::begin(requests, mirror, &mut objects, via, hops, &routes) {
+        match Way::begin(requests, mirror, objects, via, hops, &routes) {
             Ok(way) => going.push((way, routes)),
             Err(refused) => fail(&routes, &refused, results),
         }
     }
     for (way, routes) in going {
-        if let Err(refused) = way.finish(requests, mirror, &mut objects, &routes, results) {
+        if let Err(refused) = way.finish(requests, mirror, objects, &routes, results) {
             fail(&routes, &refused, results);
         }
     }
@@ -150,14 +150,14 @@ fn replace_group(requests: &mut Requests, id: u32, members: &[u32]) -> Result<bo
 }
 
 /// What stands, and what has been made since.
-struct Objects {
+pub(super) struct Objects {
     numbers: Numbers,
     /// By their members.
     groups: BTreeMap<Vec<u32>, u32>,
 }
 
 impl Objects {
-    fn of(mirror: &Mirror) -> Self {
+    pub(super) fn of(mirror: &Mirror) -> Self {
         let groups = ours(mirror).filter_map(|(id, kind)| match kind {
             NexthopKind::Group(members) => Some((members.clone(), id)),
             NexthopKind::Hop(_) | NexthopKind::Other => None,

@@ -19,10 +19,6 @@ use super::mirror::Mirror;
 use super::netlink::{Refused, Requests};
 use super::nexthop;
 
-/// IPv4 routes by one gateway from which on they share a group: each that is replaced by itself takes
-/// 6 us in the kernel, and as much again to tell.
-const MANY: usize = 32;
-
 /// A route that may be asked for.
 pub(super) struct Sound {
     /// Its place among those that were wanted.
@@ -55,6 +51,7 @@ pub(super) fn set_all(
     all: &[WantedRoute],
 ) -> Vec<Result<(), Refused>> {
     let mut results = vec![Ok(()); all.len()];
+    let mut objects = nexthop::Objects::of(mirror);
     // A gateway is reached by the route of its subnet, which goes first.
     for of_subnets in [true, false] {
         let (mut plain, mut by_objects) = (Vec::new(), Vec::new());
@@ -71,7 +68,7 @@ pub(super) fn set_all(
         let message = |it: &Sound| (RouteNetlinkMessage::NewRoute(multipath(&it.wanted)), it.flags);
         let answers = requests.each(plain.iter().map(message).collect());
         plain.iter().zip(answers).for_each(|(it, answer)| results[it.at] = answer);
-        nexthop::set_routes(requests, mirror, &by_objects, &mut results);
+        nexthop::set_routes(requests, mirror, &mut objects, &by_objects, &mut results);
     }
     results
 }
@@ -81,7 +78,7 @@ pub(super) fn set_all(
 /// message, whatever uses it.
 pub(super) fn goes_by_objects(mirror: &Mirror, wanted: &WantedRoute) -> bool {
     match wanted.key.to.family() {
-        Family::Inet => wanted.via.is_some_and(|via| mirror.routes_via(via) >= MANY),
+        Family::Inet => wanted.via.is_some_and(|via| mirror.is_busy_gateway(via)),
         Family::Inet6 => true,
     }
 }

@@ -12,6 +12,10 @@ use super::taken::Taken;
 use crate::config::Sysctls;
 use crate::slow::state::{OldSysctl, State};
 
+/// IPv4 routes by one gateway from which on they share a group of next-hop objects: each that is replaced by
+/// itself takes 6 us in the kernel, and as much again to tell.
+const MANY: usize = 32;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Members of all groups.
@@ -37,7 +41,9 @@ pub struct Settings {
     pub sysctls: Vec<OldSysctl>,
     /// Configured routes and their gateways: those of somebody else that go the same way are taken
     /// over.
-    pub gateways: Vec<(RouteKey, IpAddr)>,
+    pub gateways: BTreeMap<RouteKey, IpAddr>,
+    /// Gateways of [`MANY`] routes.
+    pub busy_gateways: BTreeSet<IpAddr>,
     /// Addresses that are taken over though they have a lifetime.
     pub dynamic: BTreeSet<IpAddr>,
     /// What was taken over, by that record.
@@ -55,6 +61,10 @@ impl Settings {
         let mut settings =
             Self { only_check_sysctls: sysctls == Sysctls::Check, ..Self::default() };
         config.named().for_each(|group| settings.add(group));
+        let routes_by = |via: &IpAddr| settings.gateways.values().filter(|it| *it == via).count();
+        let gateways: BTreeSet<IpAddr> = settings.gateways.values().copied().collect();
+        settings.busy_gateways =
+            gateways.into_iter().filter(|via| routes_by(via) >= MANY).collect();
         settings.strangers = config.groups.iter().any(Group::is_anonymous);
         settings
     }
@@ -108,7 +118,7 @@ impl Settings {
             let (table, to, metric) = (route.table, route.to.network(), route.metric);
             (RouteKey { table, to, metric }, route.via)
         }));
-        self.routes.extend(self.gateways.iter().map(|(key, _)| *key));
+        self.routes.extend(self.gateways.keys());
     }
 
     fn own(&mut self, home: IfName, net: IpNet, role: Role) {

@@ -180,7 +180,7 @@ impl Host {
     /// by a next-hop object, which the kernel does not mistake for its own.
     fn set_subnet_route(&mut self, ifindex: Ifindex, net: IpNet) {
         let subnet = |key: &&RouteKey| key.to == net.network();
-        let of_gateway = |key: &RouteKey| self.settings.gateways.iter().any(|(k, _)| k == key);
+        let of_gateway = |key: &RouteKey| self.settings.gateways.contains_key(key);
         let key = self.settings.routes.iter().filter(subnet).find(|key| !of_gateway(key)).copied();
         let Some(key) = key.filter(|key| self.monitor.mirror.route(key).is_none()) else { return };
         let hops = [ifindex].into_iter().collect();

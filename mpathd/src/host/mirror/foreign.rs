@@ -58,11 +58,10 @@ impl Mirror {
         if fact.protocol == PROTOCOL || !plain {
             return None;
         }
-        let (table, to) = (fact.key.table, fact.key.to);
-        let way = self.settings.gateways.iter().find(|(key, via)| {
-            (key.table, key.to) == (table, to) && fact.hops.iter().all(|hop| hop.via == Some(*via))
-        });
-        way.map(|(key, _)| *key)
+        let at = |metric| RouteKey { metric, ..fact.key };
+        let mut ours = self.settings.gateways.range(at(0)..=at(u32::MAX));
+        let same = |via: &IpAddr| fact.hops.iter().all(|hop| hop.via == Some(*via));
+        ours.find(|(_, via)| same(via)).map(|(key, _)| *key)
     }
 
     /// To somebody who may have heard nothing of it.
