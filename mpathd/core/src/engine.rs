@@ -39,6 +39,8 @@ pub struct Engine {
     pub(crate) members: Vec<Member>,
     pub(crate) addresses: Vec<DataAddress>,
     pub(crate) routes: Vec<Route>,
+    /// Their places, by key.
+    routes_by_key: Vec<(RouteKey, usize)>,
     pub(crate) slots: Vec<Slot>,
     /// First slot of each data address.
     data_slots: Vec<usize>,
@@ -84,6 +86,7 @@ impl Engine {
             members: Vec::new(),
             addresses: Vec::new(),
             routes: Vec::new(),
+            routes_by_key: Vec::new(),
             slots: Vec::new(),
             data_slots: Vec::new(),
             take_slots: 0,
@@ -130,6 +133,9 @@ impl Engine {
             let (m1, a1, r1) = (self.members.len(), self.addresses.len(), self.routes.len());
             self.groups.push(Group::new(group, m0..m1, a0..a1, r0..r1));
         }
+        let keys = self.routes.iter().enumerate().map(|(r, route)| (route.key, r));
+        self.routes_by_key = keys.collect();
+        self.routes_by_key.sort_unstable();
         self.build_slots();
         let paths = self.members.len() * 2 * MAX_TARGETS;
         self.proven = Vec::with_capacity(paths + self.saved.proven.len());
@@ -373,6 +379,11 @@ impl Engine {
 
     pub(crate) fn member_at(&self, ifindex: Ifindex) -> Option<usize> {
         self.members.iter().position(|m| m.ifindex() == Some(ifindex))
+    }
+
+    pub(crate) fn route_at(&self, key: RouteKey) -> Option<usize> {
+        let place = self.routes_by_key.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        Some(self.routes_by_key[place].1)
     }
 
     pub(crate) fn member_named(&self, name: IfName) -> Option<usize> {

@@ -7,22 +7,23 @@ use core::time::Duration;
 
 use crate::engine::Engine;
 use crate::placement::Rank;
-use crate::request::{Action, Herald};
+use crate::request::{Action, Herald, Peers};
 use crate::time::Instant;
 
-/// Of a group at one time: each is some frames, and rounds wait for them.
-const AT_ONCE: usize = 16;
-/// The rest follow after this.
+/// Of a group and family at one time: each is some frames, and rounds wait for them.
+const AT_ONCE: usize = 8;
+/// The next follow after this, if the kernel has not set them meanwhile.
 const PAUSE: Duration = Duration::from_millis(1);
 
 impl Engine {
-    /// After the placement: each once.
+    /// After the placement and the redirects: each once, the last first, for the kernel begins with the first.
+    /// Gateways and targets are told in person where all else moves at the verdict too.
     pub(crate) fn herald(&mut self, g: usize, now: Instant) {
         let Self { groups, members, addresses, out, .. } = self;
         let group = &mut groups[g];
         let members = &members[group.members.clone()];
-        let mut count = 0;
-        for address in &mut addresses[group.addresses.clone()] {
+        let mut counts = [0; 2];
+        for address in addresses[group.addresses.clone()].iter_mut().rev() {
             let family = address.net.family() as usize;
             let ranks = &group.standing.ranks[family];
             let leaves = (0..members.len()).any(|p| address.on.contains(p) && ranks[p].is_dead());
@@ -30,16 +31,17 @@ impl Engine {
             let next = address.holder.filter(|_| leaves).filter(works);
             let ifindex = next.and_then(|h| members[h].ifindex());
             match ifindex.filter(|_| address.heralded != next) {
-                Some(_) if count == AT_ONCE => group.judge_again(now + PAUSE),
+                Some(_) if counts[family] == AT_ONCE => group.judge_again(now + PAUSE),
                 Some(ifindex) => {
-                    let peers = group.peers[family];
+                    let redirects = members.iter().any(|m| m.redirected[family].is_some());
+                    let peers = if redirects { group.peers[family] } else { Peers::default() };
                     out.push(Action::Herald(Herald {
                         ifindex,
                         address: address.net.address,
                         peers,
                     }));
                     address.heralded = next;
-                    count += 1;
+                    counts[family] += 1;
                 }
                 None => address.heralded = next,
             }

@@ -51,7 +51,7 @@ impl Engine {
             self.data_address(old, k);
         }
         for route in &mut self.routes {
-            if let Some(before) = old.routes.iter().find(|before| before.key == route.key) {
+            if let Some(before) = old.route_at(route.key).map(|r| &old.routes[r]) {
                 (route.observed, route.rivals) = (before.observed, before.rivals);
             }
         }
@@ -225,7 +225,7 @@ impl Engine {
             }
             Resource::Route(r) => {
                 let key = self.routes[r].key;
-                old.routes.iter().position(|before| before.key == key).map(Resource::Route)
+                old.route_at(key).map(Resource::Route)
             }
             Resource::TakeTest(m, family) => {
                 let before = member(m)?;
@@ -239,7 +239,7 @@ impl Engine {
             }
             Resource::TakeRoute(r) => {
                 let key = self.routes[r].key;
-                old.routes.iter().position(|before| before.key == key).map(Resource::TakeRoute)
+                old.route_at(key).map(Resource::TakeRoute)
             }
             Resource::Unconfigured => None,
         }

@@ -75,7 +75,7 @@ impl Engine {
     /// The kernel has told of a route. One that stood as it was wanted, and that we have not asked for, is
     /// somebody else's doing if it does so no more.
     pub(crate) fn route(&mut self, now: Instant, key: RouteKey, observed: Option<ObservedRoute>) {
-        let Some(r) = self.routes.iter().position(|r| r.key == key) else { return };
+        let Some(r) = self.route_at(key) else { return };
         let slot = self.slot_of(Resource::Route(r));
         self.slots[slot].noticed();
         let before = core::mem::replace(&mut self.routes[r].observed, observed);

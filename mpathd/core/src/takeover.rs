@@ -29,7 +29,7 @@ impl Engine {
     }
 
     pub(crate) fn rivals(&mut self, now: Instant, key: RouteKey, stand: bool) {
-        let Some(r) = self.routes.iter().position(|r| r.key == key) else { return };
+        let Some(r) = self.route_at(key) else { return };
         let before = core::mem::replace(&mut self.routes[r].rivals, stand);
         self.take_noticed(now, Resource::TakeRoute(r), stand && !before);
     }

@@ -311,10 +311,13 @@ impl<B: Brain> Fast<B> {
         while let Some(action) = self.desk.brain.poll_action() {
             if let Action::Request(op) = action {
                 told |= !self.desk.request(op, now);
-                asked = true;
+                // It begins with the first of a thousand while the others are handed over.
+                if !std::mem::replace(&mut asked, true) {
+                    self.desk.queues.host.wake();
+                }
                 continue;
             }
-            // Requests come first, and all of a turn wake the host thread together.
+            // Requests come first.
             if std::mem::take(&mut asked) {
                 self.desk.queues.host.wake();
             }

@@ -1,5 +1,6 @@
 //! What the host thread is asked for, in the order in which it is done: what moves addresses and
-//! routes comes before all that can wait, and what is of one kind is done together.
+//! routes comes before all that can wait, and what is of one kind is done together. Of a hundred addresses
+//! the routes wait for the first ones only: the engine asks for a route when its source stands.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -68,8 +69,12 @@ impl Inbox {
 
     fn run_of_addresses(&mut self) -> Vec<Op> {
         let fits = |op: &Op| matches!(op.request, Request::SetAddress { .. });
-        let count = self.moves.iter().take(ADDRESSES_AT_ONCE).take_while(|op| fits(op)).count();
-        self.moves.drain(..count).collect()
+        let all = self.moves.iter().take_while(|op| fits(op)).count();
+        let first = self.moves.drain(..all.min(ADDRESSES_AT_ONCE)).collect();
+        let rest: Vec<Op> = self.moves.drain(..all.saturating_sub(ADDRESSES_AT_ONCE)).collect();
+        let routes = self.run_of_routes();
+        routes.into_iter().chain(rest).rev().for_each(|op| self.moves.push_front(op));
+        first
     }
 
     fn run_of_routes(&mut self) -> Vec<Op> {
@@ -183,9 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_addresses_go_in_pieces() {
-        let asked = (0..40).map(|id| op(id, set())).collect();
-        let sizes: Vec<_> = order(asked).iter().map(Vec::len).collect();
-        assert_eq!(sizes, [16, 16, 8]);
+    fn a_hundred_addresses_go_in_pieces_and_routes_after_the_first() {
+        let addresses = (0..40).map(|id| op(id, set()));
+        let rest = [op(50, route()), op(51, route()), op(52, announce()), op(53, set())];
+        let order = order(addresses.chain(rest).collect());
+        let sizes: Vec<_> = order.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [16, 2, 16, 8, 1, 1], "{order:?}");
+        assert_eq!((order[1].clone(), order[2][0], order[5].clone()), (vec![50, 51], 16, vec![53]));
     }
 }
