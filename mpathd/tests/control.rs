@@ -196,7 +196,11 @@ fn engine(queues: &Queues, ended: &AtomicBool) {
             Command::Offline { .. } => Ok(()),
             Command::Online { .. } => Err(CommandError::NotOffline),
         };
-        assert!(queues.slow.push(ToSlow::Notice(Instant(0), Notice::Reply(answer))).is_ok());
+        let interface = match command {
+            Command::Offline { interface } | Command::Online { interface } => interface,
+        };
+        let at = if interface.as_str() == "late" { Instant(5) } else { Instant(0) };
+        assert!(queues.slow.push(ToSlow::Notice(at, Notice::Reply(answer))).is_ok());
     }
 }
 
@@ -244,6 +248,19 @@ fn reply(stream: &mut UnixStream) -> Value {
 
 /// Behaviour 158.
 #[test]
+#[test]
+fn an_answer_waits_for_the_picture_that_shows_what_was_done() {
+    let daemon = Daemon::start("answer");
+    let mut client = daemon.client();
+    let asked = thread::spawn(move || client.offline(name("late")));
+    thread::sleep(Duration::from_millis(100));
+    assert!(daemon.shared.publish(|view| view.at = Instant(4)));
+    thread::sleep(Duration::from_millis(100));
+    assert!(!asked.is_finished());
+    assert!(daemon.shared.publish(|view| view.at = Instant(5)));
+    asked.join().unwrap().unwrap();
+}
+
 fn the_picture_arrives_as_it_was_published() {
     let daemon = Daemon::start("snapshot");
     let group = group();
