@@ -168,6 +168,7 @@ fn failed() -> InterfaceView {
         state: InterfaceState::Failed,
         degraded: [false; 2],
         reason: Some(Reason::Probes),
+        redirected: [None; 2],
         since: Instant(950_000_000),
         receive: Some(ReceiveMode::XdpGeneric),
         damped: Some(Duration::from_secs(10)),

@@ -38,10 +38,10 @@ fops2       no      field2      is-----   up        ok        ok
 fops1       no      field2      -------   down      failed    failed
 ";
     assert_eq!(shown("-i"), expected);
-    let more = "net0:xdp-generic:::\nnet1:xdp-generic:::\nhme0:xdp-generic:offline::\nhme1::::\n\
-                fops0:xdp-generic:::\nfops3:xdp-generic::inet6:\nfops2:xdp-generic:::\n\
-                fops1:xdp-generic:link::60s\n";
-    assert_eq!(shown("-iPo interface,receive,reason,degraded,damped"), more);
+    let more = "net0:xdp-generic::::\nnet1:xdp-generic::::\nhme0:xdp-generic:offline:::\nhme1:::::\n\
+                fops0:xdp-generic::::\nfops3:xdp-generic::inet6::\nfops2:xdp-generic::::\n\
+                fops1:xdp-generic:link::60s:fops0\n";
+    assert_eq!(shown("-iPo interface,receive,reason,degraded,damped,redirect"), more);
 }
 
 /// Behaviours 143, 144, 153.

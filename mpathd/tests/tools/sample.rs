@@ -48,6 +48,7 @@ fn interface(name: &str, group: &str) -> InterfaceView {
         probe: ProbeState::Ok,
         state: InterfaceState::Ok,
         degraded: [false; 2],
+        redirected: [None; 2],
         reason: None,
         since: Instant(1_000_000_000),
         receive: Some(ReceiveMode::XdpGeneric),
@@ -105,6 +106,7 @@ pub(crate) fn view() -> View {
         state: InterfaceState::Failed,
         reason: Some(Reason::Link),
         damped: Some(Duration::from_millis(59_200)),
+        redirected: [Some(ifname("fops0")); 2],
         ..interface("fops1", "field2")
     };
     let spare = InterfaceView {

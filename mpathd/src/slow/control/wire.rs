@@ -183,6 +183,8 @@ pub(super) mod described {
         damped: Option<Span>,
     }
 
+        /// Who sends for it until addresses and routes have moved: inet, inet6.
+        redirected: Vec<Option<String>>,
     #[derive(CustomType)]
     #[zlink(rename_all = "lowercase")]
     pub(crate) enum LinkState {
