@@ -75,6 +75,7 @@ impl Daemon {
                 record: None,
                 place: trial::Place::from_env(&place),
                 note: None,
+                not_started: Vec::new(),
                 reload: &mut script,
             })
         });

@@ -109,6 +109,10 @@ fn show<D: Daemon>(
     for row in rows(args.mode, &snapshot, &names) {
         printer.row(&row)?;
     }
+    // They have no row: who looks for a group is told why.
+    if args.mode == Mode::Groups {
+        snapshot.not_started.values().try_for_each(|why| writeln!(err, "ipmpstat: {why}"))?;
+    }
     Ok(())
 }
 
@@ -180,6 +184,7 @@ pub fn as_json(mode: Mode, snapshot: &Snapshot) -> Value {
         Mode::Addresses => object["addresses"] = address::as_json(view),
         Mode::Groups => {
             object["groups"] = group::as_json(view);
+            object["not_started"] = json!(snapshot.not_started);
             object["note"] = json!(snapshot.note);
         }
         Mode::Interfaces => object["interfaces"] = interface::as_json(view),
