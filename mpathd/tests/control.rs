@@ -249,7 +249,6 @@ fn reply(stream: &mut UnixStream) -> Value {
 
 /// Behaviour 158.
 #[test]
-#[test]
 fn an_answer_waits_for_the_picture_that_shows_what_was_done() {
     let daemon = Daemon::start("answer");
     let mut client = daemon.client();
@@ -262,6 +261,7 @@ fn an_answer_waits_for_the_picture_that_shows_what_was_done() {
     asked.join().unwrap().unwrap();
 }
 
+#[test]
 fn the_picture_arrives_as_it_was_published() {
     let daemon = Daemon::start("snapshot");
     let group = group();
@@ -306,11 +306,14 @@ fn a_reload_that_fails_or_changes_nothing_stops_nobody() {
     let bad = client.reload().unwrap_err();
     assert!(matches!(&bad, ClientError::BadConfiguration(told) if *told == lines), "{bad}");
     assert_eq!(bad.to_string(), lines.join("\n"));
+    let note = || daemon.client().snapshot().unwrap().note;
+    assert!(note().is_some_and(|note| note.contains(&lines[0])));
     let unfit = client.reload().unwrap_err();
     assert!(matches!(unfit, ClientError::NotReloaded(_)), "{unfit}");
     assert_eq!(unfit.to_string(), "192.0.2.50 is on eth0 already");
     let nothing = client.reload().unwrap();
     assert_eq!(nothing, Reloaded { changes: Vec::new(), missing: None });
+    assert_eq!(note(), None, "the files are good again");
     client.offline(name("eth0")).unwrap();
     assert_eq!(script.heirs.load(Ordering::Relaxed), 0);
 }

@@ -69,6 +69,14 @@ impl Turn<'_> {
             self.log.line(Severity::Error, format!("reload: {line}"));
         }
         self.log.line(Severity::Error, "reload: the old configuration is kept");
+        // A restart would not find them good either. What is on trial is the more pressing note.
+        if let (NotReloaded::Configuration(lines), None) = (&why, &self.trial) {
+            let first = lines.first().map_or("", String::as_str);
+            let text = format!(
+                "the files are bad, and were not applied: {first}; `mpathd check` says all"
+            );
+            self.hub.note(Some(text));
+        }
         asked.answer(Err(why));
     }
 
