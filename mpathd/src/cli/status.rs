@@ -63,8 +63,8 @@ fn show<D: Daemon>(
         let lines = groups.iter().try_for_each(|group| writeln!(out, "{}", line(&snapshot, group)));
         let lines = lines.and_then(|()| refused.values().try_for_each(|it| writeln!(out, "{it}")));
         let none = (groups.is_empty() && refused.is_empty()).then_some("no group is configured");
-        let notes = snapshot.note.as_deref().into_iter().chain(none);
-        lines.and_then(|()| notes.map(|note| writeln!(err, "mpathd: note: {note}")).collect())
+        let mut notes = snapshot.note.as_deref().into_iter().chain(none);
+        lines.and_then(|()| notes.try_for_each(|note| writeln!(err, "mpathd: note: {note}")))
     };
     written.map_err(|error| format!("cannot write: {error}"))?;
     let states = groups.iter().map(|group| match group.state {
