@@ -116,6 +116,7 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
         record,
         place,
         note,
+        not_started: stock.refused,
         reload: &mut threads,
     });
     if ended.is_ok() {

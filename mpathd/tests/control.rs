@@ -75,6 +75,7 @@ impl Daemon {
                 record: None,
                 place: trial::Place::from_env(&place),
                 note: None,
+                not_started: Vec::new(),
                 reload: &mut script,
             })
         });
@@ -196,7 +197,11 @@ fn engine(queues: &Queues, ended: &AtomicBool) {
             Command::Offline { .. } => Ok(()),
             Command::Online { .. } => Err(CommandError::NotOffline),
         };
-        assert!(queues.slow.push(ToSlow::Notice(Instant(0), Notice::Reply(answer))).is_ok());
+        let interface = match command {
+            Command::Offline { interface } | Command::Online { interface } => interface,
+        };
+        let at = if interface.as_str() == "late" { Instant(5) } else { Instant(0) };
+        assert!(queues.slow.push(ToSlow::Notice(at, Notice::Reply(answer))).is_ok());
     }
 }
 
@@ -244,6 +249,19 @@ fn reply(stream: &mut UnixStream) -> Value {
 
 /// Behaviour 158.
 #[test]
+fn an_answer_waits_for_the_picture_that_shows_what_was_done() {
+    let daemon = Daemon::start("answer");
+    let mut client = daemon.client();
+    let asked = thread::spawn(move || client.offline(name("late")));
+    thread::sleep(Duration::from_millis(100));
+    assert!(daemon.shared.publish(|view| view.at = Instant(4)));
+    thread::sleep(Duration::from_millis(100));
+    assert!(!asked.is_finished());
+    assert!(daemon.shared.publish(|view| view.at = Instant(5)));
+    asked.join().unwrap().unwrap();
+}
+
+#[test]
 fn the_picture_arrives_as_it_was_published() {
     let daemon = Daemon::start("snapshot");
     let group = group();
@@ -288,11 +306,14 @@ fn a_reload_that_fails_or_changes_nothing_stops_nobody() {
     let bad = client.reload().unwrap_err();
     assert!(matches!(&bad, ClientError::BadConfiguration(told) if *told == lines), "{bad}");
     assert_eq!(bad.to_string(), lines.join("\n"));
+    let note = || daemon.client().snapshot().unwrap().note;
+    assert!(note().is_some_and(|note| note.contains(&lines[0])));
     let unfit = client.reload().unwrap_err();
     assert!(matches!(unfit, ClientError::NotReloaded(_)), "{unfit}");
     assert_eq!(unfit.to_string(), "192.0.2.50 is on eth0 already");
     let nothing = client.reload().unwrap();
     assert_eq!(nothing, Reloaded { changes: Vec::new(), missing: None });
+    assert_eq!(note(), None, "the files are good again");
     client.offline(name("eth0")).unwrap();
     assert_eq!(script.heirs.load(Ordering::Relaxed), 0);
 }

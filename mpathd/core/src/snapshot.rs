@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use crate::engine::Engine;
-use crate::ids::Family;
+use crate::ids::{Family, IfName, Ifindex};
 use crate::member::Member;
 use crate::message::Reason;
 use crate::state::{Saved, SavedBinding, SavedMember};
@@ -85,6 +85,7 @@ impl Engine {
             since: m.since,
             receive: m.receive,
             damped: m.held_back_until(now).map(|until| until.since(now)),
+            redirected: m.redirected.map(|it| it.and_then(|it| self.name_of(it.to))),
         });
         for instance in &m.instances {
             if m.test_config(instance.family).is_none() {
@@ -124,6 +125,10 @@ impl Engine {
                 });
             }
         }
+    }
+
+    fn name_of(&self, ifindex: Ifindex) -> Option<IfName> {
+        self.members.iter().find(|m| m.ifindex() == Some(ifindex)).map(Member::name)
     }
 
     fn all_missed(&self) -> u64 {

@@ -86,6 +86,9 @@ pub struct InterfaceView {
     /// Addresses are kept from returning for so long, or the flap guard keeps it from being repaired
     /// (design 2.9, 2.10).
     pub damped: Option<Duration>,
+    /// Who sends for it until addresses and routes have moved, by family.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub redirected: [Option<IfName>; 2],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

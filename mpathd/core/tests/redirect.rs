@@ -66,6 +66,8 @@ fn it_begins_with_the_verdict_and_ends_with_the_last_change() {
     lan.wire(0, Wire::Cut);
     fails(&mut lan, 0);
     assert_eq!(senders(&lan, 0), [Some(nic(1)); 2]);
+    let shown = |lan: &Lan| lan.view().interfaces[0].redirected;
+    assert_eq!(shown(&lan), [Some(lan.view().interfaces[1].name); 2]);
     // One family is found dead a little before the other.
     let verdict = |family: Family| {
         let of_family = |it: &&(_, mpathd_core::request::Redirect)| it.1.family == family;
@@ -82,6 +84,7 @@ fn it_begins_with_the_verdict_and_ends_with_the_last_change() {
     let end = lan.now.since(inet);
     assert!(end >= 2 * BUSY, "an address comes, and then one goes: {end:?}");
     lan.until(S, |lan| senders(lan, 0) == [None; 2]);
+    assert_eq!(shown(&lan), [None; 2]);
     lan.assert_at_rest();
     assert_eq!(lan.heralds.len(), 2, "each once");
     assert_eq!(

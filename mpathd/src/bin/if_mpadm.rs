@@ -9,5 +9,6 @@ use mpathd::slow::client::Client;
 fn main() -> ExitCode {
     let devices = Path::new("/sys/class/net");
     let run_dir = options::default_run_dir();
-    if_mpadm::run::<Client>(options::arguments(), run_dir, devices, &mut std::io::stderr())
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    if_mpadm::run::<Client>(options::arguments(), run_dir, devices, &mut out, &mut err)
 }

@@ -40,7 +40,7 @@ struct DaemonArguments {
     fallback: Option<PathBuf>,
     #[command(flatten)]
     places: Places,
-    /// Form of the log on stderr: text or json
+    /// Form of the log on stderr: text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<Format>,
     /// Record what the engine is told, for a replay
@@ -79,9 +79,9 @@ enum Command {
     },
     /// Have the running daemon read its files, wait until they are in force, and say what changed
     Reload(Running),
-    /// The same, undone by itself unless `mpathd confirm` comes in time, also if the daemon ends before
+    /// As reload, but undone by itself unless `mpathd confirm` comes in time, also if the daemon ends before
     Try {
-        /// How long to wait for it, such as 120s or 5m
+        /// How long to wait for `mpathd confirm`, such as 120s or 5m
         #[arg(long, value_name = "TIME", default_value = "120s", value_parser = trial::parse_time)]
         timeout: Duration,
         #[command(flatten)]

@@ -11,6 +11,13 @@ use super::daemon::{Daemon, Failure};
 use super::options::{self, Known, Opt};
 
 const USAGE: &str = "Usage: if_mpadm [-d | -r] <interface>\n";
+const HELP: &str = "\
+Usage: if_mpadm [--run-dir DIR] -d|-r INTERFACE
+
+  -d  out of service: its addresses move, it stays offline until -r, also over a restart of mpathd
+  -r  back into service
+  --run-dir  where the daemon's socket is [default: $MPATHD_RUN_DIR or /run/mpathd]
+";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
@@ -24,20 +31,30 @@ struct Args {
     run_dir: PathBuf,
 }
 
+/// What is asked of this program.
+enum Wish {
+    Change(Args),
+    Say(&'static str),
+}
+
 impl Args {
     /// The last of several options wins; further operands are ignored.
-    fn parse(arguments: impl IntoIterator<Item = String>, mut run_dir: PathBuf) -> Option<Self> {
-        let known = Known { letters: "d:r:", long: &["run-dir:"] };
+    fn parse(arguments: impl IntoIterator<Item = String>, mut run_dir: PathBuf) -> Option<Wish> {
+        let known = Known { letters: "d:r:", long: &["run-dir:", "help", "version"] };
         let mut wish = None;
         for option in options::parse(arguments, known).ok()? {
             match option {
                 Opt::Short('d', interface) => wish = Some((Command::Offline, interface)),
                 Opt::Short('r', interface) => wish = Some((Command::UndoOffline, interface)),
                 Opt::Long("run-dir", dir) => run_dir = dir.into(),
+                Opt::Long("help", _) => return Some(Wish::Say(HELP)),
+                Opt::Long("version", _) => {
+                    return Some(Wish::Say(concat!("if_mpadm ", env!("CARGO_PKG_VERSION"), "\n")));
+                }
                 Opt::Short(..) | Opt::Long(..) | Opt::Operand(_) => {}
             }
         }
-        wish.map(|(command, interface)| Self { command, interface, run_dir })
+        wish.map(|(command, interface)| Wish::Change(Self { command, interface, run_dir }))
     }
 }
 
@@ -46,11 +63,17 @@ pub fn run<D: Daemon>(
     arguments: impl IntoIterator<Item = String>,
     run_dir: PathBuf,
     devices: &Path,
+    out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> ExitCode {
     let text = match Args::parse(arguments, run_dir) {
         None => USAGE.to_owned(),
-        Some(args) => match ask::<D>(&args) {
+        Some(Wish::Say(text)) => {
+            return out
+                .write_all(text.as_bytes())
+                .map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+        }
+        Some(Wish::Change(args)) => match ask::<D>(&args) {
             Ok(()) => return ExitCode::SUCCESS,
             Err(failure) => format!("if_mpadm: fatal: {}\n", told(&args, &failure, devices)),
         },

@@ -49,9 +49,12 @@ fn release(options: &Options) -> Result<usize, String> {
             "this SSH session goes to {own}, which would be gone: keep it with --keep-on IF, or say --yes"
         ));
     }
-    let mut failures = 0;
+    let (mut done, mut failures) = (0, 0);
     let mut tell = |what: String, result: Result<(), String>| match result {
-        Ok(()) => println!("{}{what}", if options.dry_run { "would: " } else { "" }),
+        Ok(()) => {
+            done += 1;
+            println!("{}{what}", if options.dry_run { "would: " } else { "" });
+        }
         Err(error) => {
             failures += 1;
             eprintln!("mpathd: {what}: {error}");
@@ -84,6 +87,9 @@ fn release(options: &Options) -> Result<usize, String> {
             let result = if options.dry_run { Ok(()) } else { write() };
             tell(format!("{} = {}", path.display(), sysctl.old), result);
         }
+    }
+    if done == 0 && failures == 0 {
+        println!("nothing to release");
     }
     if failures == 0 && !options.dry_run {
         state::remove(&options.run_dir).map_err(|error| {

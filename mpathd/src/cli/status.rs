@@ -1,5 +1,6 @@
 //! `mpathd status`: a line a group, and an exit code for scripts and monitoring (O22).
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,7 +9,8 @@ use mpathd_core::view::{GroupState, GroupView, InterfaceState, InterfaceView};
 use serde_json::{Value, json};
 
 use super::daemon::Daemon;
-use crate::config::words;
+use super::ipmpstat::text::{families, words};
+use crate::config::words::duration;
 use crate::slow::client::Snapshot;
 
 /// Of the exit; nowhere else 3 or 4 are used (contract).
@@ -45,18 +47,24 @@ fn show<D: Daemon>(
         D::connect(run_dir).and_then(|mut daemon| daemon.snapshot()).map_err(|e| e.to_string())?;
     let wanted = |group: &&GroupView| name.is_none_or(|name| group.name.as_str() == name);
     let groups: Vec<&GroupView> = snapshot.view.groups.iter().filter(wanted).collect();
-    if let (Some(name), []) = (name, &groups[..]) {
+    let refused: BTreeMap<&String, &String> =
+        snapshot.not_started.iter().filter(|(it, _)| name.is_none_or(|name| name == *it)).collect();
+    if let Some(name) = name.filter(|_| groups.is_empty() && refused.is_empty()) {
         return Err(format!("{name}: no such group"));
     }
     let written = if as_json {
         let all: Vec<Value> = groups.iter().map(|group| object(&snapshot, group)).collect();
-        writeln!(out, "{:#}", json!({ "groups": all, "note": snapshot.note }))
+        writeln!(
+            out,
+            "{:#}",
+            json!({ "groups": all, "not_started": refused, "note": snapshot.note })
+        )
     } else {
         let lines = groups.iter().try_for_each(|group| writeln!(out, "{}", line(&snapshot, group)));
-        lines.and_then(|()| match &snapshot.note {
-            Some(note) => writeln!(err, "mpathd: note: {note}"),
-            None => Ok(()),
-        })
+        let lines = lines.and_then(|()| refused.values().try_for_each(|it| writeln!(out, "{it}")));
+        let none = (groups.is_empty() && refused.is_empty()).then_some("no group is configured");
+        let mut notes = snapshot.note.as_deref().into_iter().chain(none);
+        lines.and_then(|()| notes.try_for_each(|note| writeln!(err, "mpathd: note: {note}")))
     };
     written.map_err(|error| format!("cannot write: {error}"))?;
     let states = groups.iter().map(|group| match group.state {
@@ -64,7 +72,7 @@ fn show<D: Daemon>(
         GroupState::Degraded => DEGRADED,
         GroupState::Failed => FAILED,
     });
-    Ok(states.max().unwrap_or(0))
+    Ok(states.chain((!refused.is_empty()).then_some(FAILED)).max().unwrap_or(0))
 }
 
 fn members<'a>(
@@ -94,7 +102,7 @@ fn line(snapshot: &Snapshot, group: &GroupView) -> String {
     );
     let mut line = format!("{} {} {able} of {all} interfaces", group.name, state(group));
     if let Some(fdt) = group.fdt {
-        line += &format!(", FDT {}", words::duration(fdt));
+        line += &format!(", FDT {}", duration(fdt));
     }
     let troubles: Vec<String> = members(snapshot, group).filter_map(trouble).collect();
     if !troubles.is_empty() {
@@ -111,7 +119,10 @@ fn trouble(interface: &InterfaceView) -> Option<String> {
         (_, InterfaceState::Failed) => Some(format!("{name} failed{why}")),
         (_, InterfaceState::Offline) => Some(format!("{name} offline")),
         (_, InterfaceState::Unknown) if !usable(interface) => Some(format!("{name} unknown")),
-        (_, InterfaceState::Ok | InterfaceState::Unknown) => None,
+        (_, InterfaceState::Ok | InterfaceState::Unknown) => {
+            let dead = words(families(interface.degraded));
+            (!dead.is_empty()).then(|| format!("{name} {dead} failed"))
+        }
     }
 }
 

@@ -121,7 +121,6 @@ impl slow::Reload for Threads {
         if let Some((_, line)) = refused.iter().find(|(name, _)| runs(*name)) {
             return Err(NotReloaded::Refused(line.clone()));
         }
-        let refused = refused.into_iter().map(|(_, line)| line).collect();
         let changes = config::diff::changes(&self.settings, &settings);
         Ok(Plan { changes, settings, refused, taken, text })
     }

@@ -164,7 +164,8 @@ impl Hooks {
                     Severity::Warning,
                     format!(
                         "nothing is pinned ({reason}): while mpathd restarts, replies are not \
-                         received and the hooks are attached anew"
+                         received and the hooks are attached anew; mount a BPF file system \
+                         (`mount -t bpf bpf /sys/fs/bpf`) or name one with --bpffs"
                     ),
                 );
             })

@@ -33,6 +33,9 @@ pub struct Snapshot {
     /// files say.
     #[serde(default)]
     pub note: Option<String>,
+    /// Groups that are configured, but that this host does not let start: name and reason.
+    #[serde(default)]
+    pub not_started: BTreeMap<String, String>,
     /// What the machine did to the fast thread.
     #[serde(default)]
     pub machine: Seconds,

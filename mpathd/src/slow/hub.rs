@@ -2,12 +2,12 @@
 //! stream of probes. Lives on that thread alone.
 
 use std::cell::{RefCell, RefMut};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mpathd_core::event::{Command, Event};
-use mpathd_core::ids::Family;
+use mpathd_core::ids::{Family, GroupName};
 use mpathd_core::request::{CommandError, ProbeOutcome};
 use tokio::sync::{Notify, broadcast, oneshot};
 
@@ -40,6 +40,8 @@ pub(super) struct Hub {
     wished: Notify,
     /// What an administrator is to know of the configuration.
     note: RefCell<Option<String>>,
+    /// Groups that this host does not let start, and why.
+    not_started: RefCell<BTreeMap<String, String>>,
 }
 
 /// Why there is no answer.
@@ -59,17 +61,24 @@ impl Hub {
             wishes: RefCell::default(),
             wished: Notify::new(),
             note: RefCell::default(),
+            not_started: RefCell::default(),
         }
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let snapshot = self.counts().complete(self.shared.view(), now());
         let machine = self.machine().seconds();
-        Snapshot { note: self.note.borrow().clone(), machine, ..snapshot }
+        let not_started = self.not_started.borrow().clone();
+        Snapshot { note: self.note.borrow().clone(), not_started, machine, ..snapshot }
     }
 
     pub(super) fn note(&self, note: Option<String>) {
         *self.note.borrow_mut() = note;
+    }
+
+    pub(super) fn not_started(&self, groups: &[(GroupName, String)]) {
+        let named = groups.iter().map(|(name, why)| (name.to_string(), why.clone()));
+        *self.not_started.borrow_mut() = named.collect();
     }
 
     /// Not to be held while waiting.

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mpathd_core::config::Config;
+use mpathd_core::ids::GroupName;
 use mpathd_core::time::Instant;
 use nix::time::{ClockId, clock_gettime};
 use tokio::io::Interest;
@@ -69,6 +70,8 @@ pub struct Setup<'a> {
     pub place: trial::Place,
     /// What an administrator is to know of the configuration, from the start.
     pub note: Option<String>,
+    /// Groups that this host does not let start, and why.
+    pub not_started: Vec<(GroupName, String)>,
     pub reload: &'a mut dyn Reload,
 }
 
@@ -118,9 +121,10 @@ async fn serve(setup: Setup<'_>) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Runtime)?;
     signals::release().map_err(RunError::Runtime)?;
     let Setup { queues, shared, lock, listener, run_dir, log, state, config, .. } = setup;
-    let Setup { record, place, note, reload, .. } = setup;
+    let Setup { record, place, note, not_started, reload, .. } = setup;
     let hub = Rc::new(Hub::new(Arc::clone(&shared), queues.clone()));
     hub.note(note);
+    hub.not_started(&not_started);
     let notices = watch(queues.slow.as_fd()).map_err(RunError::Runtime)?;
     let pictures = watch(shared.as_fd()).map_err(RunError::Runtime)?;
     let keeper = state::Keeper::new(&run_dir, state, &config);

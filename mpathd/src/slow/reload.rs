@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Duration;
 
+use mpathd_core::ids::GroupName;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use zlink::introspect::Type;
@@ -46,8 +47,8 @@ pub struct Plan {
     /// In words; empty: nothing is to be done.
     pub changes: Vec<String>,
     pub settings: Settings,
-    /// Groups that this host does not let start, a line each.
-    pub refused: Vec<String>,
+    /// Groups that this host does not let start, and why.
+    pub refused: Vec<(GroupName, String)>,
     /// What others have set and is to be taken over.
     pub taken: Vec<Taken>,
     /// What the files say, as the text of one file.
@@ -57,8 +58,8 @@ pub struct Plan {
 impl Plan {
     /// The answer where nothing is to be done.
     pub(super) fn unchanged(self) -> Reloaded {
-        let missing = (!self.refused.is_empty()).then(|| self.refused.join("; "));
-        Reloaded { changes: Vec::new(), missing }
+        let lines = self.refused.into_iter().map(|(_, line)| line);
+        Reloaded { changes: Vec::new(), missing: lines.reduce(|a, b| a + "; " + &b) }
     }
 }
 

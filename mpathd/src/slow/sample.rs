@@ -130,6 +130,7 @@ pub(crate) fn snapshot() -> Snapshot {
         counts: vec![counts(1, &[("forged", 3), ("duplicate", 1)]), counts(2, &[])],
         skips: [("not_ours".to_owned(), 7)].into(),
         note: None,
+        not_started: [].into(),
         machine: Seconds { steal: Some(Histogram::default()), ..Seconds::default() },
     }
 }
@@ -167,6 +168,7 @@ fn failed() -> InterfaceView {
         probe: ProbeState::Failed,
         state: InterfaceState::Failed,
         degraded: [false; 2],
+        redirected: [None; 2],
         reason: Some(Reason::Probes),
         since: Instant(950_000_000),
         receive: Some(ReceiveMode::XdpGeneric),

@@ -3,12 +3,13 @@
 mod reloading;
 mod trial;
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mpathd_core::message::{Message, Severity};
-use mpathd_core::request::Notice;
+use mpathd_core::request::{CommandError, Notice};
 use mpathd_core::time::Instant;
 use mpathd_core::view::View;
 
@@ -45,6 +46,9 @@ pub(super) struct Turn<'a> {
     start: Instant,
     next_alarms: Instant,
     view: Option<View>,
+    /// Answers of the engine, to be given when the picture shows what they tell of: who asks for the
+    /// picture next must not find the one before.
+    answers: VecDeque<(Instant, Result<(), CommandError>)>,
     reload: &'a mut dyn Reload,
     reloading: Option<Reloading>,
     trial: Option<Trial>,
@@ -109,6 +113,7 @@ impl<'a> Turn<'a> {
             start,
             next_alarms: start + ALARMS,
             view: None,
+            answers: VecDeque::new(),
             reload,
             reloading: None,
             trial: None,
@@ -215,9 +220,8 @@ impl<'a> Turn<'a> {
             Notice::Message(message) => self.log.message(at, message, None),
             Notice::Probe(outcome) => self.hub.probe(outcome),
             Notice::Reply(answer) => {
-                if !self.hub.answer(*answer) {
-                    self.log.line(Severity::Warning, "the engine answered what nobody asked");
-                }
+                self.answers.push_back((at, *answer));
+                self.answer();
             }
             // The picture with the change comes with the same turn of the fast loop or, where the
             // lock was taken, with the next: each is compared with the file.
@@ -240,8 +244,18 @@ impl<'a> Turn<'a> {
             recorder.learn(&view);
         }
         self.view = Some(view);
+        self.answer();
         self.save();
         self.tell_systemd();
+    }
+
+    fn answer(&mut self) {
+        let shown = self.view.as_ref().map_or_else(Instant::default, |view| view.at);
+        while let Some((_, answer)) = self.answers.pop_front_if(|(at, _)| *at <= shown) {
+            if !self.hub.answer(answer) {
+                self.log.line(Severity::Warning, "the engine answered what nobody asked");
+            }
+        }
     }
 
     fn tell_systemd(&mut self) {

@@ -53,6 +53,16 @@ fn nothing_to_say() {
 }
 
 #[test]
+fn a_family_that_is_not_watched_on_one_interface() {
+    let toml = LAN.replacen("192.0.2.50/24\"", "192.0.2.50/24\", \"2001:db8::50/64\"", 1);
+    let toml = toml.replace("192.0.2.11/24\"", "192.0.2.11/24\", \"2001:db8::11/64\"");
+    let list = warnings::all(&settings(&toml), &host());
+    let of = |text| list.iter().filter(|it| it.contains(text)).count();
+    assert_eq!(of("eth1 has no inet6 test address, others of group g have"), 1, "{list:?}");
+    assert_eq!((of("eth0 has no"), of("no inet test address")), (0, 0), "{list:?}");
+}
+
+#[test]
 fn replies_that_wait_for_a_thread() {
     let quick = LAN.replacen("[groups.g]", "failure_detection_time = \"50ms\"\n[groups.g]", 1);
     let quick = quick.replace("\"192.0.2.2\"", "\"192.0.2.2\", \"192.0.2.3\"");
@@ -152,7 +162,11 @@ fn of_the_configuration() {
     warns(
         &unprobed.replace("[groups.g]\n", redirected),
         &host,
-        &["eth1 has no test address, so egress_redirect of group g does nothing for it"],
+        &[
+            "eth1 has no inet test address, others of group g have: its inet path is not watched, and \
+             when all inet targets fall silent, inet addresses move to it",
+            "eth1 has no test address, so egress_redirect of group g does nothing for it",
+        ],
     );
     let one = LAN.replace(", \"192.0.2.2\"", "");
     warns(&one, &host, &[]);

@@ -43,6 +43,19 @@ fn nobody_there() {
     std::fs::remove_dir(&dir).unwrap();
 }
 
+#[test]
+fn about_themselves() {
+    let dir = run_dir("about");
+    for (program, name) in [(IPMPSTAT, "ipmpstat"), (IF_MPADM, "if_mpadm")] {
+        let version = format!("{name} {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(output(program, &["--version"], &dir), (Some(0), version, String::new()));
+        let (code, out, err) = output(program, &["--help"], &dir);
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        assert!(out.starts_with(&format!("Usage: {name} ")), "{out}");
+    }
+    std::fs::remove_dir(&dir).unwrap();
+}
+
 /// Answers one call on each of `connections`, and gives back what was asked.
 fn daemon(dir: &Path, connections: usize) -> thread::JoinHandle<Vec<Value>> {
     let listener = UnixListener::bind(dir.join("mpathd.sock")).unwrap();

@@ -10,11 +10,12 @@ use crate::sample::{Absent, Lab};
 
 /// What it says; `None` when it is done.
 fn said<D: Daemon>(command_line: &str) -> Option<String> {
-    let mut err = Vec::new();
+    let (mut sink, mut err) = (std::io::sink(), Vec::new());
     let words = command_line.split_whitespace().map(str::to_owned);
     // The only device of this host is "lo".
     let devices = Path::new("/sys/class/net");
-    let code = if_mpadm::run::<D>(words, PathBuf::from("/run/mpathd"), devices, &mut err);
+    let code =
+        if_mpadm::run::<D>(words, PathBuf::from("/run/mpathd"), devices, &mut sink, &mut err);
     let text = String::from_utf8(err).unwrap();
     assert_eq!(code == ExitCode::SUCCESS, text.is_empty(), "{command_line}: {text}");
     (code != ExitCode::SUCCESS).then_some(text)

@@ -31,6 +31,7 @@ fn interfaces() {
         "standby": false, "down": false, "duplicate_mac": false, "link": "down", "probe": "ok",
         "state": "failed", "state_age_ms": 59000.0, "reason": "link", "degraded": [],
         "receive": "xdp-generic", "damped_ms": 59200.0,
+        "redirected": { "inet": "fops0", "inet6": "fops0" },
     });
     assert_eq!(interfaces["interfaces"][7], expected);
     assert_eq!(interfaces["interfaces"][5]["degraded"], json!(["inet6"]));

@@ -23,6 +23,17 @@ field2      field2      degraded  20.00s    fops0 fops3 (fops2) [fops1]
     assert_eq!(shown("-gPo group,achieved,requested,failback"), more);
 }
 
+#[test]
+fn an_fdt_of_milliseconds_is_not_rounded() {
+    for (ms, text) in [(5, "0.005s"), (10, "0.01s"), (13, "0.013s"), (104, "0.10s")] {
+        let mut view = view();
+        view.groups[0].fdt = Some(std::time::Duration::from_millis(ms));
+        let snapshot = Snapshot { view, ..Snapshot::default() };
+        let groups = rows(Mode::Groups, &snapshot, &Names::numeric());
+        assert_eq!(groups.last().unwrap()[3], text);
+    }
+}
+
 /// Behaviours 152, 154.
 #[test]
 fn interfaces() {
@@ -38,10 +49,10 @@ fops2       no      field2      is-----   up        ok        ok
 fops1       no      field2      -------   down      failed    failed
 ";
     assert_eq!(shown("-i"), expected);
-    let more = "net0:xdp-generic:::\nnet1:xdp-generic:::\nhme0:xdp-generic:offline::\nhme1::::\n\
-                fops0:xdp-generic:::\nfops3:xdp-generic::inet6:\nfops2:xdp-generic:::\n\
-                fops1:xdp-generic:link::60s\n";
-    assert_eq!(shown("-iPo interface,receive,reason,degraded,damped"), more);
+    let more = "net0:xdp-generic::::\nnet1:xdp-generic::::\nhme0:xdp-generic:offline:::\nhme1:::::\n\
+                fops0:xdp-generic::::\nfops3:xdp-generic::inet6::\nfops2:xdp-generic::::\n\
+                fops1:xdp-generic:link::60s:fops0\n";
+    assert_eq!(shown("-iPo interface,receive,reason,degraded,damped,redirect"), more);
 }
 
 /// Behaviours 143, 144, 153.

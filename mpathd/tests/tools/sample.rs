@@ -48,6 +48,7 @@ fn interface(name: &str, group: &str) -> InterfaceView {
         probe: ProbeState::Ok,
         state: InterfaceState::Ok,
         degraded: [false; 2],
+        redirected: [None; 2],
         reason: None,
         since: Instant(1_000_000_000),
         receive: Some(ReceiveMode::XdpGeneric),
@@ -105,6 +106,7 @@ pub(crate) fn view() -> View {
         state: InterfaceState::Failed,
         reason: Some(Reason::Link),
         damped: Some(Duration::from_millis(59_200)),
+        redirected: [Some(ifname("fops0")); 2],
         ..interface("fops1", "field2")
     };
     let spare = InterfaceView {
@@ -199,6 +201,7 @@ fn snapshot() -> Snapshot {
         counts: vec![counts],
         skips: [("not_ours".to_owned(), 7)].into(),
         note: None,
+        not_started: [].into(),
         machine: Seconds {
             steal: Some(delays(&[(3, 0), (1, 40_000)])),
             cpu_wait: Some(delays(&[(4, 300)])),
@@ -288,6 +291,32 @@ impl Daemon for Idle {
 
     fn online(&mut self, _: IfName) -> Result<(), Failure> {
         Err(Failure::Refused(CommandError::UnknownInterface))
+    }
+}
+
+/// Could not start its group; else as [`Idle`].
+pub(crate) struct Refused;
+
+impl Daemon for Refused {
+    fn connect(_: &Path) -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, Failure> {
+        let why = "group ipmp9 can't start: 192.0.2.9/24 on net0 has a lifetime".to_owned();
+        Ok(Snapshot { not_started: [("ipmp9".to_owned(), why)].into(), ..Snapshot::default() })
+    }
+
+    fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure> {
+        Idle.probes()
+    }
+
+    fn offline(&mut self, interface: IfName) -> Result<(), Failure> {
+        Idle.offline(interface)
+    }
+
+    fn online(&mut self, interface: IfName) -> Result<(), Failure> {
+        Idle.online(interface)
     }
 }
 

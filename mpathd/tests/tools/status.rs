@@ -7,7 +7,7 @@ use mpathd::cli::daemon::Daemon;
 use mpathd::cli::status;
 use serde_json::{Value, json};
 
-use crate::sample::{Absent, Idle, Lab};
+use crate::sample::{Absent, Idle, Lab, Refused};
 
 /// Exit code, what it says, and what it complains of.
 fn said<D: Daemon>(group: Option<&str>, as_json: bool) -> (ExitCode, String, String) {
@@ -27,7 +27,23 @@ fn a_line_a_group_and_the_worst_of_them() {
 
 #[test]
 fn without_groups_all_is_well() {
-    assert_eq!(said::<Idle>(None, false), (ExitCode::SUCCESS, String::new(), String::new()));
+    let note = "mpathd: note: no group is configured\n".to_owned();
+    assert_eq!(said::<Idle>(None, false), (ExitCode::SUCCESS, String::new(), note));
+}
+
+/// It has no row, and yet all is not well.
+#[test]
+fn a_group_that_has_not_started() {
+    let text = "group ipmp9 can't start: 192.0.2.9/24 on net0 has a lifetime\n".to_owned();
+    for name in [None, Some("ipmp9")] {
+        let told = (ExitCode::from(4), text.clone(), String::new());
+        assert_eq!(said::<Refused>(name, false), told);
+    }
+    let (code, out, _) = said::<Refused>(None, true);
+    assert_eq!(code, ExitCode::from(4));
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(told["not_started"], json!({ "ipmp9": text.trim_end() }));
+    assert_eq!(said::<Refused>(Some("ipmp8"), false).0, ExitCode::from(1));
 }
 
 #[test]
@@ -53,7 +69,7 @@ fn as_json() {
 }
 
 const STATUS: &str = "\
-field2 degraded 3 of 4 interfaces, FDT 20s; fops1 failed (link)
+field2 degraded 3 of 4 interfaces, FDT 20s; fops1 failed (link), fops3 inet6 failed
 acctg1 failed 0 of 2 interfaces; hme1 unknown, hme0 offline
 itops0 ok 2 of 2 interfaces, FDT 104ms
 ";

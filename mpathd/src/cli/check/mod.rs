@@ -18,6 +18,9 @@ use crate::{config, stock};
 pub fn run(path: &Path, measure: Option<Duration>) -> ExitCode {
     let found = config::load(path).map(|settings| {
         let mut warnings = warnings::all(&settings, &host::read());
+        if !config::files(path).is_ok_and(|files| files.iter().any(|file| file.exists())) {
+            warnings.push(format!("{} is not there", path.display()));
+        }
         warnings.extend(stock::outlook(&settings));
         let mut text = plan::text(&settings, path);
         match measure.map(|length| measure::measure(&settings, length)) {

@@ -94,7 +94,10 @@ fn of_group(group: &Group, host: &Host, list: &mut Vec<String>) {
 fn of_member(group: &Group, member: &Member, host: &Host, list: &mut Vec<String>) {
     let name = member.name;
     for family in Family::ALL {
-        let Some(test) = member.test(family) else { continue };
+        let Some(test) = member.test(family) else {
+            unwatched(group, member, family, list);
+            continue;
+        };
         if pinned(group, family, test).is_some_and(|targets: Vec<IpAddr>| targets.is_empty()) {
             list.push(format!(
                 "{name}: no target of group {} is on the subnet of its {family} test address, so it \
@@ -106,6 +109,19 @@ fn of_member(group: &Group, member: &Member, host: &Host, list: &mut Vec<String>
     match host.link(name.as_str()) {
         None => list.push(format!("{name} is not on this host; it joins when it appears")),
         Some(link) => of_link(link, host, list),
+    }
+}
+
+/// A family that is probed on the others only: here its path counts as good as long as the link is.
+fn unwatched(group: &Group, member: &Member, family: Family, list: &mut Vec<String>) {
+    let data = group.data.iter().any(|net| net.family() == family);
+    let others = group.members.iter().any(|other| other.test(family).is_some());
+    if data && others {
+        list.push(format!(
+            "{} has no {family} test address, others of group {} have: its {family} path is not \
+             watched, and when all {family} targets fall silent, {family} addresses move to it",
+            member.name, group.name
+        ));
     }
 }
 

@@ -1,5 +1,7 @@
 //! `ipmpstat -g` (behaviour file 7.4).
 
+use std::time::Duration;
+
 use mpathd_core::ids::IfName;
 use mpathd_core::view::{GroupState, GroupView, View};
 use serde_json::{Value, json};
@@ -67,6 +69,12 @@ fn state(state: GroupState) -> &'static str {
     }
 }
 
+/// `0.10s`, as the original; below that the milliseconds too, for 5 ms are not 0.01 s.
+fn fdt(fdt: Duration) -> String {
+    let rounded = fdt < Duration::from_millis(100) && !fdt.as_millis().is_multiple_of(10);
+    format!("{:.*}s", if rounded { 3 } else { 2 }, fdt.as_secs_f64())
+}
+
 pub(super) fn rows(view: &View) -> Vec<Row> {
     order::groups(view).map(|group| row(view, group)).collect()
 }
@@ -76,7 +84,7 @@ fn row(view: &View, group: &GroupView) -> Row {
         group.name.to_string(),
         group.name.to_string(),
         state(group.state).to_owned(),
-        group.fdt.map(|fdt| format!("{:.2}s", fdt.as_secs_f64())).unwrap_or_default(),
+        group.fdt.map(fdt).unwrap_or_default(),
         Members::of(view, group).text(),
         group.fdt.map(millis).unwrap_or_default(),
         millis(group.fdt_requested),

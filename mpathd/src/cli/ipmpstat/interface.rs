@@ -1,6 +1,7 @@
 //! `ipmpstat -i` (behaviour file 7.5).
 
 use mpathd_core::event::ReceiveMode;
+use mpathd_core::ids::IfName;
 use mpathd_core::view::{InterfaceState, InterfaceView, LinkState, ProbeState, View};
 use serde_json::{Value, json};
 
@@ -20,6 +21,7 @@ pub const COLUMNS: &[Column] = &[
     column("REASON", 16),
     column("DEGRADED", 12),
     column("DAMPED", 8),
+    column("REDIRECT", 12),
 ];
 
 pub(super) fn rows(view: &View) -> Vec<Row> {
@@ -39,7 +41,15 @@ fn row(interface: &InterfaceView) -> Row {
         or_empty(interface.reason),
         words(families(interface.degraded)),
         remaining(interface.damped),
+        words(senders(interface)),
     ]
+}
+
+/// Who sends for it; as a rule one for both families.
+fn senders(interface: &InterfaceView) -> Vec<IfName> {
+    let mut senders: Vec<IfName> = interface.redirected.into_iter().flatten().collect();
+    senders.dedup();
+    senders
 }
 
 /// m, b and M, the nominees for multicast and broadcast, are never set: Linux has none.
@@ -116,6 +126,7 @@ pub(super) fn as_json(view: &View) -> Value {
             "degraded": families(interface.degraded),
             "receive": interface.receive.map(receive),
             "damped_ms": interface.damped.map(ms),
+            "redirected": { "inet": interface.redirected[0], "inet6": interface.redirected[1] },
         })
     };
     order::interfaces(view).map(one).collect()

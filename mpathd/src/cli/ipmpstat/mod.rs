@@ -66,12 +66,30 @@ pub fn run<D: Daemon>(
             Err(Error::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             Err(error) => tell(err, &format!("ipmpstat: {error}\n")),
         },
-        Err(NoArgs::Help) => help(out, USAGE),
+        Err(NoArgs::Help) => help(out, &format!("{USAGE}\n{}", all_fields())),
         Err(NoArgs::Version) => help(out, concat!("ipmpstat ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(NoArgs::Usage) => tell(err, USAGE),
         Err(NoArgs::Option(bad)) => tell(err, &format!("ipmpstat: {bad}\n{USAGE}")),
         Err(error) => tell(err, &format!("ipmpstat: {error}\n")),
     }
+}
+
+/// What -o may name.
+fn all_fields() -> String {
+    let names = |mode| {
+        let names: Vec<String> = columns(mode).iter().map(|c| c.name.to_lowercase()).collect();
+        names.join(",")
+    };
+    let line = |(letter, mode)| format!("  -{letter} -o {}\n", names(mode));
+    let modes = [
+        ('a', Mode::Addresses),
+        ('g', Mode::Groups),
+        ('i', Mode::Interfaces),
+        ('l', Mode::Lateness),
+        ('p', Mode::Probes),
+        ('t', Mode::Targets),
+    ];
+    modes.into_iter().map(line).collect()
 }
 
 fn tell(err: &mut dyn Write, text: &str) -> ExitCode {
@@ -108,6 +126,10 @@ fn show<D: Daemon>(
     let mut printer = Printer::new(layout, out, setting.screen);
     for row in rows(args.mode, &snapshot, &names) {
         printer.row(&row)?;
+    }
+    // They have no row: who looks for a group is told why.
+    if args.mode == Mode::Groups {
+        snapshot.not_started.values().try_for_each(|why| writeln!(err, "ipmpstat: {why}"))?;
     }
     Ok(())
 }
@@ -180,6 +202,7 @@ pub fn as_json(mode: Mode, snapshot: &Snapshot) -> Value {
         Mode::Addresses => object["addresses"] = address::as_json(view),
         Mode::Groups => {
             object["groups"] = group::as_json(view);
+            object["not_started"] = json!(snapshot.not_started);
             object["note"] = json!(snapshot.note);
         }
         Mode::Interfaces => object["interfaces"] = interface::as_json(view),

@@ -122,6 +122,8 @@ pub(super) mod described {
         skips: BTreeMap<String, u64>,
         /// What is to be known of the configuration: on trial, or not what the files say.
         note: Option<String>,
+        /// Groups that are configured, but that this host does not let start: name and reason.
+        not_started: BTreeMap<String, String>,
         machine: Seconds,
     }
 
@@ -181,6 +183,8 @@ pub(super) mod described {
         /// xdp, tcx, xdp-generic or socket.
         receive: Option<String>,
         damped: Option<Span>,
+        /// Who sends for it until addresses and routes have moved: inet, inet6.
+        redirected: Vec<Option<String>>,
     }
 
     #[derive(CustomType)]

@@ -3,6 +3,7 @@
 //! when all stands that is configured, and all is gone that is not. What a reload has replaced comes
 //! back to be freed here.
 
+use mpathd_core::ids::GroupName;
 use mpathd_core::message::Severity;
 use mpathd_core::time::Instant;
 use mpathd_core::view::View;
@@ -20,7 +21,7 @@ const SETTLE_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 pub(super) struct Reloading {
     changes: Vec<String>,
     /// Groups that this host does not let start, a line each.
-    refused: Vec<String>,
+    refused: Vec<(GroupName, String)>,
     asked: Asked,
     begun: Instant,
     /// Of the configuration that is to be in force.
@@ -48,6 +49,7 @@ impl Turn<'_> {
             Err(why) => self.refuse(asked, why),
             Ok(plan) => {
                 self.confirmed(&plan.text);
+                self.hub.not_started(&plan.refused);
                 if plan.changes.is_empty() {
                     self.log.line(Severity::Notice, "reload: nothing changed");
                     asked.answer(Ok(plan.unchanged()));
@@ -67,11 +69,20 @@ impl Turn<'_> {
             self.log.line(Severity::Error, format!("reload: {line}"));
         }
         self.log.line(Severity::Error, "reload: the old configuration is kept");
+        // A restart would not find them good either. What is on trial is the more pressing note.
+        if let (NotReloaded::Configuration(lines), None) = (&why, &self.trial) {
+            let first = lines.first().map_or("", String::as_str);
+            let text = format!(
+                "the files are bad, and were not applied: {first}; `mpathd check` says all"
+            );
+            self.hub.note(Some(text));
+        }
         asked.answer(Err(why));
     }
 
     pub(super) fn put_in_force(&mut self, plan: Plan, asked: Asked) {
-        for line in &plan.refused {
+        self.hub.not_started(&plan.refused);
+        for (_, line) in &plan.refused {
             self.log.line(Severity::Error, format!("reload: {line}"));
         }
         // Before anything is taken over: how it was must not be lost with us.
@@ -129,7 +140,8 @@ impl Turn<'_> {
             Some(_) => None,
             None => Some("the engine has not started".to_owned()),
         };
-        let missing = refused.into_iter().chain(missing).reduce(|a, b| a + "; " + &b);
+        let refused = refused.into_iter().map(|(_, line)| line);
+        let missing = refused.chain(missing).reduce(|a, b| a + "; " + &b);
         match &missing {
             None => {
                 let took = now().since(begun).as_millis();

@@ -27,11 +27,14 @@ impl Turn<'_> {
         };
         let until = tokio::time::Instant::now() + lasts;
         if plan.changes.is_empty() {
+            let mut unchanged = plan.unchanged();
             // Once more the same: it gets its time anew.
             if let Some(trial) = &mut self.trial {
                 (trial.until, trial.lasts) = (until, lasts);
+                self.tell_trial(lasts);
+                unchanged.changes.push("the files say what is on trial already".to_owned());
             }
-            return asked.answer(Ok(plan.unchanged()));
+            return asked.answer(Ok(unchanged));
         }
         let confirmed = match &self.trial {
             Some(trial) => trial.record.confirmed.clone(),
@@ -42,11 +45,15 @@ impl Turn<'_> {
             let text = format!("what is in force now cannot be kept, so nothing is tried: {error}");
             return self.refuse(asked, NotReloaded::Refused(text));
         }
+        self.tell_trial(lasts);
+        self.trial = Some(Trial { until, lasts, record });
+        self.put_in_force(plan, asked);
+    }
+
+    fn tell_trial(&mut self, lasts: Duration) {
         let text = format!("a configuration is on trial for {} s", lasts.as_secs());
         self.log.line(Severity::Notice, &text);
         self.hub.note(Some(text));
-        self.trial = Some(Trial { until, lasts, record });
-        self.put_in_force(plan, asked);
     }
 
     /// What is on trial is here to stay.
