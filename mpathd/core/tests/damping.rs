@@ -69,7 +69,7 @@ fn nics_that_are_equally_bad_do_not_pass_addresses_to_and_fro() {
 fn an_address_that_is_held_leaves_a_nic_that_dies() {
     let mut lan = lossy(50, 2);
     lan.until(600 * S, |l| l.view().addresses[0].held > Some(100 * S));
-    let text = |t: &String| t.starts_with("192.0.2.50 has moved too often; it stays on eth");
+    let text = |t: &String| t.starts_with("192.0.2.50 has moved too often; for ");
     assert!(lan.texts().iter().any(text), "{:#?}", lan.texts());
     let holder = lan.holders("192.0.2.50")[0];
     lan.lossy.clear();

@@ -114,7 +114,7 @@ impl fmt::Display for Message {
             ),
             Message::AddressHeld { address, interface, wait } => write!(
                 f,
-                "{address} has moved too often; it stays on {interface} for {:.0} s unless that dies",
+                "{address} has moved too often; for {:.0} s it leaves {interface} only if it must",
                 wait.as_secs_f64()
             ),
             Message::CannotMeetFdt { interface, family, group, requested, now, loss, .. } => {
