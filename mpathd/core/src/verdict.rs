@@ -4,6 +4,7 @@
 //! ```text
 //! instance  ok -- all targets that count silent, a witness elsewhere ------> failed
 //!           ok -- the same, nobody heard anything ----> all instances failed, together
+//!           failed together -- repaired elsewhere, and still silent here ----> failed alone
 //!           failed -- answered in every round for 2 x FDT -----------------> ok
 //! interface ok -- link down, or every instance with a say failed ----------> failed
 //!           failed -- link up, and an instance with a say ok --------------> ok
@@ -49,6 +50,9 @@ pub fn judge(group: &mut Group, members: &mut [Member], now: Instant, out: &mut 
     }
     for member in members.iter_mut() {
         repair_instances(group, member, now, out);
+    }
+    for family in Family::ALL {
+        part(members, family, now);
     }
     judge_members(group, members, now, out);
     judge_group(group, members, out);
@@ -185,6 +189,24 @@ fn repair_instances(group: &Group, member: &mut Member, now: Instant, out: &mut 
                 let family = instance.family;
                 out.message(Message::FamilyRepaired { interface, family, group: group.name });
             }
+        }
+    }
+}
+
+/// What failed together does not all come back: a family that works again elsewhere, and is silent here, is dead
+/// here. Who has earned its repair was answered for 2 x FDT, in which this one could have been, too.
+fn part(members: &mut [Member], family: Family, now: Instant) {
+    let works = |m: &Member| {
+        let instance = m.instance(family);
+        m.usable() && instance.probing() && instance.failure.is_none()
+    };
+    if !members.iter().any(works) {
+        return;
+    }
+    for instance in members.iter_mut().map(|m| &mut m.instances[family as usize]) {
+        let silent = !instance.answering(now);
+        if let Some(failure) = instance.failure.as_mut().filter(|f| f.together && silent) {
+            (failure.together, failure.told, failure.since) = (false, false, now);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lan::*;
 use mpathd_core::message::Message;
+use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
 
 const FAILED: &str = "IP interface failure detected on eth0 of group g";
@@ -127,6 +128,21 @@ fn a_cut_is_never_damped() {
     }
 }
 
+/// One that comes up for the first time, a while after the start, has not been away.
+#[test]
+fn a_first_carrier_is_no_return() {
+    let mut lan = Lan::new(group(2, 2, 100 * MS), Saved::default());
+    lan.carrier(0, false);
+    lan.survey();
+    lan.run(3 * S);
+    lan.carrier(0, true);
+    lan.run(3 * S);
+    assert_eq!(on_eth0(&lan), 1);
+    lan.messages.clear();
+    fail_once(&mut lan, 1);
+    assert_eq!((on_eth0(&lan), damped(&lan)), (1, None), "its first return");
+}
+
 /// Link failures alike.
 #[test]
 fn a_flapping_link_is_damped_like_a_flapping_path() {
@@ -163,4 +179,17 @@ fn the_flap_guard_shows_how_long_it_lasts() {
     assert_eq!((lan.told(held), lan.told(REPAIRED)), (1, 2));
     lan.run(70 * S);
     assert_eq!((lan.told(held), lan.told(REPAIRED)), (1, 3));
+}
+
+/// Three link-ups within a minute it takes, not the last two.
+#[test]
+fn the_flap_guard_forgets_after_a_minute() {
+    let mut lan = Lan::settled(link_only(group(2, 2, S)));
+    for (nth, pause) in [(1, 70), (2, 5), (3, 5)] {
+        lan.carrier(0, false);
+        lan.run(S);
+        lan.carrier(0, true);
+        lan.run(S * pause);
+        assert_eq!(lan.told(REPAIRED), nth);
+    }
 }

@@ -267,6 +267,46 @@ fn a_dual_stack_member_fails_and_comes_back_whole() {
     }
 }
 
+/// Also where one of its families hears its answers later.
+#[test]
+fn a_repair_waits_for_the_slower_family() {
+    let mut lan = Lan::settled(dual_stack(group(2, 1, 100 * MS)));
+    for (address, target) in &mut lan.targets {
+        target.rtt = if address.is_ipv6() { 15 * MS } else { MS / 5 };
+    }
+    lan.run(S);
+    lan.wire(0, Wire::Cut);
+    lan.run(S);
+    lan.wire(0, Wire::Works);
+    lan.until(S, |l| l.told(REPAIRED) == 1);
+    assert_eq!(lan.view().interfaces[0].degraded, [false; 2]);
+    lan.run(S);
+    assert!(!lan.texts().iter().any(|t| t.starts_with("inet")), "{:#?}", lan.texts());
+}
+
+/// All of IPv6 was silent, which moves nothing; nor does its return, but where it fails to return it is left.
+#[test]
+fn a_family_that_comes_back_on_one_member_alone_goes_there() {
+    let six = |lan: &mut Lan, alive| {
+        lan.targets.iter_mut().filter(|(ip, _)| ip.is_ipv6()).for_each(|(_, t)| t.alive = alive);
+    };
+    for (phase, deaf) in (0..20).flat_map(|phase| [(phase, false), (phase, true)]) {
+        let mut lan = Lan::settled(dual_stack(group(2, 1, 100 * MS)));
+        lan.run(MS * phase);
+        let at = lan.holders("2001:db8::50")[0];
+        six(&mut lan, false);
+        lan.run(2 * S);
+        lan.deaf = deaf.then_some((name(at), true));
+        six(&mut lan, true);
+        lan.run(5 * S);
+        let moved = |(_, m): &(_, Message)| matches!(m, Message::Moved { .. });
+        assert_eq!(lan.messages.iter().filter(|m| moved(m)).count(), usize::from(deaf));
+        assert_eq!(lan.holders("2001:db8::50"), [if deaf { 1 - at } else { at }]);
+        assert_eq!(lan.view().interfaces[at].degraded, [false, deaf]);
+        lan.assert_at_rest();
+    }
+}
+
 #[test]
 fn a_family_that_is_dead_on_the_only_active_member_goes_to_the_standby() {
     let mut group = dual_stack(group(2, 1, 100 * MS));

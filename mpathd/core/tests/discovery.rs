@@ -346,6 +346,8 @@ fn a_failed_group_looks_for_other_hosts() {
     lan.responders.extend(ip(&["192.0.2.23"]));
     lan.run(14 * S);
     assert_targets(&lan, TargetMode::Multicast, &["192.0.2.23"]);
+    let probed: Vec<_> = lan.view().targets.iter().map(|row| row.target).collect();
+    assert_eq!(probed, ip(&["192.0.2.23", "192.0.2.23"]), "the dead are not asked any more");
     assert_eq!(lan.view().groups[0].state, GroupState::Ok);
     assert_eq!(lan.told("All IP interfaces in group g are now unusable"), 1);
     let usable = "At least 1 IP interface (";

@@ -5,6 +5,7 @@ mod lan;
 use lan::*;
 use mpathd_core::config::{Group, TestAddress};
 use mpathd_core::event::Command;
+use mpathd_core::ids::Ifindex;
 use mpathd_core::message::Message;
 use mpathd_core::request::Request;
 use mpathd_core::state::Saved;
@@ -24,6 +25,13 @@ fn active(lan: &Lan) -> Vec<usize> {
 /// NIC of each data address.
 fn places(lan: &Lan) -> Vec<Vec<usize>> {
     lan.view().addresses.iter().map(|a| lan.holders(&a.address.address.to_string())).collect()
+}
+
+fn unset(request: &Request) -> Option<std::net::IpAddr> {
+    match request {
+        Request::UnsetAddress { address, .. } => Some(address.address),
+        _ => None,
+    }
 }
 
 /// Behaviours 86, 87, 88.
@@ -165,6 +173,46 @@ fn without_failback_a_group_failure_leaves_the_standby_where_it_was() {
     assert_a_group_failure_changes_nothing(&group, &[0, 1]);
 }
 
+/// Behaviour 93, and who was put aside is needed as before.
+#[test]
+fn without_failback_a_restart_changes_nothing() {
+    let group = Group { failback: false, ..with_standby(3) };
+    let mut lan = Lan::settled(group);
+    lan.wire(0, Wire::Cut);
+    lan.run(S);
+    lan.wire(0, Wire::Works);
+    lan.run(S);
+    let before = (vec![1, 2], vec![vec![2], vec![1]]);
+    assert_eq!((active(&lan), places(&lan)), before);
+    lan.restart();
+    lan.run(10 * S);
+    assert_eq!((active(&lan), places(&lan)), before, "{:#?}", lan.texts());
+    let inactive = |lan: &Lan| lan.view().interfaces[0].inactive;
+    assert!(inactive(&lan));
+    lan.wire(1, Wire::Cut);
+    lan.run(S);
+    assert_eq!(active(&lan), [0, 2]);
+    lan.assert_at_rest();
+}
+
+/// Of two standbys the one that stands in goes on.
+#[test]
+fn an_active_standby_is_active_after_a_restart() {
+    let mut group = with_standby(3);
+    group.members[1].standby = true;
+    let mut lan = Lan::settled(group);
+    lan.wire(0, Wire::Cut);
+    lan.wire(1, Wire::Cut);
+    lan.run(S);
+    lan.wire(1, Wire::Works);
+    lan.run(S);
+    assert_eq!(active(&lan), [2]);
+    lan.restart();
+    lan.run(10 * S);
+    assert_eq!(active(&lan), [2]);
+    lan.assert_at_rest();
+}
+
 #[test]
 fn a_restart_adopts_what_is_there_without_a_request() {
     let mut lan = Lan::settled(group(2, 4, 100 * MS));
@@ -261,6 +309,36 @@ fn drift_is_put_back_at_once_three_times_then_once_in_ten_seconds() {
     assert_eq!(lan.told(&format!("{put_back}; that is done once in 10 s now")), 1);
 }
 
+#[test]
+fn a_minute_of_peace_ends_a_fight() {
+    let mut lan = Lan::settled(group(2, 2, S));
+    for _ in 0..4 {
+        lan.steal("192.0.2.50");
+        lan.run(20 * MS);
+    }
+    lan.run(75 * S);
+    lan.assert_at_rest();
+    lan.steal("192.0.2.50");
+    lan.run(20 * MS);
+    lan.assert_at_rest();
+}
+
+/// Their source is another address of the subnet meanwhile.
+#[test]
+fn routes_do_not_wait_for_an_address_that_is_fought_over() {
+    let mut lan = Lan::settled(group(2, 2, S));
+    for _ in 0..4 {
+        lan.steal("192.0.2.50");
+        lan.run(20 * MS);
+    }
+    let sources = |lan: &Lan| lan.routes.values().filter_map(|r| r.src).collect::<Vec<_>>();
+    assert!(lan.holders("192.0.2.50").is_empty(), "it is held back");
+    assert_eq!(sources(&lan), ip(&["192.0.2.51", "192.0.2.51"]));
+    lan.run(11 * S);
+    lan.assert_at_rest();
+    assert_eq!(sources(&lan), ip(&["192.0.2.50", "192.0.2.50"]));
+}
+
 /// Behaviours 138, 139, 140.
 #[test]
 fn behaviours_138_to_140_missing_removed_and_returning() {
@@ -274,10 +352,32 @@ fn behaviours_138_to_140_missing_removed_and_returning() {
     lan.run(3 * S);
     lan.assert_at_rest();
     assert_eq!(places(&lan), [[1], [0]]);
+    assert_made_ready(&lan, 77);
     lan.unplug(name(0));
     lan.run(S);
     assert_eq!(places(&lan), [[1], [1]]);
     lan.assert_at_rest();
+    // Another NIC of the name has nothing of the last one's: nor its hook, nor its sysctls, nor its flags.
+    lan.plug(name(0), 78);
+    lan.run(20 * S);
+    assert_made_ready(&lan, 78);
+    assert!(lan.command(Command::Offline { interface: name(0) }));
+    lan.run(S);
+    lan.unplug(name(0));
+    lan.run(S);
+    lan.plug(name(0), 79);
+    lan.run(80 * S);
+    assert_made_ready(&lan, 79);
+    assert_eq!(active(&lan), [0, 1]);
+    lan.assert_at_rest();
+}
+
+#[track_caller]
+fn assert_made_ready(lan: &Lan, ifindex: u32) {
+    let of_it = |at: Ifindex| at == Ifindex(ifindex);
+    let all = || lan.requests.iter().map(|(_, request)| request);
+    assert!(all().any(|r| matches!(r, Request::Prepare { ifindex, .. } if of_it(*ifindex))));
+    assert!(all().any(|r| matches!(r, Request::Attach { ifindex, .. } if of_it(*ifindex))));
 }
 
 #[test]
@@ -305,6 +405,8 @@ fn behaviours_122_to_127_offline_and_undo() {
     assert!(lan.command(Command::Offline { interface: name(0) }));
     lan.run(S);
     assert_eq!(places(&lan), [[1], [1]]);
+    let gone: Vec<_> = lan.requests.iter().filter_map(|(_, r)| unset(r)).collect();
+    assert_eq!(gone, ip(&["192.0.2.50", "192.0.2.11"]), "the test address is the last to go");
     assert!(!lan.command(Command::Offline { interface: name(0) }), "already offline");
     assert!(!lan.command(Command::Offline { interface: name(1) }), "no redundancy");
     assert!(!lan.command(Command::Offline { interface: name(7) }), "not a member");
@@ -314,6 +416,21 @@ fn behaviours_122_to_127_offline_and_undo() {
     lan.run(3 * S);
     lan.assert_at_rest();
     assert_eq!(active(&lan), [0, 1]);
+}
+
+/// Behaviour 123: who has failed can't stand in; but where the whole group has failed, nothing is lost by it.
+#[test]
+fn the_last_usable_member_stays_in_service() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    lan.wire(0, Wire::Cut);
+    lan.run(S);
+    assert!(!lan.command(Command::Offline { interface: name(1) }), "eth0 has failed");
+    assert_eq!(active(&lan), [1]);
+    lan.wire(1, Wire::Cut);
+    lan.run(2 * S);
+    assert_eq!(lan.told("All IP interfaces in group g are now unusable"), 1);
+    assert!(lan.command(Command::Offline { interface: name(1) }));
+    assert!(!lan.command(Command::Offline { interface: name(0) }), "eth1 is offline");
 }
 
 #[test]

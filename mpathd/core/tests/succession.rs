@@ -163,6 +163,30 @@ fn flags_and_damping_hold_on() {
     assert!(lan.view().interfaces[0].damped.is_none());
 }
 
+/// Behaviour 93: FAILBACK=no goes on, and so does an active standby.
+#[test]
+fn who_is_active_stays_so() {
+    for failback in [false, true] {
+        let mut group = Group { failback, ..group(3, 2, FDT) };
+        group.members[1].standby = true;
+        group.members[2].standby = true;
+        let mut lan = Lan::settled(group.clone());
+        lan.wire(0, Wire::Cut);
+        lan.wire(1, Wire::Cut);
+        lan.run(2 * S);
+        lan.wire(1, Wire::Works);
+        if !failback {
+            lan.wire(0, Wire::Works);
+        }
+        lan.run(5 * S);
+        let active = |lan: &Lan| lan.view().interfaces.iter().map(|i| i.active).collect::<Vec<_>>();
+        assert_eq!(active(&lan), [false, false, true], "{failback}: {:#?}", lan.texts());
+        lan.reload_group(one_address_more(group));
+        lan.run(5 * S);
+        assert_eq!(active(&lan), [false, false, true], "{failback}");
+    }
+}
+
 #[test]
 fn who_stays_keeps_its_paths_when_others_come_and_go() {
     let three = group(3, 3, FDT);

@@ -6,8 +6,8 @@ mod lan;
 use std::time::Duration;
 
 use lan::*;
-use mpathd_core::event::{Event, Hops};
-use mpathd_core::request::Request;
+use mpathd_core::event::{Event, Hops, ObservedRoute, RouteKey};
+use mpathd_core::request::{Request, Role};
 use mpathd_core::state::Saved;
 
 fn foreign(lan: &Lan, address: &str, on: &[usize]) -> Event {
@@ -27,6 +27,7 @@ fn requests(lan: &Lan, address: &str) -> Vec<String> {
         }
         Request::TakeAddress(address) if *address == ip => Some("take".to_owned()),
         Request::SetRoute(_) => Some("route".to_owned()),
+        Request::TakeRoutes(_) => Some("take routes".to_owned()),
         _ => None,
     };
     lan.requests.iter().filter_map(|(_, request)| word(request)).collect()
@@ -48,6 +49,79 @@ fn an_address_of_somebody_else_is_taken_where_it_stands_and_when_ours_does() {
         lan.assert_at_rest();
         assert_eq!(lan.holders("192.0.2.50"), [at], "it stays");
     }
+}
+
+/// With the last address of a NIC the kernel drops the routes over it: those of somebody else are taken while they
+/// can be remembered, and ours stand first.
+#[test]
+fn routes_are_taken_before_addresses_and_addresses_when_all_of_ours_stands() {
+    let mut lan = Lan::new(group(2, 1, 100 * MS), Saved::default());
+    // Each step shows by itself.
+    lan.kernel = 20 * MS;
+    let key = RouteKey { table: 254, to: "0.0.0.0/0".parse().unwrap(), metric: 5 };
+    lan.post(Duration::ZERO, Event::Rivals { key, stand: true });
+    for address in ["192.0.2.50", "192.0.2.11"] {
+        let event = foreign(&lan, address, &[0]);
+        lan.post(Duration::ZERO, event);
+    }
+    lan.survey();
+    lan.run(3 * S);
+    for address in ["192.0.2.50", "192.0.2.11"] {
+        let order = requests(&lan, address);
+        let steps: Vec<_> = order.iter().map(String::as_str).collect();
+        let first = |what| steps.iter().position(|it| *it == what).expect("it is asked for");
+        let last_route = steps.iter().rposition(|it| *it == "route").expect("two are set");
+        assert!(first("set eth0") < first("take"), "{order:?}");
+        assert!(last_route < first("take routes"), "{order:?}");
+        assert!(first("take routes") < first("take"), "{order:?}");
+    }
+    lan.assert_at_rest();
+}
+
+/// The routes of its subnet go with it, so it goes last; and never where something of ours is refused.
+#[test]
+fn a_test_address_is_taken_when_addresses_and_routes_of_ours_stand() {
+    type Refuses = fn(&Request) -> Option<i32>;
+    let no_test: Refuses =
+        |r| matches!(r, Request::SetAddress { role: Role::Test, .. }).then_some(12);
+    let no_data: Refuses =
+        |r| matches!(r, Request::SetAddress { role: Role::Data, .. }).then_some(12);
+    let with = |refuse: Refuses| {
+        let mut lan = Lan::new(group(2, 1, 100 * MS), Saved::default());
+        (lan.kernel, lan.refuse) = (20 * MS, refuse);
+        let event = foreign(&lan, "192.0.2.11", &[0]);
+        lan.post(Duration::ZERO, event);
+        lan.survey();
+        lan.run(3 * S);
+        lan
+    };
+    let lan = with(|_| None);
+    let when = |is_it: fn(&Request) -> bool| {
+        let mut asked = lan.requests.iter().filter(|(_, request)| is_it(request));
+        asked.next_back().expect("it is asked for").0
+    };
+    let route = when(|request| matches!(request, Request::SetRoute(_)));
+    let take = when(|request| matches!(request, Request::TakeAddress(_)));
+    assert!(take >= route + lan.kernel, "{:#?}", lan.requests);
+    for refuses in [no_test, no_data] {
+        let order = requests(&with(refuses), "192.0.2.11");
+        assert!(!order.contains(&"take".to_owned()), "{order:?}");
+    }
+}
+
+/// The other one stays where ours can't stand.
+#[test]
+fn routes_are_left_where_ours_is_refused() {
+    let mut lan = Lan::new(group(2, 1, 100 * MS), Saved::default());
+    lan.survey();
+    lan.run(3 * S);
+    let key = *lan.routes.keys().next_back().expect("two stand");
+    let theirs = ObservedRoute { ours: false, ..lan.routes[&key] };
+    lan.routes.insert(key, theirs);
+    lan.post(Duration::ZERO, Event::Route(theirs));
+    lan.post(Duration::ZERO, Event::Rivals { key, stand: true });
+    lan.run(30 * S);
+    assert!(!requests(&lan, "192.0.2.50").contains(&"take routes".to_owned()));
 }
 
 /// O5: an address is not moved for the sake of balance to a NIC that has not shown that it works.

@@ -39,7 +39,7 @@ pub struct Host {
     pub events: VecDeque<Event>,
     pub channels: Vec<Channel>,
     pub slots: usize,
-    pub links_dumped: bool,
+    pub links_dumped: usize,
     pub slow: Vec<ToSlow>,
 }
 
@@ -98,7 +98,7 @@ impl Host {
             events: VecDeque::new(),
             channels: Vec::new(),
             slots: 0,
-            links_dumped: false,
+            links_dumped: 0,
             slow: Vec::new(),
         };
         let surveyed = host.position("survey", |event| *event == Event::Surveyed);
@@ -118,7 +118,7 @@ impl Host {
                 ToFast::Event(event) => self.events.push_back(event),
                 ToFast::Channel(channel) => self.channels.push(channel),
                 ToFast::Slots(_) => self.slots += 1,
-                ToFast::LinksDumped => self.links_dumped = true,
+                ToFast::LinksDumped => self.links_dumped += 1,
                 ToFast::OwnMacs(_) | ToFast::Redirects(_) | ToFast::Heir(_) | ToFast::Stop => {}
             }
         }
@@ -149,6 +149,38 @@ impl Host {
 
     pub fn send(&self, message: ToHost) {
         assert!(self.queues.host.push(message).is_ok(), "the queue is not full");
+    }
+
+    /// Keeps the thread so busy that it reads no notice while `work` is done: dumps of links read none, and the
+    /// next ones always wait already. What was said before is forgotten.
+    pub fn deaf_while(&mut self, work: impl FnOnce() + Send) {
+        const AHEAD: usize = 3000;
+        let before = self.links_dumped;
+        let mut asked = before + AHEAD;
+        self.ask_for_links(AHEAD);
+        wait_for("the first dump", LIMIT, || {
+            self.listen();
+            if self.links_dumped > before { Ok(()) } else { Err(()) }
+        });
+        self.forget();
+        std::thread::scope(|scope| {
+            let working = scope.spawn(work);
+            while !working.is_finished() {
+                self.listen();
+                let more = (self.links_dumped + AHEAD).saturating_sub(asked);
+                self.ask_for_links(more);
+                asked += more;
+                clock::pass(Duration::from_millis(1));
+            }
+        });
+    }
+
+    /// It is woken once: it would run before us, and be done before the next one is asked for.
+    fn ask_for_links(&self, times: usize) {
+        for _ in 0..times {
+            assert!(self.queues.host.put(ToHost::DumpLinks).is_ok(), "the queue is not full");
+        }
+        self.queues.host.wake();
     }
 
     /// Makes a request without waiting for its answer.

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mpathd_core::event::{Event, ObservedRoute};
+use mpathd_core::event::{Errno, Event, ObservedRoute};
 use mpathd_core::request::{Request, Role};
 use mpathd_tests::observe::{Route, routes_v4, routes_v6};
 use mpathd_tests::traffic::{EchoServer, Stream};
 use mpathd_tests::{Lab, NetNs, isolated, wait_for};
 
-use crate::driver::{DATA, DATA6, Host, LIMIT, ip, key};
+use crate::driver::{DATA, DATA6, Host, LIMIT, Options, ip, key};
 
 const SUBNET: &str = "192.0.2.0/24";
 const SUBNET6: &str = "2001:db8::/64";
@@ -17,7 +17,11 @@ const SRC: &str = "192.0.2.50";
 const SRC6: &str = "2001:db8::50";
 
 fn start(lab: &Lab) -> Host {
-    let mut host = Host::start(lab.host());
+    start_with(lab, Options::default())
+}
+
+fn start_with(lab: &Lab, options: Options) -> Host {
+    let mut host = Host::with(lab.host(), options);
     host.must(host.set("eth0", DATA, Role::Data, None));
     host.must(host.set("eth1", "192.0.2.12/24", Role::Test, None));
     host.must(host.set("eth0", DATA6, Role::Data, None));
@@ -83,8 +87,14 @@ fn gateways_of_all_tables_are_told() {
         lab.host().expect("ip", &add);
         let has = |gateway: &'static str| move |e: &Event| matches!(e, Event::Gateways(g) if g.iter().any(|g| g.address == ip(gateway)));
         host.expect("the gateway", has("192.0.2.3"));
+        // An address of this host answers whatever the NIC does: it is no target.
+        let none = |e: &Event| matches!(e, Event::Gateways(g) if g.iter().count() == 0);
+        lab.host().expect("ip", &["address", "add", "192.0.2.3/32", "dev", "eth1"]);
+        host.expect("no gateway while it is our own", none);
+        lab.host().expect("ip", &["address", "del", "192.0.2.3/32", "dev", "eth1"]);
+        host.expect("the gateway again", has("192.0.2.3"));
         lab.host().expect("ip", &["route", "del", "default", "table", "77"]);
-        host.expect("no gateway", |e| matches!(e, Event::Gateways(g) if g.iter().count() == 0));
+        host.expect("no gateway", none);
     });
 }
 
@@ -144,6 +154,43 @@ fn a_route_that_goes_without_notice_is_missed() {
             }
             if missing.is_empty() { Ok(()) } else { Err(missing.clone()) }
         });
+    });
+}
+
+/// What `command` changes is told behind more notices than fit, and none of them is read.
+fn change_unseen(host: &mut Host, lab: &Lab, command: &str) {
+    let flood = |verb: &str| -> String {
+        (0..100).map(|n| format!("address {verb} 10.7.0.{n}/32 dev eth1\n")).collect()
+    };
+    let lines = flood("add") + command + &flood("del");
+    host.deaf_while(|| lab.host().ip(&lines));
+    host.listen();
+    let is_told = |e: &&Event| matches!(e, Event::Address(_) | Event::AddressGone { .. });
+    let told = host.events.iter().find(is_told);
+    assert_eq!(told, None, "it has read notices: the test shows nothing");
+}
+
+/// N17: one that the kernel refuses for what was not seen is asked for again after a look at the tables; and
+/// where its source has gone, the engine hears of that first.
+#[test]
+fn a_refusal_is_believed_only_after_a_look_at_the_tables() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let mut host = start_with(&lab, Options { notices: 4096, ..Options::default() });
+        let stranger = format!("route add {SUBNET} dev eth1 metric 5 proto 109 src {SRC}\n");
+        change_unseen(&mut host, &lab, &stranger);
+        host.must(host.route(SUBNET, None, SRC, &["eth0", "eth1"]));
+        assert_eq!(devices(&ours(routes_v4(lab.host()))[0]), ["eth0", "eth1"]);
+
+        change_unseen(&mut host, &lab, &format!("address del {SRC}/32 dev eth0\n"));
+        let (eth0, source) = (host.ifindex("eth0"), ip(SRC));
+        let request = host.begin(host.route(SUBNET, None, SRC, &["eth0"]));
+        let refused = |e: &Event| matches!(e, Event::Done(done) if done.op == request);
+        let gone = Event::AddressGone { ifindex: eth0, address: source };
+        let first = host.expect("an answer", |e| refused(e) || *e == gone);
+        assert_eq!(first, gone, "the engine does not know why it is refused");
+        let answer = host.expect("the answer", refused);
+        assert!(matches!(answer, Event::Done(done) if done.result == Err(Errno(libc::EINVAL))));
     });
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mpathd_core::event::{
     Address, Done, Errno, Event, Fate, FoundBy, Hops, ObservedRoute, ReceiveMode,
 };
-use mpathd_core::ids::{IfName, PathId, Seq};
+use mpathd_core::ids::{Family, IfName, Ifindex, PathId, Seq};
 use mpathd_core::request::{Action, Notice, Op, PathKey, Request, Role};
 
 use super::{Answer, Lan, Limit, Outcome, Wire};
@@ -89,6 +89,17 @@ impl Lan {
         allowed
     }
 
+    /// With the last IPv4 address of a NIC the kernel drops the routes over it, unsaid: they must have moved
+    /// before a data address does.
+    fn assert_no_route_lost(&self, ifindex: Ifindex) {
+        let empty = !self.addresses.iter().any(|(at, ip)| *at == ifindex && ip.is_ipv4());
+        let over = |r: &&ObservedRoute| {
+            r.key.to.family() == Family::Inet && r.hops.as_slice().contains(&ifindex)
+        };
+        let lost = self.routes.values().filter(|_| empty).find(over);
+        assert_eq!(lost, None, "dropped with the last address");
+    }
+
     fn request(&mut self, op: Op) {
         self.requests.push((self.now, op.request));
         let told = self.outcomes.get_mut(&op.id).and_then(VecDeque::pop_front);
@@ -130,6 +141,9 @@ impl Lan {
             }
             Request::UnsetAddress { ifindex, address, .. } => {
                 if self.addresses.remove(&(ifindex, address.address)) {
+                    if self.data.contains(&address.address) {
+                        self.assert_no_route_lost(ifindex);
+                    }
                     let address = address.address;
                     self.post(took, Event::AddressGone { ifindex, address });
                 }
