@@ -16,8 +16,10 @@ const MOST: usize = 2 + 2 * MAX_SEATS;
 /// Who is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// The queue or the links: they are looked at in every turn.
-    Other,
+    /// The queue from the other threads.
+    Queue,
+    /// Notices of links.
+    Links,
     /// Frames, or the error of a link that went down.
     Receive(Ifindex),
     /// Transmit stamps.
@@ -48,8 +50,8 @@ impl Ready {
     ///
     /// # Errors
     /// ENOSPC beyond fs.epoll.max_user_watches, ENOMEM.
-    pub(super) fn watch(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        self.add(fd, libc::EPOLLIN as u32, Source::Other)
+    pub(super) fn watch(&self, fd: BorrowedFd<'_>, source: Source) -> io::Result<()> {
+        self.add(fd, libc::EPOLLIN as u32, source)
     }
 
     /// # Errors
@@ -121,6 +123,10 @@ impl Ready {
         unsafe { self.events.set_len(count) };
     }
 
+    pub(super) fn is(&self, source: Source) -> bool {
+        self.sources().any(|ready| ready == source)
+    }
+
     pub(super) fn sources(&self) -> impl Iterator<Item = Source> + '_ {
         self.events.iter().map(|event| Source::from(event.u64))
     }
@@ -129,9 +135,10 @@ impl Ready {
 impl Source {
     fn number(self) -> u64 {
         match self {
-            Self::Other => 0,
-            Self::Receive(ifindex) => 1 << 32 | u64::from(ifindex.0),
-            Self::Stamps(ifindex) => 2 << 32 | u64::from(ifindex.0),
+            Self::Queue => 0,
+            Self::Links => 1 << 32,
+            Self::Receive(ifindex) => 2 << 32 | u64::from(ifindex.0),
+            Self::Stamps(ifindex) => 3 << 32 | u64::from(ifindex.0),
         }
     }
 }
@@ -140,9 +147,10 @@ impl From<u64> for Source {
     fn from(number: u64) -> Self {
         let ifindex = Ifindex(number as u32);
         match number >> 32 {
-            1 => Self::Receive(ifindex),
-            2 => Self::Stamps(ifindex),
-            _ => Self::Other,
+            1 => Self::Links,
+            2 => Self::Receive(ifindex),
+            3 => Self::Stamps(ifindex),
+            _ => Self::Queue,
         }
     }
 }

@@ -95,8 +95,8 @@ impl<B: Brain> Fast<B> {
             Room::new(members, &names);
         let now = clock::now();
         let (ready, links) = (Ready::new()?, Links::open(watch)?);
-        ready.watch(queues.fast.as_fd())?;
-        ready.watch(links.as_fd())?;
+        ready.watch(queues.fast.as_fd(), Source::Queue)?;
+        ready.watch(links.as_fd(), Source::Links)?;
         Ok(Self {
             desk: Desk { brain, queues, shared, changed: true, counted: false, dropped: 0 },
             links,
@@ -164,7 +164,9 @@ impl<B: Brain> Fast<B> {
         }
         // Only now: what came in between the wake-up and the noted time is to be heard as well.
         self.ready.look();
-        self.hear_links(now);
+        if self.ready.is(Source::Links) {
+            self.hear_links(now);
+        }
         self.hear_queue(now);
         let since = self.drained;
         let complete = self.hear_sockets(now);
@@ -189,7 +191,9 @@ impl<B: Brain> Fast<B> {
 
     fn hear_queue(&mut self, now: Instant) {
         let queue = Arc::clone(&self.desk.queues.fast);
-        queue.clear_wake();
+        if self.ready.is(Source::Queue) {
+            queue.clear_wake();
+        }
         for taken in 0.. {
             if taken == MESSAGES_PER_TURN {
                 // The rest wakes us at once.
