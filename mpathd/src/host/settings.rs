@@ -127,3 +127,27 @@ impl Settings {
         self.roles.insert(net.address, (net, role));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn a_gateway_of_many_routes_is_busy() {
+        let busy = |routes: usize| {
+            let route = |n| format!("{{ to = \"10.0.{n}.0/24\", via = \"192.0.2.1\" }}");
+            let routes: Vec<String> = (0..routes).map(route).collect();
+            let text = format!(
+                "[groups.g]\nfailure_detection_time = \"1s\"\ndata_addresses = [\"192.0.2.50/24\"]\n\
+                 routes = [{}]\n[groups.g.interfaces.eth0]\n",
+                routes.join(", ")
+            );
+            let parsed = parse(text.as_bytes(), Path::new("test")).unwrap();
+            Settings::new(&parsed.engine, Sysctls::Set).busy_gateways.len()
+        };
+        assert_eq!((busy(MANY - 1), busy(MANY)), (0, 1));
+    }
+}

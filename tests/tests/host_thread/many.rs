@@ -27,7 +27,8 @@ fn start(lab: &Lab) -> Host {
     for (v6, via) in [(false, GATEWAY), (true, GATEWAY6)] {
         settings.gateways.extend(destinations(v6).iter().map(|to| (key(to), ip(via))));
     }
-    settings.routes.extend(settings.gateways.iter().map(|(key, _)| *key));
+    settings.routes.extend(settings.gateways.keys());
+    settings.busy_gateways.extend([GATEWAY, GATEWAY6].map(ip));
     let mut host = Host::with(lab.host(), Options { settings, ..Options::default() });
     host.must(host.set("eth0", DATA, Role::Data, None));
     host.must(host.set("eth1", "192.0.2.12/24", Role::Test, None));
