@@ -5,6 +5,7 @@
 //! on the switch, and the streams of its clients.
 
 pub mod bench;
+pub mod bpf;
 pub mod capture;
 pub mod clock;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod observe;
 pub mod owner;
 pub mod ping;
 pub mod presence;
+pub mod reflector;
 mod reply_socket;
 pub mod rtnl;
 pub mod told;

@@ -4,23 +4,18 @@
 //!
 //! cls_bpf on a clsact qdisc, by bytecode of our own: works on every supported kernel and needs no toolchain.
 
-use std::io::{Error, Result};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::io::Result;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use crate::bpf::{BPF_PROG_TYPE_SCHED_CLS, PINS, bpf, descriptor, instruction, load, pin};
 use crate::netns::NetNs;
 
-/// Where the two programs of each switch are pinned for `tc`; the BPF file system is the lab's own.
-const PINS: &str = "/sys/fs/bpf/lab";
 /// The map is an array by ifindex; a fresh namespace counts from 1.
 const PORTS: u32 = 512;
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
-const BPF_PROG_LOAD: libc::c_long = 5;
-const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
-const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
-const BPF_PROG_TYPE_XDP: u32 = 6;
 
 /// Which frames a closed valve drops, as seen from the device at the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +53,12 @@ impl Valves {
     /// Without CAP_BPF and CAP_NET_ADMIN.
     pub(crate) fn install(switch: &NetNs, ports: &[String]) -> Result<Self> {
         let map = create_map()?;
+        // Where the two programs are pinned for `tc`.
         let pins = format!("{PINS}/{}", switch.name());
         std::fs::create_dir_all(&pins)?;
         for (name, bit) in [("ingress", FROM_DEVICE), ("egress", TO_DEVICE)] {
             let program = classifier(map.as_raw_fd(), bit);
-            pin(&load(BPF_PROG_TYPE_SCHED_CLS, &program)?, &format!("{pins}/{name}\0"))?;
+            pin(&load(BPF_PROG_TYPE_SCHED_CLS, &program)?, &format!("{pins}/{name}"))?;
         }
         let mut lines = String::new();
         for port in ports {
@@ -124,55 +120,6 @@ fn create_map() -> Result<OwnedFd> {
     )?)
 }
 
-/// Somebody else's XDP program, which lets every frame go on; pinned, for `ip link set dev IF xdp pinned PATH`.
-///
-/// # Errors
-/// Without CAP_BPF and CAP_NET_ADMIN.
-pub fn foreign_xdp() -> Result<&'static str> {
-    const PATH: &str = "/sys/fs/bpf/lab/pass";
-    const XDP_PASS: u32 = 2;
-    let program = [instruction(0xb7, 0, 0, 0, XDP_PASS), instruction(0x95, 0, 0, 0, 0)];
-    pin(&load(BPF_PROG_TYPE_XDP, &program)?, &format!("{PATH}\0"))?;
-    Ok(PATH)
-}
-
-fn load(kind: u32, program: &[u64]) -> Result<OwnedFd> {
-    #[repr(C)]
-    struct Attributes {
-        kind: u32,
-        instructions: u32,
-        code: u64,
-        license: u64,
-        log_level: u32,
-        log_size: u32,
-        log: u64,
-    }
-    descriptor(bpf(
-        BPF_PROG_LOAD,
-        &Attributes {
-            kind,
-            instructions: u32::try_from(program.len()).expect("a few instructions"),
-            code: program.as_ptr().addr() as u64,
-            license: c"GPL".as_ptr().addr() as u64,
-            log_level: 0,
-            log_size: 0,
-            log: 0,
-        },
-    )?)
-}
-
-fn pin(object: &OwnedFd, path: &str) -> Result<()> {
-    #[repr(C)]
-    struct Attributes {
-        path: u64,
-        object: u32,
-        flags: u32,
-    }
-    let path = path.as_ptr().addr() as u64;
-    bpf(BPF_OBJ_PIN, &Attributes { path, object: object.as_raw_fd().cast_unsigned(), flags: 0 })?;
-    Ok(())
-}
-
 /// Drops (TC_ACT_SHOT) if the map's word for the frame's device has `bit`, else lets the frame go on.
 fn classifier(map: RawFd, bit: u32) -> Vec<u64> {
     const DEVICE: u16 = 40; // offset of `ifindex` in struct __sk_buff
@@ -194,27 +141,4 @@ fn classifier(map: RawFd, bit: u32) -> Vec<u64> {
         instruction(0xb7, result, 0, 0, 0), // pass: r0 = TC_ACT_OK
         instruction(0x95, 0, 0, 0, 0),     // exit
     ]
-}
-
-/// `struct bpf_insn` on a little-endian machine.
-fn instruction(code: u8, to: u8, from: u8, offset: u16, immediate: u32) -> u64 {
-    u64::from(code)
-        | u64::from(to | from << 4) << 8
-        | u64::from(offset) << 16
-        | u64::from(immediate) << 32
-}
-
-fn bpf<A>(command: libc::c_long, attributes: &A) -> Result<libc::c_long> {
-    // SAFETY: the attributes are those of the command (each caller's struct begins as the kernel's union does),
-    // and what they point to lives until the call returns.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<A>())
-    };
-    if result < 0 { Err(Error::last_os_error()) } else { Ok(result) }
-}
-
-fn descriptor(result: libc::c_long) -> Result<OwnedFd> {
-    let number = RawFd::try_from(result).map_err(Error::other)?;
-    // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

@@ -9,9 +9,8 @@ use mpathd_tests::load::Hogs;
 use mpathd_tests::observe::link;
 use mpathd_tests::owner::wait_held;
 use mpathd_tests::told::{json, rows, wait_interface, wait_ok};
-use mpathd_tests::valve::foreign_xdp;
 use mpathd_tests::watch::AddressWatch;
-use mpathd_tests::{Config, Daemon, Lab, clock, isolated, wait_for};
+use mpathd_tests::{Config, Daemon, Lab, bpf, clock, isolated, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(10);
 /// Of the configuration.
@@ -79,8 +78,8 @@ fn a_cut_is_detected_through_a_packet_socket() {
 fn a_program_of_somebody_else_is_left_alone() {
     isolated(|| {
         let lab = Lab::builder().build();
-        let program = foreign_xdp().expect("a program can be loaded");
-        lab.host().expect("ip", &["link", "set", "dev", "eth0", "xdp", "pinned", program]);
+        let program = bpf::foreign_xdp().expect("a program can be loaded");
+        lab.host().expect("ip", &["link", "set", "dev", "eth0", "xdp", "pinned", &program]);
         let theirs = link(lab.host(), "eth0").xdp;
         assert!(theirs.is_some());
         let mut daemon = running(&lab, "");

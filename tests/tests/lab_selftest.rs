@@ -10,10 +10,11 @@ use mpathd_tests::clock;
 use mpathd_tests::lab::{CLIENT_V4, CLIENT_V6, FAR_V4, FAR_V6};
 use mpathd_tests::observe::{addrs, holders, link, neighbour_mac, routes_v4};
 use mpathd_tests::ping::ping;
+use mpathd_tests::reflector::Reflector;
 use mpathd_tests::traffic::{EchoServer, Stream};
 use mpathd_tests::valve::Closed;
 use mpathd_tests::watch::AddressWatch;
-use mpathd_tests::{Lab, NetNs, isolate, isolated, wait_for};
+use mpathd_tests::{Lab, NetNs, bpf, isolate, isolated, wait_for};
 
 const HOST_V4: &str = "192.0.2.50";
 const HOST_V6: &str = "2001:db8::50";
@@ -341,4 +342,24 @@ fn nothing_is_left_behind_after_sigkill() {
     assert!(!Path::new("/run/netns/t5").exists(), "a name is left on the machine");
     assert!(!Path::new("/sys/fs/bpf/lab").exists(), "a pin is left on the machine");
     std::fs::remove_dir_all(&folder).expect("it is ours");
+}
+
+#[test]
+fn targets_in_the_ports_answer_for_those_that_are_dead() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let targets = ["192.0.2.1", "2001:db8::1"];
+        // What is sent back on the spot comes only to a NIC with a program of its own.
+        let pass = bpf::foreign_xdp().expect("a program can be loaded");
+        lab.host().expect("ip", &["link", "set", "dev", "eth0", "xdpdrv", "pinned", &pass]);
+        lab.host().expect("ip", &["address", "add", "192.0.2.90/24", "dev", "eth0"]);
+        lab.host().expect("ip", &["address", "add", "2001:db8::90/64", "dev", "eth0", "nodad"]);
+        targets.iter().for_each(|it| assert!(answers(lab.host(), it), "{it}"));
+        let reflector = Reflector::install(lab.lan(), vec!["sw0".to_owned()]);
+        // Its MAC is known.
+        lab.kill_target(1);
+        targets.iter().for_each(|it| assert!(answers(lab.host(), it), "{it} is dead"));
+        drop(reflector);
+        targets.iter().for_each(|it| assert!(!answers(lab.host(), it), "{it} is alive"));
+    });
 }
