@@ -25,6 +25,7 @@ use mpathd::slow::{
 use mpathd_core::config::Config;
 use mpathd_core::event::{Command, Event};
 use mpathd_core::ids::{GroupName, IfName, Seq};
+use mpathd_core::message::Message;
 use mpathd_core::request::{CommandError, Notice, ProbeOutcome};
 use mpathd_core::time::Instant;
 use mpathd_core::view::{GroupState, GroupView};
@@ -422,6 +423,37 @@ fn probes_are_told_while_somebody_reads() {
     drop(probes);
     // No probe is sent now whose failed write would tell that the reader has gone.
     wait("the end of the subscription", || !daemon.shared.probes_wanted());
+}
+
+#[test]
+fn events_are_kept_and_told_while_somebody_reads() {
+    let daemon = Daemon::start("events");
+    let happens = |message| {
+        let notice = ToSlow::Notice(Instant(3000), Notice::Message(message));
+        assert!(daemon.queues.slow.push(notice).is_ok());
+    };
+    let (interface, target) = (name("eth0"), IpAddr::from([192, 0, 2, 1]));
+    let seen = |daemon: &Daemon| daemon.client().events().unwrap();
+    happens(Message::FirstReply { interface, target, after: Duration::ZERO });
+    happens(Message::LinkDown { interface });
+    wait("the event", || !seen(&daemon).is_empty());
+    let [down] = &seen(&daemon)[..] else { panic!("what tells of no change is no event") };
+    assert_eq!((down.event.as_str(), down.interface.as_deref()), ("link-down", Some("eth0")));
+    assert_eq!((down.severity.as_str(), down.seq), ("warning", 2), "as in the log");
+
+    let mut followed = daemon.client().follow_events().unwrap();
+    assert_eq!(followed.next().unwrap().unwrap(), *down);
+    happens(Message::LinkUp { interface });
+    let up = followed.next().unwrap().unwrap();
+    assert_eq!((up.event.as_str(), up.seq), ("link-up", 3));
+
+    (0..250).for_each(|_| happens(Message::LinkDown { interface }));
+    wait("the last one", || seen(&daemon).last().unwrap().seq == 253);
+    let kept = seen(&daemon);
+    assert_eq!((kept.len(), kept[0].seq), (200, 54));
+    let file = std::fs::read_to_string(daemon.dir.join("state.json")).unwrap();
+    let file: Value = serde_json::from_str(&file).unwrap();
+    assert_eq!(file["events"].as_array().unwrap().len(), 200);
 }
 
 #[test]

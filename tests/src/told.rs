@@ -30,6 +30,7 @@ pub fn rows(daemon: &Daemon, mode: &str, fields: &str) -> Vec<Vec<String>> {
 pub fn json(daemon: &Daemon, mode: &str) -> Vec<Value> {
     let list = match mode {
         "-a" => "addresses",
+        "-e" => "events",
         "-g" => "groups",
         "-i" => "interfaces",
         "-l" => "delays",

@@ -1,15 +1,19 @@
 //! The daemon may stop, die and come back, at any moment: traffic goes on, nothing is forgotten.
 
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use mpathd_tests::daemon::bin_dir;
 use mpathd_tests::observe::{addrs, holders, link, neighbours, routes_v4, routes_v6};
 use mpathd_tests::owner::wait_held;
-use mpathd_tests::told::{interface, wait_interface, wait_ok};
+use mpathd_tests::told::{interface, json as json_of, wait_interface, wait_ok};
 use mpathd_tests::traffic::{EchoServer, Stream};
 use mpathd_tests::watch::{AddressWatch, RouteWatch};
 use mpathd_tests::{Config, Daemon, Lab, NetNs, clock, isolated, wait_for};
+use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const DATA: [&str; 3] = ["192.0.2.50", "192.0.2.51", "2001:db8::50"];
@@ -30,6 +34,91 @@ fn running(lab: &Lab) -> Daemon {
         if both == 4 { Ok(()) } else { Err(all) }
     });
     daemon
+}
+
+/// Lines of `ipmpstat -e --follow --json`, until dropped.
+struct Subscriber {
+    tool: Child,
+    lines: Receiver<Value>,
+}
+
+impl Subscriber {
+    fn start(daemon: &Daemon) -> Self {
+        let mut tool = Command::new(bin_dir().join("ipmpstat"))
+            .args(["-e", "--follow", "--json"])
+            .env("MPATHD_RUN_DIR", daemon.run_dir())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("ipmpstat can be run");
+        let told = BufReader::new(tool.stdout.take().expect("it is a pipe"));
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in told.lines().map_while(Result::ok) {
+                let event = serde_json::from_str(&line).expect("it says JSON");
+                if sender.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { tool, lines }
+    }
+
+    /// All up to the first of this kind.
+    fn until(&self, event: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        loop {
+            let next = self.lines.recv_timeout(LIMIT);
+            all.push(next.unwrap_or_else(|error| panic!("no {event}: {error}; {all:#?}")));
+            if all.last().is_some_and(|it| it["event"] == event) {
+                return all;
+            }
+        }
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.tool.kill().unwrap_or_default();
+        self.tool.wait().ok();
+    }
+}
+
+fn seqs(events: &[Value]) -> Vec<u64> {
+    events.iter().map(|it| it["seq"].as_u64().expect("a number")).collect()
+}
+
+/// Also of what was before a daemon that died.
+#[test]
+fn behaviour_157_who_subscribes_hears_of_each_change_once() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let mut daemon = running(&lab);
+        let subscriber = Subscriber::start(&daemon);
+        lab.cut(0);
+        let mut told = subscriber.until("interface-failed");
+        let failed = told.last().expect("it has come").clone();
+        assert_eq!(
+            (&failed["interface"], &failed["group"], &failed["reason"]),
+            (&json!("eth0"), &json!("ipmp0"), &json!("probes"))
+        );
+        lab.mend(0);
+        told.extend(subscriber.until("interface-repaired"));
+        let numbers = seqs(&told);
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+        let failures = told.iter().filter(|it| it["event"] == "interface-failed");
+        assert_eq!(failures.count(), 1, "{told:#?}");
+
+        daemon.kill();
+        daemon.restart();
+        wait_ok(&daemon, &["eth0", "eth1"]);
+        let after = json_of(&daemon, "-e");
+        assert!(after.contains(&failed), "{after:#?}");
+        let subscriber = Subscriber::start(&daemon);
+        lab.carrier(1, false);
+        let told = subscriber.until("link-down");
+        assert!(seqs(&told).is_sorted_by(|a, b| a < b), "{told:#?}");
+        assert!(seqs(&told).last() > numbers.last());
+    });
 }
 
 /// Two a data address, from the LAN.

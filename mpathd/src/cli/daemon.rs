@@ -7,7 +7,10 @@ use mpathd_core::ids::IfName;
 use mpathd_core::request::CommandError;
 
 use crate::slow::client::{self, Client, ClientError};
-pub use crate::slow::client::{ProbeRecord, Seconds, Snapshot, TargetCounts};
+pub use crate::slow::client::{EventRecord, ProbeRecord, Seconds, Snapshot, TargetCounts};
+
+/// One after the other.
+pub type Events = Box<dyn Iterator<Item = Result<EventRecord, Failure>>>;
 
 pub trait Daemon: Sized {
     /// # Errors
@@ -23,6 +26,12 @@ pub trait Daemon: Sized {
     /// # Errors
     /// Where the connection breaks.
     fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure>;
+
+    /// What has happened lately, oldest first, and with `follow` each event as it happens.
+    ///
+    /// # Errors
+    /// Where the connection breaks.
+    fn events(self, follow: bool) -> Result<Events, Failure>;
 
     /// # Errors
     /// Where the daemon refuses, or we may not.
@@ -71,6 +80,13 @@ impl Daemon for Client {
 
     fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure> {
         Ok(Client::probes(self)?.map(|record| Ok(record?)))
+    }
+
+    fn events(mut self, follow: bool) -> Result<Events, Failure> {
+        Ok(match follow {
+            true => Box::new(self.follow_events()?.map(|event| Ok(event?))),
+            false => Box::new(Client::events(&mut self)?.into_iter().map(Ok)),
+        })
     }
 
     fn offline(&mut self, interface: IfName) -> Result<(), Failure> {

@@ -155,6 +155,11 @@ impl Links {
         }
     }
 
+    /// Something was lost, or is not known yet: it is to be read until it is empty.
+    pub(super) fn has_missed(&self) -> bool {
+        self.missed
+    }
+
     /// Is a dump to be asked for? Only once the socket is empty: what was in it is older than what
     /// was lost, so the dump is newer than all that was noticed so far.
     pub(super) fn wants_dump(&self) -> bool {

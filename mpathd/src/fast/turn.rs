@@ -164,7 +164,7 @@ impl<B: Brain> Fast<B> {
         }
         // Only now: what came in between the wake-up and the noted time is to be heard as well.
         self.ready.look();
-        if self.ready.is(Source::Links) {
+        if self.ready.is(Source::Links) || self.links.has_missed() {
             self.hear_links(now);
         }
         self.hear_queue(now);

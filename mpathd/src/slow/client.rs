@@ -13,9 +13,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::control::Events;
 use super::control::{ControlError, INTERFACE, socket_path};
 pub use super::control::{GROUP, ProbeRecord};
 pub use super::counts::{Snapshot, TargetCounts};
+pub use super::events::EventRecord;
 pub use super::machine::Seconds;
 pub use super::reload::Reloaded;
 
@@ -143,10 +145,17 @@ impl Client {
     /// # Errors
     /// Where the connection breaks.
     pub fn probes(
-        mut self,
+        self,
     ) -> Result<impl Iterator<Item = Result<ProbeRecord, ClientError>>, ClientError> {
-        self.call("Probes", json!({}), true)?;
-        // A host without targets has no probes to tell of.
+        self.stream_of("Probes")
+    }
+
+    fn stream_of<T: DeserializeOwned>(
+        mut self,
+        method: &str,
+    ) -> Result<impl Iterator<Item = Result<T, ClientError>> + use<T>, ClientError> {
+        self.call(method, json!({}), true)?;
+        // It may be long until there is something to tell of.
         self.stream.get_ref().set_read_timeout(None).map_err(ClientError::Io)?;
         let mut more = true;
         Ok(iter::from_fn(move || {
@@ -156,6 +165,30 @@ impl Client {
             let reply = self.reply();
             more = matches!(reply, Ok((_, true)));
             Some(reply.map(|(record, _)| record))
+        }))
+    }
+
+    /// What has happened lately, oldest first.
+    ///
+    /// # Errors
+    /// Where the connection breaks.
+    pub fn events(&mut self) -> Result<Vec<EventRecord>, ClientError> {
+        self.call("Events", json!({}), false)?;
+        let (Events { events }, _) = self.reply()?;
+        Ok(events)
+    }
+
+    /// The same, and then each event as it happens. Ends when the daemon does.
+    ///
+    /// # Errors
+    /// Where the connection breaks.
+    pub fn follow_events(
+        self,
+    ) -> Result<impl Iterator<Item = Result<EventRecord, ClientError>>, ClientError> {
+        let lists = self.stream_of::<Events>("Events")?;
+        Ok(lists.flat_map(|list| match list {
+            Ok(Events { events }) => events.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
         }))
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, broadcast, oneshot};
 
 use super::control::ProbeRecord;
 use super::counts::{Counts, Snapshot};
+use super::events::{self, EventRecord, KEPT};
 use super::machine::Machine;
 use super::now;
 use super::reload::{self, Asked, Wish};
@@ -33,6 +34,8 @@ pub(super) struct Hub {
     /// waiting keeps its place.
     asking: RefCell<VecDeque<oneshot::Sender<Answer>>>,
     probes: broadcast::Sender<ProbeRecord>,
+    kept: RefCell<Vec<EventRecord>>,
+    events: broadcast::Sender<EventRecord>,
     counts: RefCell<Counts>,
     machine: RefCell<Machine>,
     /// What is wanted of the configuration, oldest first.
@@ -49,13 +52,15 @@ pub(super) struct Hub {
 pub(super) struct NoAnswer;
 
 impl Hub {
-    pub(super) fn new(shared: Arc<Shared>, queues: Queues) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, queues: Queues, kept: Vec<EventRecord>) -> Self {
         let probes = broadcast::Sender::new(PROBES);
         Self {
             shared,
             queues,
             asking: RefCell::default(),
             probes,
+            kept: RefCell::new(kept),
+            events: broadcast::Sender::new(KEPT),
             counts: RefCell::default(),
             machine: RefCell::default(),
             wishes: RefCell::default(),
@@ -139,6 +144,18 @@ impl Hub {
         }
     }
 
+    pub(super) fn event(&self, event: EventRecord) {
+        events::keep(&mut self.kept.borrow_mut(), event.clone());
+        match self.events.send(event) {
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Those that are kept, and all that come from now on.
+    pub(super) fn events(&self) -> (Vec<EventRecord>, Listener) {
+        (self.kept.borrow().clone(), Listener(self.events.subscribe()))
+    }
+
     pub(super) fn subscribe(&self) -> Subscription {
         self.shared.subscribe_probes();
         Subscription { shared: Arc::clone(&self.shared), probes: self.probes.subscribe() }
@@ -167,6 +184,17 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.shared.unsubscribe_probes();
+    }
+}
+
+/// A reader of events.
+pub(super) struct Listener(broadcast::Receiver<EventRecord>);
+
+impl Listener {
+    /// `None` when the daemon stops, or when the reader lags so far behind that it would miss one: it is to ask
+    /// anew.
+    pub(super) async fn next(&mut self) -> Option<EventRecord> {
+        self.0.recv().await.ok()
     }
 }
 

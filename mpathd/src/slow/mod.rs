@@ -5,6 +5,7 @@
 pub mod client;
 mod control;
 mod counts;
+pub mod events;
 mod hub;
 pub mod lock;
 pub mod log;
@@ -122,7 +123,9 @@ async fn serve(setup: Setup<'_>) -> Result<(), RunError> {
     signals::release().map_err(RunError::Runtime)?;
     let Setup { queues, shared, lock, listener, run_dir, log, state, config, .. } = setup;
     let Setup { record, place, note, not_started, reload, .. } = setup;
-    let hub = Rc::new(Hub::new(Arc::clone(&shared), queues.clone()));
+    let mut log = log;
+    log.resume(state.events.last().map_or(0, |event| event.seq));
+    let hub = Rc::new(Hub::new(Arc::clone(&shared), queues.clone(), state.events.clone()));
     hub.note(note);
     hub.not_started(&not_started);
     let notices = watch(queues.slow.as_fd()).map_err(RunError::Runtime)?;

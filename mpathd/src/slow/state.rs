@@ -11,6 +11,7 @@ use mpathd_core::state::Saved;
 use mpathd_core::view::View;
 use serde::{Deserialize, Serialize};
 
+use super::events::{self, EventRecord};
 use crate::host::taken::Taken;
 use crate::messages::SysctlKey;
 
@@ -35,6 +36,9 @@ pub struct State {
     /// What others had set of what is configured, as it was.
     #[serde(default)]
     pub taken: Vec<Taken>,
+    /// What has happened lately.
+    #[serde(default)]
+    pub events: Vec<EventRecord>,
 }
 
 impl State {
@@ -56,6 +60,7 @@ impl Default for State {
             threaded: Vec::new(),
             addresses: Vec::new(),
             taken: Vec::new(),
+            events: Vec::new(),
         }
     }
 }
@@ -258,6 +263,10 @@ impl Keeper {
 
     pub(super) fn taken(&mut self, taken: Taken) {
         self.state.remember(taken);
+    }
+
+    pub(super) fn event(&mut self, event: EventRecord) {
+        events::keep(&mut self.state.events, event);
     }
 
     /// Writes the file if it differs from what was written last.

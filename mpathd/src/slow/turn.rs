@@ -41,6 +41,8 @@ pub(super) struct Turn<'a> {
     keeper: Keeper,
     /// The state file could not be written; said once.
     unwritten: bool,
+    /// An event has been kept and is not in the file yet.
+    happened: bool,
     recorder: Option<Recorder>,
     systemd: Systemd,
     start: Instant,
@@ -108,6 +110,7 @@ impl<'a> Turn<'a> {
             log,
             keeper,
             unwritten: false,
+            happened: false,
             recorder,
             systemd: Systemd::from_env(),
             start,
@@ -139,6 +142,9 @@ impl<'a> Turn<'a> {
             if taken % BATCH == 0 {
                 tokio::task::yield_now().await;
             }
+        }
+        if std::mem::take(&mut self.happened) {
+            self.save();
         }
     }
 
@@ -213,11 +219,17 @@ impl<'a> Turn<'a> {
 
     fn notice(&mut self, at: Instant, notice: &Notice) {
         match notice {
-            Notice::Message(message @ Message::Late { by, .. }) => {
-                let cause = self.hub.machine().cause(*by);
-                self.log.message(at, message, cause);
+            Notice::Message(message) => {
+                let cause = match message {
+                    Message::Late { by, .. } => self.hub.machine().cause(*by),
+                    _ => None,
+                };
+                if let Some(event) = self.log.message(at, message, cause) {
+                    self.hub.event(event.clone());
+                    self.keeper.event(event);
+                    self.happened = true;
+                }
             }
-            Notice::Message(message) => self.log.message(at, message, None),
             Notice::Probe(outcome) => self.hub.probe(outcome),
             Notice::Reply(answer) => {
                 self.answers.push_back((at, *answer));

@@ -50,6 +50,7 @@ fn what_is_no_command_line() {
         ("-g -P -o group,foo", "unknown output field: `foo'"),
         ("-g -P -o foo,bar", "unknown output fields: `foo,bar'"),
         ("-g -o foo", "no valid output fields"),
+        ("-g --follow", "--follow goes with -e"),
         ("-g --json -o group", "--json shows every field; it goes without -o and -P"),
     ] {
         fails::<Lab>(line, &format!("ipmpstat: {text}\n"));

@@ -133,6 +133,24 @@ TIME      INTERFACE   PROBE  NETRTT    RTT       RTTAVG    TARGET
 }
 
 #[test]
+fn events() {
+    let expected = "\
+TIME                     GROUP       INTERFACE   EVENT               REASON
+2026-11-28T03:14:15.926Z ipmp0       net0        interface-failed    probes
+2026-11-28T03:14:15.926Z ipmp0       net0        interface-repaired  --
+";
+    assert_eq!(shown("-e --follow"), expected);
+    assert_eq!(shown("-ePo seq,text"), "41:IP interface failure detected on net0 of group ipmp0\n");
+    let all: serde_json::Value = serde_json::from_str(&shown("-e --json")).unwrap();
+    assert_eq!(all["events"][0]["detail"], "probes: 3 of 3 targets silent");
+    let followed = shown("-e --follow --json");
+    let lines: Vec<serde_json::Value> =
+        followed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|it| it["seq"].as_u64()).collect::<Vec<_>>(), [Some(41), Some(43)]);
+    assert!(lines[1].get("reason").is_none());
+}
+
+#[test]
 fn names_come_without_their_domain() {
     let names = Names::parse(
         "# a comment\n192.168.10.10 www.example.org www # ours\n192.168.10.10 second\n\

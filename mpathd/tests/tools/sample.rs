@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use mpathd::cli::daemon::{Daemon, Failure, ProbeRecord, Seconds, Snapshot, TargetCounts};
+use mpathd::cli::daemon::{
+    Daemon, EventRecord, Events, Failure, ProbeRecord, Seconds, Snapshot, TargetCounts,
+};
 use mpathd_core::event::ReceiveMode;
 use mpathd_core::histogram::Histogram;
 use mpathd_core::ids::{Family, GroupName, IfName, Ifindex};
@@ -251,6 +253,33 @@ impl Daemon for Lab {
         Ok([record(589, Some(5_110_510_000)), record(590, None), early].into_iter().map(Ok))
     }
 
+    fn events(self, follow: bool) -> Result<Events, Failure> {
+        let known = Some("net0".to_owned());
+        let failed = EventRecord {
+            seq: 41,
+            time: "2026-11-28T03:14:15.926Z".into(),
+            at_ns: 5_000_000_000,
+            severity: "err".into(),
+            event: "interface-failed".into(),
+            group: Some("ipmp0".into()),
+            interface: known.clone(),
+            reason: Some("probes".into()),
+            text: "IP interface failure detected on net0 of group ipmp0".into(),
+            detail: Some("probes: 3 of 3 targets silent".into()),
+        };
+        let repaired = EventRecord {
+            seq: 43,
+            severity: "notice".into(),
+            event: "interface-repaired".into(),
+            reason: None,
+            detail: None,
+            text: "IP interface repair detected on net0 of group ipmp0".into(),
+            ..failed.clone()
+        };
+        let all = [failed, repaired];
+        Ok(Box::new(all.into_iter().take(if follow { 2 } else { 1 }).map(Ok)))
+    }
+
     fn offline(&mut self, interface: IfName) -> Result<(), Failure> {
         match interface.as_str() {
             "net0" => Ok(()),
@@ -285,6 +314,10 @@ impl Daemon for Idle {
         Err::<std::iter::Empty<_>, _>(Failure::Other("no probes here".into()))
     }
 
+    fn events(self, _: bool) -> Result<Events, Failure> {
+        Ok(Box::new(std::iter::empty()))
+    }
+
     fn offline(&mut self, _: IfName) -> Result<(), Failure> {
         Err(Failure::Refused(CommandError::UnknownInterface))
     }
@@ -309,6 +342,10 @@ impl Daemon for Refused {
 
     fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure> {
         Idle.probes()
+    }
+
+    fn events(self, _: bool) -> Result<Events, Failure> {
+        Ok(Box::new(std::iter::empty()))
     }
 
     fn offline(&mut self, interface: IfName) -> Result<(), Failure> {
@@ -336,6 +373,10 @@ impl Daemon for Absent {
 
     fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure> {
         Err::<std::iter::Empty<_>, _>(Failure::Other("nobody to ask".into()))
+    }
+
+    fn events(self, _: bool) -> Result<Events, Failure> {
+        Ok(Box::new(std::iter::empty()))
     }
 
     fn offline(&mut self, _: IfName) -> Result<(), Failure> {

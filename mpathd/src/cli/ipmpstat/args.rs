@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use crate::cli::options::{self, BadOption, Known, Opt};
 
 pub const USAGE: &str = "\
-Usage: ipmpstat [-n] [-o FIELD[,...] [-P]] [--json] [--run-dir DIR] -a|-g|-i|-l|-p|-t
+Usage: ipmpstat [-n] [-o FIELD[,...] [-P]] [--json] [--run-dir DIR] -a|-e|-g|-i|-l|-p|-t
 
   -a  data addresses        -n  addresses as numbers
-  -g  groups                -o  these columns, in this order; `all' for every one
-  -i  interfaces            -P  for programs: no header, `:' between values
+  -e  events, newest last   -o  these columns, in this order; `all' for every one
+  -g  groups                -P  for programs: no header, `:' between values
+  -i  interfaces            --follow   -e: then each event as it happens
   -l  lateness of mpathd    --json     everything that is known, as JSON
   -p  probes, as they end   --run-dir  where the daemon's socket is
   -t  probe targets
@@ -18,6 +19,7 @@ Usage: ipmpstat [-n] [-o FIELD[,...] [-P]] [--json] [--run-dir DIR] -a|-g|-i|-l|
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Addresses,
+    Events,
     Groups,
     Interfaces,
     Lateness,
@@ -32,6 +34,8 @@ pub struct Args {
     pub fields: Option<String>,
     pub parseable: bool,
     pub json: bool,
+    /// -e goes on.
+    pub follow: bool,
     pub run_dir: PathBuf,
 }
 
@@ -52,6 +56,8 @@ pub enum NoArgs {
     TwoModes,
     #[error("--json shows every field; it goes without -o and -P")]
     JsonFields,
+    #[error("--follow goes with -e")]
+    Follow,
 }
 
 impl Args {
@@ -63,7 +69,10 @@ impl Args {
         arguments: impl IntoIterator<Item = String>,
         run_dir: PathBuf,
     ) -> Result<Self, NoArgs> {
-        let known = Known { letters: "nPo:agilpt", long: &["json", "run-dir:", "help", "version"] };
+        let known = Known {
+            letters: "nPo:aegilpt",
+            long: &["json", "follow", "run-dir:", "help", "version"],
+        };
         let mut mode = None;
         let mut args = Self {
             mode: Mode::Groups,
@@ -71,11 +80,13 @@ impl Args {
             fields: None,
             parseable: false,
             json: false,
+            follow: false,
             run_dir,
         };
         for option in options::parse(arguments, known)? {
             let chosen = match option {
                 Opt::Short('a', _) => Mode::Addresses,
+                Opt::Short('e', _) => Mode::Events,
                 Opt::Short('g', _) => Mode::Groups,
                 Opt::Short('i', _) => Mode::Interfaces,
                 Opt::Short('l', _) => Mode::Lateness,
@@ -94,6 +105,9 @@ impl Args {
         if args.json && (args.fields.is_some() || args.parseable) {
             return Err(NoArgs::JsonFields);
         }
+        if args.follow && args.mode != Mode::Events {
+            return Err(NoArgs::Follow);
+        }
         Ok(args)
     }
 
@@ -103,6 +117,7 @@ impl Args {
             Opt::Short('P', _) => self.parseable = true,
             Opt::Short('o', list) => self.fields = Some(list),
             Opt::Long("json", _) => self.json = true,
+            Opt::Long("follow", _) => self.follow = true,
             Opt::Long("run-dir", dir) => self.run_dir = dir.into(),
             Opt::Long("help", _) => return Err(NoArgs::Help),
             Opt::Long("version", _) => return Err(NoArgs::Version),

@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod args;
+pub mod event;
 pub mod group;
 pub mod interface;
 pub mod lateness;
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 use self::args::{Args, Mode, NoArgs, USAGE};
 use self::text::ms;
 use crate::cli::columns::{Column, FieldError, Layout, Printer, Row, fields};
-use crate::cli::daemon::{Daemon, Failure, Snapshot};
+use crate::cli::daemon::{Daemon, EventRecord, Failure, Snapshot};
 use crate::cli::names::Names;
 
 /// What the tool knows of its surroundings.
@@ -83,6 +84,7 @@ fn all_fields() -> String {
     let line = |(letter, mode)| format!("  -{letter} -o {}\n", names(mode));
     let modes = [
         ('a', Mode::Addresses),
+        ('e', Mode::Events),
         ('g', Mode::Groups),
         ('i', Mode::Interfaces),
         ('l', Mode::Lateness),
@@ -114,6 +116,9 @@ fn show<D: Daemon>(
     }
     let names = if args.numeric { Names::numeric() } else { Names::load(&setting.hosts) };
     let mut daemon = D::connect(&args.run_dir).map_err(Error::Daemon)?;
+    if args.mode == Mode::Events {
+        return events(daemon, args, setting, layout, out);
+    }
     let snapshot = daemon.snapshot().map_err(Error::Snapshot)?;
     let view = &snapshot.view;
     if args.mode == Mode::Probes {
@@ -132,6 +137,29 @@ fn show<D: Daemon>(
         snapshot.not_started.values().try_for_each(|why| writeln!(err, "ipmpstat: {why}"))?;
     }
     Ok(())
+}
+
+fn events<D: Daemon>(
+    daemon: D,
+    args: &Args,
+    setting: &Setting<'_>,
+    layout: Layout,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let mut events = daemon.events(args.follow).map_err(Error::Daemon)?;
+    if args.json && !args.follow {
+        let all: Vec<EventRecord> = events.collect::<Result<_, _>>().map_err(Error::Daemon)?;
+        writeln!(out, "{:#}", json!({ "events": all }))?;
+        return Ok(());
+    }
+    if args.json {
+        return events.try_for_each(|event| {
+            writeln!(out, "{}", json!(event.map_err(Error::Daemon)?))?;
+            Ok(out.flush()?)
+        });
+    }
+    let mut printer = Printer::new(layout, out, setting.screen);
+    events.try_for_each(|event| Ok(printer.row(&event::row(&event.map_err(Error::Daemon)?))?))
 }
 
 fn follow<D: Daemon>(
@@ -166,6 +194,7 @@ fn follow<D: Daemon>(
 pub fn columns(mode: Mode) -> &'static [Column] {
     match mode {
         Mode::Addresses => address::COLUMNS,
+        Mode::Events => event::COLUMNS,
         Mode::Groups => group::COLUMNS,
         Mode::Interfaces => interface::COLUMNS,
         Mode::Lateness => lateness::COLUMNS,
@@ -174,7 +203,7 @@ pub fn columns(mode: Mode) -> &'static [Column] {
     }
 }
 
-/// Of every mode but -p, whose rows come one by one.
+/// Of every mode but -e and -p, whose rows come one by one.
 pub fn rows(mode: Mode, snapshot: &Snapshot, names: &Names) -> Vec<Row> {
     let view = &snapshot.view;
     match mode {
@@ -183,7 +212,7 @@ pub fn rows(mode: Mode, snapshot: &Snapshot, names: &Names) -> Vec<Row> {
         Mode::Interfaces => interface::rows(view),
         Mode::Lateness => lateness::rows(snapshot),
         Mode::Targets => target::rows(view, names),
-        Mode::Probes => Vec::new(),
+        Mode::Events | Mode::Probes => Vec::new(),
     }
 }
 
@@ -212,7 +241,7 @@ pub fn as_json(mode: Mode, snapshot: &Snapshot) -> Value {
             object["targets"] = target::as_json(snapshot);
             object["skips"] = json!(snapshot.skips);
         }
-        Mode::Probes => {}
+        Mode::Events | Mode::Probes => {}
     }
     object
 }

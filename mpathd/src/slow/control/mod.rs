@@ -24,8 +24,8 @@ use zlink::connection::socket::{FetchPeerCredentials, Socket};
 
 use super::hub::Hub;
 use limits::Limits;
-pub use wire::ProbeRecord;
 pub(super) use wire::{ControlError, INTERFACE};
+pub use wire::{Events, ProbeRecord};
 
 /// Members of this group may change things.
 pub const GROUP: &str = "mpathd";

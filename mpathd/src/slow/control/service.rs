@@ -12,9 +12,10 @@ use tokio::net::UnixStream;
 use zlink::Reply;
 use zlink::connection::socket::FetchPeerCredentials;
 
-use super::wire::{ControlError, Picture, ProbeRecord, described};
+use super::wire::{ControlError, Events, Picture, ProbeRecord, described};
 use super::{Access, socket};
-use crate::slow::hub::{Hub, Subscription};
+use crate::slow::events::EventRecord;
+use crate::slow::hub::{Hub, Listener, Subscription};
 use crate::slow::reload::{NotReloaded, Reloaded, Wish};
 
 /// How often a reader of probes is checked while none are sent.
@@ -49,7 +50,8 @@ pub(super) struct Control {
         described::Lateness,
         described::Seconds,
         described::Histogram,
-        described::TargetCounts
+        described::TargetCounts,
+        described::Event
     ]
 )]
 impl<Sock> Control
@@ -68,6 +70,19 @@ where
             let mut reader = reader?;
             let record = reader.next().await?;
             let reply = Reply::new(Some(record)).set_continues(Some(more));
+            Some((reply, more.then_some(reader)))
+        }))
+    }
+
+    /// What has happened lately, and with `more` each event as it happens, in a list of its own.
+    #[zlink(more)]
+    async fn events(&self, more: bool) -> impl Stream<Item = Reply<Events>> + Unpin {
+        let (kept, listener) = self.hub.events();
+        let reader = Happenings { kept: Some(kept), listener, stream: Rc::clone(&self.stream) };
+        Box::pin(unfold(Some(reader), move |reader| async move {
+            let mut reader = reader?;
+            let events = reader.next().await?;
+            let reply = Reply::new(Some(Events { events })).set_continues(Some(more));
             Some((reply, more.then_some(reader)))
         }))
     }
@@ -160,6 +175,30 @@ impl Control {
                 CommandError::NotOffline => ControlError::NotOffline { interface },
                 CommandError::DuplicateMac => ControlError::DuplicateMac { interface },
             }),
+        }
+    }
+}
+
+/// A client that reads events.
+struct Happenings {
+    /// Not sent yet.
+    kept: Option<Vec<EventRecord>>,
+    listener: Listener,
+    stream: Rc<UnixStream>,
+}
+
+impl Happenings {
+    /// `None` when the client has gone, or has missed one.
+    async fn next(&mut self) -> Option<Vec<EventRecord>> {
+        if let Some(kept) = self.kept.take() {
+            return Some(kept);
+        }
+        loop {
+            match tokio::time::timeout(CHECK, self.listener.next()).await {
+                Ok(event) => return event.map(|event| vec![event]),
+                Err(_) if socket::hung_up(&self.stream) => return None,
+                Err(_) => {}
+            }
         }
     }
 }

@@ -9,10 +9,11 @@ use tokio::task::LocalSet;
 use zlink::idl;
 use zlink::introspect::{CustomType as _, Type as _};
 
-use super::wire::{Picture, described};
+use super::wire::{Events, Picture, described};
 use super::*;
 use crate::messages::Queues;
 use crate::shared::Shared;
+use crate::slow::events::EventRecord;
 use crate::slow::sample;
 
 /// Answers of a server to one call each, made on a thread of its own; the daemon is `own`.
@@ -26,7 +27,7 @@ fn ask(test: &str, own: u32, group: Option<u32>, calls: Vec<Value>) -> Vec<Value
         become_nobody();
         calls.into_iter().map(|call| exchange(&path, &call)).collect()
     });
-    let hub = Hub::new(Arc::new(Shared::new().unwrap()), Queues::new().unwrap());
+    let hub = Hub::new(Arc::new(Shared::new().unwrap()), Queues::new().unwrap(), Vec::new());
     local.spawn_local(serve(listener, Rc::new(hub), Access { own, group }));
     runtime.block_on(local.run_until(async {
         tokio::task::spawn_blocking(move || client.join().unwrap()).await.unwrap()
@@ -121,12 +122,27 @@ fn the_description_fits_what_is_sent() {
         described::Seconds::CUSTOM_TYPE,
         described::Histogram::CUSTOM_TYPE,
         described::TargetCounts::CUSTOM_TYPE,
+        described::Event::CUSTOM_TYPE,
     ]
     .into_iter()
     .map(|described| (described.name().as_str(), described))
     .collect();
     let picture = serde_json::to_value(Picture(sample::snapshot())).unwrap();
     fits(Picture::TYPE, &picture, &types, "Picture");
+    let event = EventRecord {
+        seq: 1,
+        time: "2026-11-28T03:14:15.926Z".into(),
+        at_ns: 1,
+        severity: "err".into(),
+        event: "interface-failed".into(),
+        group: Some("ipmp0".into()),
+        interface: Some("eth0".into()),
+        reason: Some("probes".into()),
+        text: "failed".into(),
+        detail: Some("probes".into()),
+    };
+    let events = serde_json::to_value(Events { events: vec![event] }).unwrap();
+    fits(Events::TYPE, &events, &types, "Events");
     let probe = ProbeRecord {
         interface: sample::name("eth0"),
         family: mpathd_core::ids::Family::Inet6,

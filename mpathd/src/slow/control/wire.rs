@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use zlink::introspect::{self, CustomType, Type};
 
 use crate::slow::counts::Snapshot;
+use crate::slow::events::EventRecord;
 
 pub(crate) const INTERFACE: &str = "org.mpathd.Control";
 
@@ -27,6 +28,12 @@ pub struct ProbeRecord {
     /// Smoothed round-trip time and mean deviation of the path; 0 = none yet.
     pub srtt_ns: u64,
     pub rttvar_ns: u64,
+}
+
+/// Oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    pub events: Vec<EventRecord>,
 }
 
 /// Why a call was refused.
@@ -77,6 +84,10 @@ impl Type for Picture {
     const TYPE: &'static zlink::idl::Type<'static> = described::Picture::TYPE;
 }
 
+impl Type for Events {
+    const TYPE: &'static zlink::idl::Type<'static> = described::Events::TYPE;
+}
+
 impl Type for ProbeRecord {
     const TYPE: &'static zlink::idl::Type<'static> = described::Probe::TYPE;
 }
@@ -98,6 +109,28 @@ pub(super) mod described {
         processed_ns: u64,
         srtt_ns: u64,
         rttvar_ns: u64,
+    }
+
+    #[derive(Type)]
+    pub(crate) struct Events {
+        events: Vec<Event>,
+    }
+
+    #[derive(CustomType)]
+    pub(crate) struct Event {
+        /// Larger than that of the one before.
+        seq: u64,
+        /// RFC 3339, UTC.
+        time: String,
+        /// The moment of the decision, CLOCK_MONOTONIC, ns.
+        at_ns: u64,
+        severity: String,
+        event: String,
+        group: Option<String>,
+        interface: Option<String>,
+        reason: Option<String>,
+        text: String,
+        detail: Option<String>,
     }
 
     #[derive(Type)]

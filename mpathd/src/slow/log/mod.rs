@@ -16,9 +16,11 @@ use mpathd_core::view::View;
 use serde_json::Value;
 
 use super::counts::Alarm;
+use super::events::EventRecord;
 
 pub(crate) use sink::rfc3339;
 pub use sink::{Format, Sink};
+pub(super) use sink::{time, word};
 
 /// What is written down: the text for people, the fields for searching.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,8 +48,19 @@ impl Log {
         Self { sink, seq: 0, groups: BTreeMap::new(), lost: 0 }
     }
 
-    /// What the engine said, with its fields. `cause`: what else is known of it.
-    pub fn message(&mut self, at: Instant, message: &Message, cause: Option<String>) {
+    /// Goes on behind the number of the last message that an earlier daemon has kept.
+    pub(super) fn resume(&mut self, seq: u64) {
+        self.seq = seq;
+    }
+
+    /// What the engine said, with its fields. `cause`: what else is known of it. The event that it tells of, if
+    /// it tells of one.
+    pub fn message(
+        &mut self,
+        at: Instant,
+        message: &Message,
+        cause: Option<String>,
+    ) -> Option<EventRecord> {
         self.seq += 1;
         let mut fields = fields::of(message, &self.groups);
         fields.push(("MPATHD_SEQ", self.seq.into()));
@@ -58,7 +71,9 @@ impl Log {
             _ => fields::evidence(message).map(fields::words).or(cause),
         };
         let (severity, text) = (message.severity(), message.to_string());
-        self.write(&Record { at, severity, text, detail, fields });
+        let record = Record { at, severity, text, detail, fields };
+        self.write(&record);
+        EventRecord::of(self.seq, &record)
     }
 
     /// A line about the daemon itself.

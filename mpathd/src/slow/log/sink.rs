@@ -73,7 +73,7 @@ fn stderr_is_journal() -> bool {
 }
 
 /// syslog(3)'s words.
-fn word(severity: Severity) -> &'static str {
+pub(in crate::slow) fn word(severity: Severity) -> &'static str {
     match severity {
         Severity::Critical => "crit",
         Severity::Error => "err",
@@ -104,7 +104,7 @@ fn json(record: &Record) -> String {
 }
 
 /// UTC, RFC 3339, of a moment on the monotonic clock.
-fn time(at: Instant) -> String {
+pub(in crate::slow) fn time(at: Instant) -> String {
     let age = super::super::now().since(at);
     let wall = SystemTime::now().checked_sub(age).unwrap_or(UNIX_EPOCH);
     rfc3339(wall.duration_since(UNIX_EPOCH).unwrap_or_default())
