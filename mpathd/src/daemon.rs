@@ -80,6 +80,14 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
         log.line(Severity::Warning, damage);
     }
     refuse_unfit_host(&source.settings)?;
+    let groups = source.settings.engine.named().count();
+    let text = format!(
+        "mpathd {} begins with {}, {groups} group{}",
+        env!("CARGO_PKG_VERSION"),
+        options.config.display(),
+        if groups == 1 { "" } else { "s" }
+    );
+    log.line(Severity::Info, text);
     source.settle(&place, &mut log);
     let Source { settings, text, note, unconfirmed } = source;
     let stock = stock::take(settings, &loaded.state).map_err(StartError::Host)?;

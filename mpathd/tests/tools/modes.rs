@@ -108,9 +108,9 @@ fn lateness() {
 DELAY          COUNT      P50        P99        P99.9      MAX         AGE
 wake-up        3000       0.13ms     0.13ms     1.50ms     1.50ms      2s
 request        2          2.00ms     2.00ms     2.00ms     2.00ms      2s
-cpu-wait       4          0.30ms     0.30ms     0.30ms     0.30ms      2s
-steal          4          0.00ms     40.00ms    40.00ms    40.00ms     2s
-interrupts     --         --         --         --         --          --
+cpu-wait/s     4          0.30ms     0.30ms     0.30ms     0.30ms      2s
+steal/s        4          0.00ms     40.00ms    40.00ms    40.00ms     2s
+interrupts/s   --         --         --         --         --          --
 rounds-missed  3          --         --         --         --          --
 ";
     assert_eq!(shown("-l"), expected);

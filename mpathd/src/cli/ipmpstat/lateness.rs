@@ -38,15 +38,22 @@ pub(super) fn rows(snapshot: &Snapshot) -> Vec<Row> {
     let mut last = vec!["rounds-missed".to_owned(), missed.to_string()];
     last.resize(COLUMNS.len(), String::new());
     let delays = delays(snapshot).into_iter();
-    delays.map(|(name, _, histogram)| row(name, histogram, at)).chain([last]).collect()
+    let named = |name: &str, per| match per {
+        "second" => format!("{name}/s"),
+        _ => name.to_owned(),
+    };
+    delays
+        .map(|(name, per, histogram)| row(named(name, per), histogram, at))
+        .chain([last])
+        .collect()
 }
 
-fn row(name: &str, histogram: Option<Histogram>, at: Instant) -> Row {
+fn row(name: String, histogram: Option<Histogram>, at: Instant) -> Row {
     let quantile =
         |per_mille| histogram.and_then(|it| it.quantile(per_mille)).map(millis).unwrap_or_default();
     let age = histogram.and_then(|it| age(&it, at));
     vec![
-        name.to_owned(),
+        name,
         histogram.map(|it| it.count().to_string()).unwrap_or_default(),
         quantile(500),
         quantile(990),

@@ -1,11 +1,12 @@
 //! The course of a trial: the files are applied as by a reload, and what was in force before is kept;
 //! it comes back by itself unless the trial is confirmed in time.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mpathd_core::message::Severity;
 
 use super::Turn;
+use crate::slow::log::rfc3339;
 use crate::slow::reload::{Asked, NotReloaded, Reloaded, Wish};
 use crate::slow::trial::Record;
 
@@ -51,7 +52,10 @@ impl Turn<'_> {
     }
 
     fn tell_trial(&mut self, lasts: Duration) {
-        let text = format!("a configuration is on trial for {} s", lasts.as_secs());
+        let until = SystemTime::now() + lasts;
+        let until = rfc3339(until.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let lasts = lasts.as_secs();
+        let text = format!("a configuration is on trial for {lasts} s, until {until}");
         self.log.line(Severity::Notice, &text);
         self.hub.note(Some(text));
     }
