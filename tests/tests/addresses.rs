@@ -163,7 +163,7 @@ fn neighbours_have_the_mac_of_the_owner_in_a_group_without_test_addresses() {
         let begun = clock::now();
         // By hand, and nobody is told: found at the next comparison, every 20 s.
         lab.host().sysctl("ipv4/conf/eth1/arp_announce", "1");
-        check_owners(&lab, &owner, Duration::from_secs(60));
+        check_owners(&lab, &owner, Duration::from_secs(25));
         assert_eq!(lab.host().read_sysctl("ipv4/conf/eth1/arp_announce"), "2");
         daemon.wait_log("eth1/arp_announce", begun, LIMIT);
 

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 const FDT: Duration = Duration::from_millis(100);
 const HOGS: usize = 16;
-const UNDER_LOAD: Duration = Duration::from_secs(60);
+const UNDER_LOAD: Duration = Duration::from_secs(30);
 const STOPPED: Duration = Duration::from_secs(2);
 const CUTS: u32 = 5;
 const HELD: Duration = Duration::from_millis(250);

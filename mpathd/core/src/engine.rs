@@ -21,13 +21,11 @@ use crate::outbox::Outbox;
 use crate::placement::{Item, Rank, Standing, place};
 use crate::policing;
 use crate::request::{Action, Op, OpId};
-use crate::resource::{DataAddress, Resource, Route, Slot};
+use crate::resource::{DataAddress, Route, Slot};
 use crate::state::Saved;
 use crate::time::Instant;
 use crate::verdict;
 
-/// Slots per member in the table of resources: prepare, test addresses, attach, transmits, searches.
-const SLOTS_PER_MEMBER: usize = 7;
 /// Number of requests that nobody waits for.
 pub(crate) const NO_ANSWER: OpId = OpId(u32::MAX);
 /// A message of one kind is told once in this time.
@@ -43,9 +41,9 @@ pub struct Engine {
     routes_by_key: Vec<(RouteKey, usize)>,
     pub(crate) slots: Vec<Slot>,
     /// First slot of each data address.
-    data_slots: Vec<usize>,
+    pub(crate) data_slots: Vec<usize>,
     /// First slot of what is taken over: data addresses, test addresses, routes.
-    take_slots: usize,
+    pub(crate) take_slots: usize,
     pub(crate) gateways: Gateways,
     /// Targets that have answered this host.
     pub(crate) proven: Vec<IpAddr>,
@@ -144,92 +142,6 @@ impl Engine {
         self.attention = Attention::new(self.members.len(), self.groups.len());
         self.out = Outbox::new(256 + 4 * self.slots.len() + 4 * paths + 5 * self.addresses.len());
         self.config = config;
-    }
-
-    fn build_slots(&mut self) {
-        for m in 0..self.members.len() {
-            let [inet, inet6] = Family::ALL.map(|f| Resource::Test(m, f));
-            let [search, search6] = Family::ALL.map(|f| Resource::Search(m, f));
-            let (attach, transmits) = (Resource::Attach(m), Resource::Transmits(m));
-            let of_member = [Resource::Prepare(m), inet, inet6, attach, transmits, search, search6];
-            self.slots.extend(of_member.map(Slot::new));
-        }
-        for group in &self.groups {
-            for k in group.addresses.clone() {
-                self.data_slots.push(self.slots.len());
-                self.slots
-                    .extend((0..group.members.len()).map(|p| Slot::new(Resource::Data(k, p))));
-            }
-        }
-        self.slots.extend((0..self.routes.len()).map(|r| Slot::new(Resource::Route(r))));
-        self.slots.push(Slot::new(Resource::Unconfigured));
-        self.take_slots = self.slots.len();
-        self.slots.extend((0..self.addresses.len()).map(|k| Slot::new(Resource::TakeData(k))));
-        for m in 0..self.members.len() {
-            self.slots.extend(Family::ALL.map(|f| Slot::new(Resource::TakeTest(m, f))));
-        }
-        self.slots.extend((0..self.routes.len()).map(|r| Slot::new(Resource::TakeRoute(r))));
-    }
-
-    /// Those of a group's members.
-    pub(crate) fn slots_of_members(&self, g: usize) -> core::ops::Range<usize> {
-        let members = &self.groups[g].members;
-        members.start * SLOTS_PER_MEMBER..members.end * SLOTS_PER_MEMBER
-    }
-
-    /// Those of a group's addresses and routes, then of what it takes over.
-    pub(crate) fn slots_of_bindings(&self, g: usize) -> impl Iterator<Item = usize> + use<> {
-        let Group { members, addresses, routes, .. } = &self.groups[g];
-        let first_data = self.data_slots.get(addresses.start).copied().unwrap_or_default();
-        let first_route = self.slot_of(Resource::Route(0));
-        let take_tests = self.take_slots + self.addresses.len();
-        let take_routes = take_tests + self.members.len() * 2;
-        let of_data = first_data..first_data + addresses.len() * members.len();
-        let of_routes = first_route + routes.start..first_route + routes.end;
-        let taken_data = self.take_slots + addresses.start..self.take_slots + addresses.end;
-        let taken_tests = take_tests + members.start * 2..take_tests + members.end * 2;
-        let taken_routes = take_routes + routes.start..take_routes + routes.end;
-        of_data.chain(of_routes).chain(taken_data).chain(taken_tests).chain(taken_routes)
-    }
-
-    /// `None`: what it is for belongs to no group.
-    pub(crate) fn group_of_slot(&self, index: usize) -> Option<usize> {
-        let of_route = |r| self.groups.iter().position(|g| g.routes.contains(&r));
-        match self.slots[index].what {
-            Resource::Prepare(m)
-            | Resource::Test(m, _)
-            | Resource::Attach(m)
-            | Resource::Transmits(m)
-            | Resource::Search(m, _)
-            | Resource::TakeTest(m, _) => Some(self.group_of(m)),
-            Resource::Data(k, _) | Resource::TakeData(k) => Some(self.group_of_address(k)),
-            Resource::Route(r) | Resource::TakeRoute(r) => of_route(r),
-            Resource::Unconfigured => None,
-        }
-    }
-
-    pub(crate) fn unconfigured(&self) -> &Slot {
-        &self.slots[self.take_slots - 1]
-    }
-
-    pub(crate) fn slot_of(&self, what: Resource) -> usize {
-        match what {
-            Resource::Prepare(m) => m * SLOTS_PER_MEMBER,
-            Resource::Test(m, family) => m * SLOTS_PER_MEMBER + 1 + family as usize,
-            Resource::Attach(m) => m * SLOTS_PER_MEMBER + 3,
-            Resource::Transmits(m) => m * SLOTS_PER_MEMBER + 4,
-            Resource::Search(m, family) => m * SLOTS_PER_MEMBER + 5 + family as usize,
-            Resource::Data(k, position) => self.data_slots[k] + position,
-            Resource::Route(r) => self.take_slots - 1 - self.routes.len() + r,
-            Resource::Unconfigured => self.take_slots - 1,
-            Resource::TakeData(k) => self.take_slots + k,
-            Resource::TakeTest(m, family) => {
-                self.take_slots + self.addresses.len() + m * 2 + family as usize
-            }
-            Resource::TakeRoute(r) => {
-                self.take_slots + self.addresses.len() + self.members.len() * 2 + r
-            }
-        }
     }
 
     /// Takes one fact, answer or command. Its consequences are drawn by [`Engine::handle_timeout`],
@@ -429,6 +341,15 @@ impl Engine {
         for (i, member) in members.iter().enumerate() {
             for family in Family::ALL {
                 standing.ranks[family as usize][i] = group.rank(member, family, now);
+            }
+        }
+        for family in Family::ALL {
+            let dead = |m: &Member| m.family_dead(family);
+            if members.iter().any(|m| m.active && dead(m)) {
+                let next = group.taking_part(members, now, |m| !dead(m));
+                let ranks = standing.ranks[family as usize].iter_mut().enumerate();
+                let spare = ranks.filter(|(i, rank)| **rank == Rank::Spare && next.contains(*i));
+                spare.for_each(|(_, rank)| *rank = Rank::StandIn);
             }
         }
         let best = standing.ranks.iter().flatten().copied().min().unwrap_or(Rank::Absent);

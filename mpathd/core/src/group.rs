@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use core::ops::Range;
 use core::time::Duration;
 
-use crate::capacity::{Candidate, choose};
+use crate::capacity::{Candidate, Set, choose};
 use crate::config;
 use crate::ids::{Family, GroupName, IfName};
 use crate::instance::Instance;
@@ -158,27 +158,7 @@ impl Group {
         }
         self.note_outrun(members, now);
         self.note_leaders(members, now);
-        // One that joins while others answer takes nobody's part before it has answered itself.
-        let ready = |m: &Member| {
-            m.usable()
-                && m.returns.held_until(now).is_none()
-                && (m.active || m.outrun_since.is_none())
-                && !self.late_joiner(m, now)
-        };
-        let all_held = !members.iter().any(ready);
-        let mut candidates =
-            [Candidate { standby: false, fit: false, set_aside: false, active: false, led: false };
-                config::MAX_MEMBERS];
-        for (candidate, m) in candidates.iter_mut().zip(members.iter()) {
-            *candidate = Candidate {
-                standby: m.config.standby,
-                fit: if all_held { m.usable() } else { ready(m) },
-                set_aside: m.set_aside,
-                active: m.active,
-                led: m.led,
-            };
-        }
-        let chosen = choose(&candidates[..members.len()]);
+        let chosen = self.taking_part(members, now, |_| true);
         let mut changed = false;
         for (i, member) in members.iter_mut().enumerate() {
             let active = chosen.contains(i);
@@ -194,6 +174,37 @@ impl Group {
             }
         }
         changed
+    }
+
+    /// Who is to take part, if only those count that work.
+    pub fn taking_part(
+        &self,
+        members: &[Member],
+        now: Instant,
+        works: impl Fn(&Member) -> bool,
+    ) -> Set {
+        // One that joins while others answer takes nobody's part before it has answered itself.
+        let ready = |m: &Member| {
+            m.usable()
+                && works(m)
+                && m.returns.held_until(now).is_none()
+                && (m.active || m.outrun_since.is_none())
+                && !self.late_joiner(m, now)
+        };
+        let all_held = !members.iter().any(ready);
+        let mut candidates =
+            [Candidate { standby: false, fit: false, set_aside: false, active: false, led: false };
+                config::MAX_MEMBERS];
+        for (candidate, m) in candidates.iter_mut().zip(members) {
+            *candidate = Candidate {
+                standby: m.config.standby,
+                fit: if all_held { m.usable() && works(m) } else { ready(m) },
+                set_aside: m.set_aside,
+                active: m.active,
+                led: m.led,
+            };
+        }
+        choose(&candidates[..members.len()])
     }
 
     /// Remembers who took part until the group is back, and the time in which it may settle is over.

@@ -27,7 +27,9 @@ impl Engine {
             let family = address.net.family() as usize;
             let ranks = &group.standing.ranks[family];
             let leaves = (0..members.len()).any(|p| address.on.contains(p) && ranks[p].is_dead());
-            let works = |h: &usize| !address.on.contains(*h) && ranks[*h] == Rank::Active;
+            let works = |h: &usize| {
+                !address.on.contains(*h) && matches!(ranks[*h], Rank::Active | Rank::StandIn)
+            };
             let next = address.holder.filter(|_| leaves).filter(works);
             let ifindex = next.and_then(|h| members[h].ifindex());
             match ifindex.filter(|_| address.heralded != next) {

@@ -46,6 +46,7 @@ mod rounds;
 mod routes;
 mod rtt;
 mod search;
+mod slots;
 mod snapshot;
 mod takeover;
 mod targets;

@@ -11,6 +11,9 @@ pub enum Rank {
     /// Takes part, but has yet to give its first answer while others have given theirs: it keeps what
     /// it has and is given nothing.
     Joining,
+    /// A spare that would take part if the members failed whose family is dead: as a rule they do so a
+    /// moment later, and then what it has been given is where it is to be.
+    StandIn,
     /// Works, but is a spare or is held back.
     Spare,
     /// Works in the other family only.
@@ -30,7 +33,8 @@ impl Rank {
     pub fn is_dead(self) -> bool {
         match self {
             Self::FamilyDead | Self::Answering | Self::Silent | Self::LinkDown => true,
-            Self::Active | Self::Joining | Self::Spare | Self::Offline | Self::Absent => false,
+            Self::Active | Self::Joining | Self::StandIn | Self::Spare => false,
+            Self::Offline | Self::Absent => false,
         }
     }
 }

@@ -155,7 +155,8 @@ impl Engine {
             Rank::Active => true,
             Rank::Joining => present,
             Rank::Answering | Rank::Silent => present && settling,
-            Rank::Spare | Rank::FamilyDead | Rank::LinkDown | Rank::Offline | Rank::Absent => false,
+            Rank::StandIn | Rank::Spare | Rank::FamilyDead => false,
+            Rank::LinkDown | Rank::Offline | Rank::Absent => false,
         });
         if !spread.as_slice().is_empty() {
             return spread;

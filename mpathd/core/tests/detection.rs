@@ -321,6 +321,25 @@ fn a_family_that_is_dead_on_the_only_active_member_goes_to_the_standby() {
     lan.assert_at_rest();
 }
 
+/// One family is found dead a moment before the other, and with it the interface.
+#[test]
+fn no_address_goes_by_way_of_another_standby() {
+    for phase in 0..20 {
+        let mut group = dual_stack(group(3, 6, 100 * MS));
+        group.members[1..].iter_mut().for_each(|m| m.standby = true);
+        let mut lan = Lan::settled(group);
+        let six = lan.targets.iter_mut().filter(|(ip, _)| ip.is_ipv6());
+        six.for_each(|(_, target)| target.rtt = 15 * MS);
+        lan.run(S + MS * phase);
+        lan.wire(0, Wire::Cut);
+        lan.run(2 * S);
+        let moved = lan.messages.iter().filter(|(_, m)| matches!(m, Message::Moved { .. }));
+        assert_eq!(moved.count(), 7, "each once: {:#?}", lan.texts());
+        assert_eq!(lan.holders("192.0.2.55"), [1]);
+        lan.assert_at_rest();
+    }
+}
+
 #[test]
 fn random_loss_below_what_five_in_a_row_needs_fails_nothing() {
     let mut lan = Lan::settled(group(2, 2, 100 * MS));

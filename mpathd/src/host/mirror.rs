@@ -3,21 +3,19 @@
 //! no socket; [`super::monitor`] feeds it.
 
 mod foreign;
+mod gateways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use mpathd_core::event::{
-    Address, Event, Gateway, Gateways, Hops, Link, ObservedRoute, OwnAddress, RouteKey,
+    Address, Event, Gateways, Hops, Link, ObservedRoute, OwnAddress, RouteKey,
 };
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
 use mpathd_core::request::Role;
 
 use super::facts::{AddressFact, Fact, Hop, LinkFact, NexthopFact, NexthopKind, RouteFact};
 use super::{PROTOCOL, Settings};
-
-/// Protocol of routes that the kernel makes for addresses.
-const RTPROT_KERNEL: u8 = 2;
 
 #[derive(Default)]
 pub(super) struct Mirror {
@@ -528,50 +526,6 @@ impl Mirror {
         let keys: Vec<RouteKey> =
             self.routes.values().filter(by_one).map(|fact| fact.key).collect();
         keys.into_iter().for_each(|key| self.retell_route(key));
-    }
-
-    /// Many routes of the configuration go by this gateway.
-    pub(super) fn is_busy_gateway(&self, via: IpAddr) -> bool {
-        self.settings.busy_gateways.contains(&via)
-    }
-
-    /// A host route by which its host is reached at once pins a target (behaviour 119), unless the
-    /// kernel has made it for an address.
-    fn add_gateways(&mut self, fact: &RouteFact) {
-        if !fact.unicast {
-            return;
-        }
-        let to = fact.key.to;
-        let pin = to.len == to.family().host_bits() && fact.protocol != RTPROT_KERNEL;
-        let hops = self.hops(fact);
-        let next = |hop: &Hop| Some((hop.via.or(pin.then_some(to.address))?, hop.ifindex));
-        self.gateways.extend(hops.iter().filter_map(next));
-    }
-
-    fn retell_gateway(&mut self, ip: IpAddr) {
-        let mut known = self.gateways.range((ip, Ifindex(0))..=(ip, Ifindex(u32::MAX)));
-        if known.next().is_some() {
-            self.tell_gateways();
-        }
-    }
-
-    /// Those by members, for no others can be targets; and not what is an address of this host.
-    fn tell_gateways(&mut self) {
-        let member = |ifindex: Ifindex| {
-            self.links.get(&ifindex).is_some_and(|fact| {
-                self.settings.interfaces.contains(&fact.link.name) || self.is_stranger(&fact.link)
-            })
-        };
-        let mut gateways = Gateways::default();
-        for &(address, ifindex) in &self.gateways {
-            if member(ifindex) && !self.is_own(address) {
-                gateways.push(Gateway { address, ifindex });
-            }
-        }
-        if self.told.gateways != gateways {
-            self.told.gateways = gateways;
-            self.events.push(Event::Gateways(gateways));
-        }
     }
 
     fn retell(&mut self) {
