@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use mpathd_core::ids::Family;
 use mpathd_core::request::{Op, Request};
 
 use crate::messages::ToHost;
@@ -67,11 +68,19 @@ impl Inbox {
         self.rest.iter().any(bars)
     }
 
+    /// The first of both families, if both move.
     fn run_of_addresses(&mut self) -> Vec<Op> {
-        let fits = |op: &Op| matches!(op.request, Request::SetAddress { .. });
-        let all = self.moves.iter().take_while(|op| fits(op)).count();
-        let first = self.moves.drain(..all.min(ADDRESSES_AT_ONCE)).collect();
-        let rest: Vec<Op> = self.moves.drain(..all.saturating_sub(ADDRESSES_AT_ONCE)).collect();
+        let count = self.moves.iter().map_while(family).count();
+        let all: Vec<Op> = self.moves.drain(..count).collect();
+        let of = |one: Family| all.iter().filter(|op| family(op) == Some(one)).count();
+        let both = Family::ALL.iter().all(|one| of(*one) > 0);
+        let each = if both { ADDRESSES_AT_ONCE / 2 } else { ADDRESSES_AT_ONCE };
+        let mut taken = [0; 2];
+        let (first, rest): (Vec<Op>, Vec<Op>) = all.iter().partition(|op| {
+            let Some(family) = family(op) else { return false };
+            taken[family as usize] += 1;
+            taken[family as usize] <= each
+        });
         let routes = self.run_of_routes();
         routes.into_iter().chain(rest).rev().for_each(|op| self.moves.push_front(op));
         first
@@ -87,6 +96,14 @@ impl Inbox {
 impl AsFd for Inbox {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.queue.as_fd()
+    }
+}
+
+/// Of an address that is to be set.
+fn family(op: &Op) -> Option<Family> {
+    match op.request {
+        Request::SetAddress { address, .. } => Some(address.family()),
+        _ => None,
     }
 }
 
@@ -135,8 +152,12 @@ mod tests {
     }
 
     fn set() -> Request {
-        let (ifindex, address) = (Ifindex(1), IpNet::host(IP));
-        Request::SetAddress { ifindex, name: name(), address, role: Role::Data, announce: None }
+        set_address(IpNet::host(IP))
+    }
+
+    fn set_address(address: IpNet) -> Request {
+        let (ifindex, name) = (Ifindex(1), name());
+        Request::SetAddress { ifindex, name, address, role: Role::Data, announce: None }
     }
 
     fn announce() -> Request {
@@ -195,5 +216,17 @@ mod tests {
         let sizes: Vec<_> = order.iter().map(Vec::len).collect();
         assert_eq!(sizes, [16, 2, 16, 8, 1, 1], "{order:?}");
         assert_eq!((order[1].clone(), order[2][0], order[5].clone()), (vec![50, 51], 16, vec![53]));
+    }
+
+    #[test]
+    fn no_family_waits_for_all_addresses_of_the_other() {
+        let v6 = IpNet::host("2001:db8::50".parse().unwrap());
+        let addresses = (0..20).map(|id| op(id, set()));
+        let of_v6 = (20..40).map(|id| op(id, set_address(v6)));
+        let order = order(addresses.chain(of_v6).chain([op(50, route())]).collect());
+        assert_eq!(order[0], (0..8).chain(20..28).collect::<Vec<_>>());
+        assert_eq!(order[1], [50]);
+        assert_eq!(order[2], (8..16).chain(28..36).collect::<Vec<_>>());
+        assert_eq!(order[3], [16, 17, 18, 19, 36, 37, 38, 39]);
     }
 }
