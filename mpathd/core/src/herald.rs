@@ -6,6 +6,7 @@
 use core::time::Duration;
 
 use crate::engine::Engine;
+use crate::ids::Family;
 use crate::placement::Rank;
 use crate::request::{Action, Herald, Peers};
 use crate::time::Instant;
@@ -16,14 +17,19 @@ const AT_ONCE: usize = 8;
 const PAUSE: Duration = Duration::from_millis(1);
 
 impl Engine {
-    /// After the placement and the redirects: each once, the last first, for the kernel begins with the first.
-    /// Gateways and targets are told in person where all else moves at the verdict too.
+    /// After the placement and the redirects: each once. The first of a family, which most routes have as their
+    /// source, then the last first, for the kernel begins with the first. Gateways and targets are told in person
+    /// where all else moves at the verdict too.
     pub(crate) fn herald(&mut self, g: usize, now: Instant) {
         let Self { groups, members, addresses, out, .. } = self;
         let group = &mut groups[g];
         let members = &members[group.members.clone()];
+        let all = group.addresses.clone();
+        let first = |family| all.clone().find(|k| addresses[*k].net.family() == family);
+        let sources = Family::ALL.map(first);
         let mut counts = [0; 2];
-        for address in addresses[group.addresses.clone()].iter_mut().rev() {
+        for k in sources.into_iter().flatten().chain(all.rev()) {
+            let address = &mut addresses[k];
             let family = address.net.family() as usize;
             let ranks = &group.standing.ranks[family];
             let leaves = (0..members.len()).any(|p| address.on.contains(p) && ranks[p].is_dead());

@@ -123,4 +123,10 @@ fn many_follow_in_the_next_turns_so_that_rounds_do_not_wait() {
     assert!(by_turn.values().all(|n| *n <= 8), "{by_turn:?}");
     assert_eq!(lan.heralds.len(), on_eth0.len());
     assert!(by_turn.keys().all(|at| at.since(verdict) < FDT / 2), "{by_turn:?}");
+
+    let v4 = |all: &[IpAddr]| all.iter().copied().filter(IpAddr::is_ipv4).collect::<Vec<_>>();
+    let told: Vec<IpAddr> = lan.heralds.iter().map(|(_, it)| it.address).collect();
+    let (told, mut moved) = (v4(&told), v4(&on_eth0));
+    moved[1..].reverse();
+    assert_eq!(told, moved, "the source of most routes, then from the other end than the kernel");
 }
