@@ -227,7 +227,8 @@ impl Rig {
         self.mended[nic] = Some(self.lab.carrier(nic, true));
     }
 
-    /// Waits until the daemon has all NICs in use again and addresses are at rest.
+    /// Waits until the daemon has all NICs in use again and addresses are at rest. One that is repaired during a
+    /// cut may take addresses before the verdict, from a NIC whose returns are damped.
     ///
     /// # Panics
     /// If it has not.

@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -70,28 +71,84 @@ pub type RouteWatch = Watch<RouteEvent>;
 pub type NeighbourWatch = Watch<NeighbourEvent>;
 
 /// Writes down every change of its kind in a namespace from `start` on, until dropped.
+///
+/// One thread stamps what comes in, another reads it, with no priority of its own: a thousand routes take so long
+/// that a stream of the lab would wait for the processor, and seem silent.
 #[derive(Debug)]
 pub struct Watch<E> {
-    events: Arc<Mutex<Vec<E>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared<E>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared<E> {
+    events: Mutex<Vec<E>>,
+    /// Datagrams that have come in, and those of them that have been read.
+    stamped: AtomicUsize,
+    read: AtomicUsize,
+    stop: AtomicBool,
 }
 
 impl<E: Notice> Watch<E> {
     /// Listens when it returns.
     pub fn start(namespace: &NetNs) -> Self {
         let socket = namespace.run(|| open(E::GROUPS));
-        let events = Arc::default();
-        let stop = Arc::default();
-        let thread = {
-            let (events, stop) = (Arc::clone(&events), Arc::clone(&stop));
-            namespace.spawn("watch", move || listen(&socket, &events, &stop))
-        };
-        Self { events, stop, thread: Some(thread) }
+        let shared = Arc::new(Shared {
+            events: Mutex::default(),
+            stamped: AtomicUsize::new(0),
+            read: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+        });
+        let (stamps, datagrams) = channel();
+        let (stamper, reader) = (Arc::clone(&shared), Arc::clone(&shared));
+        let threads = vec![
+            namespace.spawn("watch", move || stamper.stamp_all(&socket, &stamps)),
+            namespace.spawn("watch-read", move || reader.read_all(&datagrams)),
+        ];
+        Self { shared, threads }
     }
 
+    /// All that has come in until now.
+    ///
+    /// # Panics
+    /// If it cannot be read within a minute.
     pub fn events(&self) -> Vec<E> {
-        self.events.lock().expect("the watch has not panicked").clone()
+        let stamped = self.shared.stamped.load(Ordering::Acquire);
+        wait_for("notices", Duration::from_mins(1), || {
+            let read = self.shared.read.load(Ordering::Acquire);
+            if read >= stamped { Ok(()) } else { Err((read, stamped)) }
+        });
+        self.shared.events.lock().expect("the watch has not panicked").clone()
+    }
+}
+
+type Stamped = (Vec<u8>, Nanos);
+
+impl<E: Notice> Shared<E> {
+    fn stamp_all(&self, socket: &netlink_sys::Socket, stamps: &Sender<Stamped>) {
+        clock::be_punctual();
+        let descriptor = borrow(socket);
+        while !self.stop.load(Ordering::Relaxed) {
+            let mut ready = [PollFd::new(descriptor, PollFlags::POLLIN)];
+            // The limit is only for noticing `stop`.
+            if poll(&mut ready, PollTimeout::from(20_u8)) != Ok(1) {
+                continue;
+            }
+            while let Some(bytes) = receive(socket) {
+                self.stamped.fetch_add(1, Ordering::Release);
+                stamps.send((bytes, clock::now())).expect("its reader lives as long");
+            }
+        }
+    }
+
+    /// Until no more can come.
+    fn read_all(&self, datagrams: &Receiver<Stamped>) {
+        for (bytes, at) in datagrams {
+            read(&bytes, at, |event| {
+                self.events.lock().expect("no reader has panicked").push(event);
+            });
+            self.read.fetch_add(1, Ordering::Release);
+        }
     }
 }
 
@@ -140,11 +197,13 @@ impl AddressWatch {
 
 impl<E> Drop for Watch<E> {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
-            && !std::thread::panicking()
-        {
-            std::panic::resume_unwind(panic);
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            if let Err(panic) = thread.join()
+                && !std::thread::panicking()
+            {
+                std::panic::resume_unwind(panic);
+            }
         }
     }
 }
@@ -161,24 +220,6 @@ fn open(groups: &[u32]) -> netlink_sys::Socket {
         socket.add_membership(group).expect("it can listen to this group");
     }
     socket
-}
-
-fn listen<E: Notice>(socket: &netlink_sys::Socket, events: &Mutex<Vec<E>>, stop: &AtomicBool) {
-    clock::be_punctual();
-    let descriptor = borrow(socket);
-    while !stop.load(Ordering::Relaxed) {
-        let mut ready = [PollFd::new(descriptor, PollFlags::POLLIN)];
-        // The limit is only for noticing `stop`.
-        if poll(&mut ready, PollTimeout::from(20_u8)) != Ok(1) {
-            continue;
-        }
-        // Stamped first, and read when no more is there: what comes behind is not to look late.
-        let datagrams: Vec<_> =
-            std::iter::from_fn(|| Some((receive(socket)?, clock::now()))).collect();
-        for (bytes, at) in datagrams {
-            read(&bytes, at, |event| events.lock().expect("no reader has panicked").push(event));
-        }
-    }
 }
 
 /// `None` when nothing waits.

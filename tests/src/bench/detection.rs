@@ -95,6 +95,7 @@ impl Series {
         let begun = clock::now();
         let mut samples = Vec::new();
         for number in 0..cuts {
+            rig.wait_repaired();
             let cut = rig.cut(f64::from(number) * GOLDEN % 1.0);
             samples.extend(cut.moves.iter().map(|it| Sample::of(number, &cut, it, rig, ports)));
         }
