@@ -451,8 +451,7 @@ fn a_family_that_is_dead_on_one_nic_alone_leaves_it() {
             if routes.iter().any(over_eth0) { Err(routes) } else { Ok(()) }
         });
         wait_held(lab.host(), "192.0.2.50", "eth0", LIMIT);
-        wait_interface(&daemon, "eth0", "active,state", &["yes", "ok"]);
-        assert_eq!(interface(&daemon, "eth0")["degraded"], serde_json::json!(["inet6"]));
+        wait_interface(&daemon, "eth0", "active,degraded,state", &["yes", "inet6", "ok"]);
         assert_eq!(rows(&daemon, "-g", "state"), [["degraded"]]);
     });
 }

@@ -89,7 +89,7 @@ fn a_missing_nic_joins_when_it_appears_and_may_go_and_come_back() {
         wait_interface(&daemon, "eth0", "active,state", &["yes", "ok"]);
         unplug(&lab, 1);
         wait_all_on(&lab, "eth0");
-        assert_eq!(interface(&daemon, "eth1")["reason"], "removed");
+        wait_interface(&daemon, "eth1", "reason", &["removed"]);
     });
 }
 
