@@ -392,10 +392,15 @@ impl Instance {
     }
 
     /// Fails, with the rounds forgotten: repair is earned by what comes after, maybe on another way
-    /// through the network (behaviour 56).
+    /// through the network (behaviour 56). A silence that others did not share is no limit of the targets.
     pub fn fail(&mut self, failure: Failure) {
         self.failure = Some(failure);
-        self.paths.iter_mut().for_each(|p| p.rtt = Rtt::new());
+        for path in &mut self.paths {
+            path.rtt = Rtt::new();
+            if !failure.together {
+                path.pace.forget();
+            }
+        }
         self.rounds.forget();
         self.chance.discard_lesson();
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lan::*;
 use mpathd_core::config::Group;
-use mpathd_core::view::TargetState;
+use mpathd_core::view::{InterfaceState, TargetState};
 
 /// How many targets limit their answers, and how.
 fn limited(group: Group, targets: usize, limit: Limit) -> Lan {
@@ -113,4 +113,30 @@ fn a_lossy_network_is_probed_at_the_full_rate() {
     lan.run(100 * S);
     let interval: Vec<Duration> = lan.view().targets.iter().map(|t| t.interval).collect();
     assert!(interval.iter().all(|i| *i < 20 * MS), "{interval:?} {:#?}", lan.texts());
+}
+
+/// One NIC after the other dies, and the next as soon as one is repaired: none of them answers well for long. When it
+/// comes back one more probe is lost.
+#[test]
+fn nics_that_are_cut_by_turns_make_no_limit_of_the_targets() {
+    let works = |lan: &Lan, i: usize| lan.view().interfaces[i].state == InterfaceState::Ok;
+    for wait in (0..170).step_by(10) {
+        let mut group = dual_stack(group(3, 1, S));
+        group.failback = false;
+        group.members[1..].iter_mut().for_each(|m| m.standby = true);
+        let mut lan = Lan::settled(group);
+        for _ in 0..30 {
+            let nic = lan.holders("192.0.2.50")[0];
+            lan.until(5 * S, |lan| (0..3).any(|i| i != nic && works(lan, i)));
+            lan.run(wait * MS);
+            lan.wire(nic, Wire::Cut);
+            lan.until(5 * S, |lan| !works(lan, nic));
+            for wire in [Wire::Works, Wire::Cut] {
+                lan.wire(nic, wire);
+                lan.run(S / 6);
+            }
+            lan.wire(nic, Wire::Works);
+        }
+        assert_eq!(policed(&lan), [] as [String; 0], "cut after {wait} ms");
+    }
 }
