@@ -61,7 +61,7 @@ impl EchoServer {
 impl Drop for EchoServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        join(&mut self.threads);
+        join(self.threads.drain(..));
     }
 }
 
@@ -80,7 +80,7 @@ fn accept(listener: &TcpListener, stop: &Arc<AtomicBool>) {
             echo_connection(stream, &stop).unwrap_or_default();
         }));
     }
-    join(&mut connections);
+    join(connections);
 }
 
 fn echo_connection(mut stream: TcpStream, stop: &AtomicBool) -> Result<()> {
@@ -147,6 +147,7 @@ impl Report {
 #[derive(Debug)]
 pub struct Stream {
     shared: Arc<Shared>,
+    /// Writer and reader.
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -245,8 +246,10 @@ impl Stream {
 
     /// Sends no more, waits until what is under way has come back (or `limit` has passed: what is missing
     /// then is lost), and ends.
-    pub fn finish(self, limit: Duration) -> Report {
+    pub fn finish(mut self, limit: Duration) -> Report {
         self.shared.quiet.store(true, Ordering::Relaxed);
+        // What the writer is just about to send belongs to it.
+        join(self.threads.drain(..1));
         let until = clock::now();
         let end = until + clock::nanos(limit);
         let under_way = |report: &Report| report.unanswered() > 0 && report.broken.is_none();
@@ -260,7 +263,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        join(&mut self.threads);
+        join(self.threads.drain(..));
     }
 }
 
@@ -346,8 +349,8 @@ fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-fn join(threads: &mut Vec<JoinHandle<()>>) {
-    for thread in threads.drain(..) {
+fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
+    for thread in threads {
         if let Err(panic) = thread.join()
             && !std::thread::panicking()
         {
