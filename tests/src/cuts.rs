@@ -25,6 +25,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub const MARGIN: Duration = Duration::from_millis(10);
 /// No notice for so long: what was on its way has come.
 const AT_REST: Nanos = 30_000_000;
+/// A moment less a span of whole microseconds is exact to this.
+const ROUNDED: Nanos = 100_000;
 const TARGETS: usize = 3;
 /// All targets answer on all NICs, and the path's RTT is known.
 const ANSWERS: u64 = 10;
@@ -44,6 +46,7 @@ pub struct Rig {
     more: String,
     /// Per NIC that was cut: when it was mended.
     mended: Vec<Option<Nanos>>,
+    overtaken: u32,
 }
 
 /// How many of each family the group has. The first address is [`DATA_V4`] or [`DATA_V6`]; the first route is the
@@ -148,7 +151,8 @@ impl Rig {
         daemon.wait_ready(LIMIT);
         let mended = vec![None; nics];
         let more = more.to_owned();
-        let rig = Self { daemon, lab, addresses, stalls, rtnl, fdt, size, more, mended };
+        let rig =
+            Self { daemon, lab, addresses, stalls, rtnl, fdt, size, more, mended, overtaken: 0 };
         rig.wait_probing();
         rig.wait_at_rest();
         rig
@@ -199,22 +203,42 @@ impl Rig {
     /// # Panics
     /// If there is no sound other NIC, or they do not come to one.
     pub fn cut(&mut self, phase: f64) -> Cut {
+        loop {
+            let (cut, failed) = self.cut_once(phase);
+            // Where no verdict moved anything, another NIC has been repaired meanwhile, or its damping is over.
+            let by_verdict = |it: &Move| it.verdict + ROUNDED >= failed;
+            if cut.moves.len() == 1 || cut.moves.iter().any(by_verdict) {
+                return cut;
+            }
+            self.overtaken += 1;
+        }
+    }
+
+    /// How many cuts were made again, for their addresses had left before the verdict.
+    pub fn overtaken(&self) -> u32 {
+        self.overtaken
+    }
+
+    /// The cut, and when the failure of the interface was told.
+    fn cut_once(&mut self, phase: f64) -> (Cut, Nanos) {
         self.wait_for_spare();
         let (nic, held) = self.busiest();
         let at = self.lab.cut_at(nic, clock::now() + clock::nanos(self.interval().mul_f64(phase)));
         let moves = held.iter().map(|address| self.wait_moved(*address, nic, at)).collect();
-        self.mend(nic, at);
-        Cut { nic, at, moves }
+        let failed = self.mend(nic, at);
+        (Cut { nic, at, moves }, failed)
     }
 
-    /// Undoes a cut, when both families have failed.
+    /// Undoes a cut, when both families have failed; when that was told, by the daemon's own stamp.
     ///
     /// # Panics
     /// If they have not.
-    pub fn mend(&mut self, nic: usize, cut: Nanos) {
+    pub fn mend(&mut self, nic: usize, cut: Nanos) -> Nanos {
         let text = format!("IP interface failure detected on eth{nic} ");
-        self.daemon.wait_log(&text, cut, LIMIT);
+        let line = self.daemon.wait_log(&text, cut, LIMIT);
         self.mended[nic] = Some(self.lab.mend(nic));
+        let line: Value = serde_json::from_str(&line.text).expect("a JSON log");
+        line["mpathd_at_ns"].as_u64().expect("a moment")
     }
 
     /// Gives a NIC its carrier back, when it has failed for the lack of it.
@@ -227,8 +251,7 @@ impl Rig {
         self.mended[nic] = Some(self.lab.carrier(nic, true));
     }
 
-    /// Waits until the daemon has all NICs in use again and addresses are at rest. One that is repaired during a
-    /// cut may take addresses before the verdict, from a NIC whose returns are damped.
+    /// Waits until the daemon has all NICs in use again and addresses are at rest.
     ///
     /// # Panics
     /// If it has not.

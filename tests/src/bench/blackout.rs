@@ -147,7 +147,6 @@ impl Sample {
         size: Size,
         number: u32,
     ) -> Self {
-        rig.wait_repaired();
         let cut = rig.cut(f64::from(number) * GOLDEN % 1.0);
         let verdict = cut.moves.iter().map(|it| it.verdict).min().expect("both of them move");
         let (first, last) = addresses(rig, &cut, size);
