@@ -71,8 +71,8 @@ pub(super) fn run(plan: &Plan, report: &mut Report) {
          second between two namespaces that have nothing to do with it. The verdict is the daemon's own stamp \
          (`mpathd_at_ns` less `mpathd_took_ms` of its log), the address the kernel's notice as the lab heard it, the \
          announcement the kernel's stamp of the first frame at the switch. An address that waits for RTNL is \
-         announced as late. {} more cuts are not counted: another NIC took the addresses before the verdict, for it \
-         had just been repaired or its damping was over. A probe that is on its way at the cut is lost with it, so \
+         announced as late. Cuts that are not counted, for another NIC took the addresses before the verdict, \
+         repaired just then or no longer damped: {}. A probe that is on its way at the cut is lost with it, so \
          a verdict may come by its round trip before four intervals. Milliseconds.",
         plan.cuts,
         flood,
