@@ -35,8 +35,8 @@ use crate::slow::state;
 /// Between two pictures, when a state has changed or only counters have.
 const PUBLISH_CHANGE: Duration = Duration::from_millis(20);
 const PUBLISH_COUNTERS: Duration = Duration::from_millis(100);
-/// After a turn that took so long, others have the CPU for as long: with a thousand routes the notices of a move
-/// make a hundred turns of 0.2 ms in a row, while the host thread has another CPU.
+/// After a turn with news that took so long, others have the CPU for as long: with a thousand routes the notices of
+/// a move make a hundred turns of 0.2 ms in a row, while the host thread has another CPU.
 const DEAR_TURN: Duration = Duration::from_micros(100);
 const REST_AT_MOST: Duration = Duration::from_micros(500);
 const ALIVE: Duration = Duration::from_secs(1);
@@ -66,8 +66,9 @@ pub(super) struct Fast<B> {
     heir: Option<Box<Heir>>,
     /// The deadline that is waited for.
     due: Option<Instant>,
-    /// The last turn.
+    /// The last turn, and whether the other threads had something to tell then.
     began: Instant,
+    was_told: bool,
     /// The receive sockets were empty then.
     drained: Instant,
     postponed: u8,
@@ -125,6 +126,7 @@ impl<B: Brain> Fast<B> {
             heir: None,
             due: None,
             began: now,
+            was_told: false,
             drained: now,
             postponed: 0,
             last_picture: Instant(0),
@@ -154,7 +156,7 @@ impl<B: Brain> Fast<B> {
         let due = self.due.unwrap_or(self.next_alive).min(self.next_alive).min(self.picture_due());
         let now = clock::now();
         let took = now.since(self.began);
-        if took >= DEAR_TURN {
+        if self.was_told && took >= DEAR_TURN {
             clock::sleep_until(due.min(now + took.min(REST_AT_MOST)));
         }
         self.ready.wait(due.since(clock::now()));
@@ -204,7 +206,8 @@ impl<B: Brain> Fast<B> {
 
     fn hear_queue(&mut self, now: Instant) {
         let queue = Arc::clone(&self.desk.queues.fast);
-        if self.ready.is(Source::Queue) {
+        self.was_told = self.ready.is(Source::Queue);
+        if self.was_told {
             queue.clear_wake();
         }
         for taken in 0.. {
