@@ -331,13 +331,10 @@ impl<B: Brain> Fast<B> {
         while let Some(action) = self.desk.brain.poll_action() {
             if let Action::Request(op) = action {
                 told |= !self.desk.request(op, now);
-                // It begins with the first of a thousand while the others are handed over.
-                if !std::mem::replace(&mut asked, true) {
-                    self.desk.queues.host.wake();
-                }
+                asked = true;
                 continue;
             }
-            // Requests come first.
+            // Requests come first; it is for the host thread to say which of them.
             if std::mem::take(&mut asked) {
                 self.desk.queues.host.wake();
             }

@@ -1,8 +1,10 @@
 //! What the host thread is asked for, in the order in which it is done: what moves addresses and
-//! routes comes before all that can wait, and what is of one kind is done together. Of a hundred addresses
-//! the routes wait for the first ones only: the engine asks for a route when its source stands.
+//! routes comes before all that can wait, and what is of one kind is done together. Routes wait for no address
+//! but their sources: an address is announced before it stands (`herald.rs` of the engine), while nothing is sent
+//! until the routes lead elsewhere.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -30,12 +32,15 @@ pub(super) enum Task {
 pub(super) struct Inbox {
     queue: Arc<Queue<ToHost>>,
     moves: VecDeque<Op>,
+    /// `Request::Announce` each.
+    announcements: VecDeque<Op>,
     rest: VecDeque<ToHost>,
 }
 
 impl Inbox {
     pub(super) fn new(queue: Arc<Queue<ToHost>>) -> Self {
-        Self { queue, moves: VecDeque::new(), rest: VecDeque::new() }
+        let (moves, announcements, rest) = Default::default();
+        Self { queue, moves, announcements, rest }
     }
 
     /// Resets the wake-up; `next` is to be called until nothing is left.
@@ -44,53 +49,75 @@ impl Inbox {
     }
 
     pub(super) fn next(&mut self) -> Option<Task> {
-        while let Some(message) = self.queue.pop() {
-            match message {
-                // Another configuration comes before the requests that follow from it.
-                ToHost::Op(op) if moves(&op.request) && !self.is_barred() => {
-                    self.moves.push_back(op);
-                }
-                message => self.rest.push_back(message),
+        while !self.is_barred()
+            && let Some(message) = self.queue.pop()
+        {
+            self.sort_in(message);
+        }
+        self.next_run()
+            .or_else(|| self.moves.pop_front().map(Task::Single))
+            .or_else(|| self.announcements.pop_front().map(|op| Task::Rest(ToHost::Op(op))))
+            .or_else(|| self.rest.pop_front().map(Task::Rest))
+    }
+
+    /// Announcements of what stays where it is pass no move: there is one for each address of a group in which
+    /// something moves. One of an address that is to be set elsewhere since is out of date.
+    fn sort_in(&mut self, message: ToHost) {
+        match message {
+            ToHost::Op(op) if matches!(op.request, Request::Announce { .. }) => {
+                self.announcements.push_back(op);
             }
+            ToHost::Op(op) if moves(&op.request) => {
+                let ip = address(&op);
+                self.announcements.retain(|it| ip.is_none() || announced(it) != ip);
+                self.moves.push_back(op);
+            }
+            message => self.rest.push_back(message),
         }
-        if let Some(op) = self.moves.front() {
-            return Some(match op.request {
-                Request::SetAddress { .. } => Task::Addresses(self.run_of_addresses()),
-                Request::SetRoute(_) => Task::Routes(self.run_of_routes()),
-                _ => Task::Single(self.moves.pop_front()?),
-            });
-        }
-        self.rest.pop_front().map(Task::Rest)
     }
 
+    /// Another configuration comes before the requests that follow from it.
     fn is_barred(&self) -> bool {
-        let bars = |it: &ToHost| matches!(it, ToHost::Settings { .. } | ToHost::Stop);
-        self.rest.iter().any(bars)
+        matches!(self.rest.back(), Some(ToHost::Settings { .. } | ToHost::Stop))
     }
 
-    /// The first of both families, if both move.
-    fn run_of_addresses(&mut self) -> Vec<Op> {
-        let count = self.moves.iter().map_while(family).count();
-        let all: Vec<Op> = self.moves.drain(..count).collect();
-        let of = |one: Family| all.iter().filter(|op| family(op) == Some(one)).count();
-        let both = Family::ALL.iter().all(|one| of(*one) > 0);
-        let each = if both { ADDRESSES_AT_ONCE / 2 } else { ADDRESSES_AT_ONCE };
-        let mut taken = [0; 2];
-        let (first, rest): (Vec<Op>, Vec<Op>) = all.iter().partition(|op| {
-            let Some(family) = family(op) else { return false };
-            taken[family as usize] += 1;
-            taken[family as usize] <= each
-        });
-        let routes = self.run_of_routes();
-        routes.into_iter().chain(rest).rev().for_each(|op| self.moves.push_front(op));
-        first
+    /// Of the addresses and routes that stand before anything else: sources of the routes, the routes, and then
+    /// the other addresses.
+    fn next_run(&mut self) -> Option<Task> {
+        let is_one = |op: &&Op| address(op).or(source(op)).is_some();
+        let count = self.moves.iter().take_while(is_one).count();
+        let run = &mut self.moves.make_contiguous()[..count];
+        let sources: BTreeSet<IpAddr> = run.iter().filter_map(source).collect();
+        let turn = |op: &Op| match address(op) {
+            Some(ip) if sources.contains(&ip) => 0,
+            None => 1,
+            Some(_) => 2,
+        };
+        run.sort_by_key(turn);
+        let first = run.first().map(turn)?;
+        let alike = run.partition_point(|op| turn(op) == first);
+        let alike: Vec<Op> = self.moves.drain(..alike).collect();
+        if alike.iter().all(|op| address(op).is_none()) {
+            return Some(Task::Routes(alike));
+        }
+        let (first, later) = at_once(alike);
+        later.into_iter().rev().for_each(|op| self.moves.push_front(op));
+        Some(Task::Addresses(first))
     }
+}
 
-    fn run_of_routes(&mut self) -> Vec<Op> {
-        let fits = |op: &Op| matches!(op.request, Request::SetRoute(_));
-        let count = self.moves.iter().take_while(|op| fits(op)).count();
-        self.moves.drain(..count).collect()
-    }
+/// The first of both families, if both move; and the others.
+fn at_once(addresses: Vec<Op>) -> (Vec<Op>, Vec<Op>) {
+    let family = |op: &Op| address(op).map(Family::of);
+    let of = |one: Family| addresses.iter().any(|op| family(op) == Some(one));
+    let both = Family::ALL.into_iter().all(of);
+    let each = if both { ADDRESSES_AT_ONCE / 2 } else { ADDRESSES_AT_ONCE };
+    let mut taken = [0; 2];
+    addresses.into_iter().partition(|op| {
+        let Some(family) = family(op) else { return false };
+        taken[family as usize] += 1;
+        taken[family as usize] <= each
+    })
 }
 
 impl AsFd for Inbox {
@@ -99,24 +126,38 @@ impl AsFd for Inbox {
     }
 }
 
-/// Of an address that is to be set.
-fn family(op: &Op) -> Option<Family> {
+/// That is to be set.
+fn address(op: &Op) -> Option<IpAddr> {
     match op.request {
-        Request::SetAddress { address, .. } => Some(address.family()),
+        Request::SetAddress { address, .. } => Some(address.address),
         _ => None,
     }
 }
 
-/// Whether traffic waits for it. What is left keeps its order: an announcement of an address must not
-/// come before the request that takes it elsewhere, or behind one that it is older than.
+fn announced(op: &Op) -> Option<IpAddr> {
+    match op.request {
+        Request::Announce { address, .. } => Some(address),
+        _ => None,
+    }
+}
+
+/// Of a route that is to be set.
+fn source(op: &Op) -> Option<IpAddr> {
+    match op.request {
+        Request::SetRoute(wanted) => Some(wanted.src),
+        _ => None,
+    }
+}
+
+/// Whether traffic waits for it.
 fn moves(request: &Request) -> bool {
     match request {
         Request::SetAddress { .. }
         | Request::UnsetAddress { .. }
         | Request::SetRoute(_)
-        | Request::UnsetRoute(_)
-        | Request::Announce { .. } => true,
-        Request::Prepare { .. }
+        | Request::UnsetRoute(_) => true,
+        Request::Announce { .. }
+        | Request::Prepare { .. }
         | Request::TakeAddress(_)
         | Request::TakeRoutes(_)
         | Request::Attach { .. }
@@ -137,7 +178,10 @@ mod tests {
 
     use super::*;
 
-    const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 50));
+    /// Of all routes.
+    const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 50));
+    const V4: &str = "192.0.2.51";
+    const V6: &str = "2001:db8::50";
 
     fn op(id: u32, request: Request) -> ToHost {
         ToHost::Op(Op { id: OpId(id), decided: Instant(0), request })
@@ -151,22 +195,23 @@ mod tests {
         Request::Prepare { ifindex: Ifindex(1), name: name(), set_up: false }
     }
 
-    fn set() -> Request {
-        set_address(IpNet::host(IP))
-    }
-
-    fn set_address(address: IpNet) -> Request {
-        let (ifindex, name) = (Ifindex(1), name());
+    fn set(ip: &str) -> Request {
+        let (ifindex, name, address) = (Ifindex(1), name(), IpNet::host(ip.parse().unwrap()));
         Request::SetAddress { ifindex, name, address, role: Role::Data, announce: None }
     }
 
+    fn unset() -> Request {
+        let (ifindex, name) = (Ifindex(1), name());
+        Request::UnsetAddress { ifindex, name, address: IpNet::host(SOURCE) }
+    }
+
     fn announce() -> Request {
-        Request::Announce { ifindex: Ifindex(1), address: IP, peers: Peers::default() }
+        Request::Announce { ifindex: Ifindex(1), address: SOURCE, peers: Peers::default() }
     }
 
     fn route() -> Request {
-        let key = RouteKey { table: 254, to: IpNet::host(IP), metric: 5 };
-        Request::SetRoute(WantedRoute { key, via: None, src: IP, hops: Hops::default() })
+        let key = RouteKey { table: 254, to: IpNet::host(SOURCE), metric: 5 };
+        Request::SetRoute(WantedRoute { key, via: None, src: SOURCE, hops: Hops::default() })
     }
 
     /// Numbers of what is done in one go; 0 for what is no request.
@@ -180,7 +225,11 @@ mod tests {
         std::iter::from_fn(|| inbox.next())
             .map(|task| match task {
                 Task::Addresses(ops) | Task::Routes(ops) => ids(ops),
-                Task::Single(op) | Task::Rest(ToHost::Op(op)) => vec![op.id.0],
+                Task::Single(op) => vec![op.id.0],
+                Task::Rest(ToHost::Op(op)) => {
+                    assert!(!moves(&op.request), "{op:?}");
+                    vec![op.id.0]
+                }
                 Task::Rest(_) => vec![0],
             })
             .collect()
@@ -192,41 +241,48 @@ mod tests {
             op(1, prepare()),
             ToHost::DumpLinks,
             op(2, announce()),
-            op(3, set()),
-            op(4, set()),
+            op(3, set(V4)),
+            op(4, set(V4)),
             op(5, route()),
             op(6, route()),
             op(7, announce()),
         ];
-        assert_eq!(order(asked), [vec![2], vec![3, 4], vec![5, 6], vec![7], vec![1], vec![0]]);
+        assert_eq!(order(asked), [vec![5, 6], vec![3, 4], vec![2], vec![7], vec![1], vec![0]]);
+    }
+
+    #[test]
+    fn an_announcement_is_out_of_date_when_its_address_is_set_elsewhere() {
+        let asked = vec![op(1, announce()), op(2, set("192.0.2.50")), op(3, announce())];
+        assert_eq!(order(asked), [vec![2], vec![3]]);
     }
 
     #[test]
     fn nothing_passes_another_configuration() {
         let settings = ToHost::Settings { settings: Box::default(), priority: 0 };
-        let asked = vec![op(1, set()), settings, op(2, set()), ToHost::Stop, op(3, set())];
+        let asked = vec![op(1, set(V4)), settings, op(2, set(V4)), ToHost::Stop, op(3, set(V4))];
         assert_eq!(order(asked), [vec![1], vec![0], vec![2], vec![0], vec![3]]);
     }
 
     #[test]
-    fn a_hundred_addresses_go_in_pieces_and_routes_after_the_first() {
-        let addresses = (0..40).map(|id| op(id, set()));
-        let rest = [op(50, route()), op(51, route()), op(52, announce()), op(53, set())];
-        let order = order(addresses.chain(rest).collect());
+    fn routes_follow_their_sources_and_all_other_addresses_the_routes() {
+        let addresses = (0..20).map(|id| op(id, set(V4)));
+        let rest = [op(20, set("192.0.2.50")), op(50, route()), op(51, route())];
+        let later = [op(52, unset()), op(53, set(V4)), op(54, route())];
+        let order = order(addresses.chain(rest).chain(later).collect());
         let sizes: Vec<_> = order.iter().map(Vec::len).collect();
-        assert_eq!(sizes, [16, 2, 16, 8, 1, 1], "{order:?}");
-        assert_eq!((order[1].clone(), order[2][0], order[5].clone()), (vec![50, 51], 16, vec![53]));
+        assert_eq!(sizes, [1, 2, 16, 4, 1, 1, 1], "{order:?}");
+        assert_eq!(order[..2], [vec![20], vec![50, 51]]);
+        assert_eq!(order[2], (0..16).collect::<Vec<_>>());
+        assert_eq!(order[4..], [vec![52], vec![54], vec![53]]);
     }
 
     #[test]
     fn no_family_waits_for_all_addresses_of_the_other() {
-        let v6 = IpNet::host("2001:db8::50".parse().unwrap());
-        let addresses = (0..20).map(|id| op(id, set()));
-        let of_v6 = (20..40).map(|id| op(id, set_address(v6)));
-        let order = order(addresses.chain(of_v6).chain([op(50, route())]).collect());
+        let addresses = (0..20).map(|id| op(id, set(V4)));
+        let of_v6 = (20..40).map(|id| op(id, set(V6)));
+        let order = order(addresses.chain(of_v6).collect());
         assert_eq!(order[0], (0..8).chain(20..28).collect::<Vec<_>>());
-        assert_eq!(order[1], [50]);
-        assert_eq!(order[2], (8..16).chain(28..36).collect::<Vec<_>>());
-        assert_eq!(order[3], [16, 17, 18, 19, 36, 37, 38, 39]);
+        assert_eq!(order[1], (8..16).chain(28..36).collect::<Vec<_>>());
+        assert_eq!(order[2], [16, 17, 18, 19, 36, 37, 38, 39]);
     }
 }
