@@ -41,16 +41,17 @@ pub(super) fn set_routes(
         let way = (route.wanted.via, route.wanted.hops.as_slice());
         ways.entry(way).or_default().push(route);
     }
+    let used = count(mirror.routes().filter_map(|fact| fact.nexthop));
     // All replacements first, for afterwards the groups are what they will be.
     let mut going = Vec::new();
     for ((via, hops), routes) in ways {
-        match Way::begin(requests, mirror, objects, via, hops, &routes) {
+        match Way::begin(requests, mirror, objects, (via, hops), &routes, &used) {
             Ok(way) => going.push((way, routes)),
             Err(refused) => fail(&routes, &refused, results),
         }
     }
     for (way, routes) in going {
-        if let Err(refused) = way.finish(requests, mirror, objects, &routes, results) {
+        if let Err(refused) = way.finish(requests, objects, &routes, results) {
             fail(&routes, &refused, results);
         }
     }
@@ -69,24 +70,24 @@ struct Way {
 }
 
 impl Way {
-    /// Makes the hops, and replaces the groups that nothing but these routes uses.
+    /// Makes the hops, and replaces the groups that nothing but these routes uses. `used`: by how many routes
+    /// each is used.
     fn begin(
         requests: &mut Requests,
         mirror: &Mirror,
         objects: &mut Objects,
-        via: Option<IpAddr>,
-        hops: &[Ifindex],
+        (via, hops): (Option<IpAddr>, &[Ifindex]),
         routes: &[&Sound],
+        used: &BTreeMap<u32, usize>,
     ) -> Result<Self, Refused> {
         let members = hops
             .iter()
             .map(|ifindex| hop(requests, mirror, &mut objects.numbers, *ifindex, via))
             .collect::<Result<Vec<u32>, Refused>>()?;
-        let groups = routes.iter().filter_map(|it| mirror.route(&it.wanted.key)?.nexthop);
-        let asked = count(groups.filter(|id| is_group(mirror, *id)));
-        let used = count(mirror.routes().filter_map(|fact| fact.nexthop));
+        let asked = count(routes.iter().filter_map(|it| it.stands?.nexthop));
+        let all_go = |(id, n): &(u32, usize)| used.get(id) == Some(n) && is_group(mirror, *id);
         let mut replaced = BTreeSet::new();
-        for id in asked.iter().filter(|(id, n)| used.get(id) == Some(n)).map(|(id, _)| *id) {
+        for (id, _) in asked.into_iter().filter(all_go) {
             if replace_group(requests, id, &members)? {
                 objects.has_become(id, &members);
                 replaced.insert(id);
@@ -99,16 +100,16 @@ impl Way {
     fn finish(
         &self,
         requests: &mut Requests,
-        mirror: &Mirror,
         objects: &mut Objects,
         routes: &[&Sound],
         results: &mut [Result<(), Refused>],
     ) -> Result<(), Refused> {
         let (mut places, mut messages) = (Vec::new(), Vec::new());
         for route in routes {
-            let known = mirror.route(&route.wanted.key);
-            let group = known.and_then(|fact| fact.nexthop).filter(|id| self.replaced.contains(id));
-            if group.is_some() && known.is_some_and(|fact| fact.src == Some(route.wanted.src)) {
+            let nexthop = route.stands.and_then(|stands| stands.nexthop);
+            let group = nexthop.filter(|id| self.replaced.contains(id));
+            let src = route.stands.and_then(|stands| stands.src);
+            if group.is_some() && src == Some(route.wanted.src) {
                 continue;
             }
             let group = match group {
@@ -116,7 +117,7 @@ impl Way {
                 None => objects.group(requests, &self.members)?,
             };
             places.push(route.at);
-            messages.push((message(route, group), route.flags));
+            messages.push((message(route, group), route.flags()));
         }
         let answers = requests.each(messages);
         places.into_iter().zip(answers).for_each(|(at, answer)| results[at] = answer);

@@ -15,6 +15,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::PROTOCOL;
+use super::facts::RouteFact;
 use super::mirror::Mirror;
 use super::netlink::{Refused, Requests};
 use super::nexthop;
@@ -24,8 +25,22 @@ pub(super) struct Sound {
     /// Its place among those that were wanted.
     pub(super) at: usize,
     pub(super) wanted: WantedRoute,
-    /// NLM_F_*: what stands at its key is ours, or nothing may stand there.
-    pub(super) flags: u16,
+    /// What stands at its key.
+    pub(super) stands: Option<Standing>,
+}
+
+/// A route that is ours, or is to be.
+#[derive(Clone, Copy)]
+pub(super) struct Standing {
+    pub(super) src: Option<IpAddr>,
+    pub(super) nexthop: Option<u32>,
+}
+
+impl Sound {
+    /// NLM_F_*: it is replaced, or nothing may stand there.
+    pub(super) fn flags(&self) -> u16 {
+        NLM_F_CREATE | if self.stands.is_some() { NLM_F_REPLACE } else { NLM_F_EXCL }
+    }
 }
 
 /// Adds a route or replaces ours in one step.
@@ -56,16 +71,14 @@ pub(super) fn set_all(
     for of_subnets in [true, false] {
         let (mut plain, mut by_objects) = (Vec::new(), Vec::new());
         for (at, wanted) in all.iter().enumerate().filter(|(_, w)| w.via.is_none() == of_subnets) {
-            match sound(mirror, wanted) {
-                Ok((wanted, flags)) => {
-                    let sound = Sound { at, wanted, flags };
-                    let by_objects_too = goes_by_objects(mirror, &wanted);
-                    (if by_objects_too { &mut by_objects } else { &mut plain }).push(sound);
-                }
+            match sound(mirror, at, wanted) {
+                Ok(sound) if goes_by_objects(mirror, wanted) => by_objects.push(sound),
+                Ok(sound) => plain.push(sound),
                 Err(refused) => results[at] = Err(refused),
             }
         }
-        let message = |it: &Sound| (RouteNetlinkMessage::NewRoute(multipath(&it.wanted)), it.flags);
+        let message =
+            |it: &Sound| (RouteNetlinkMessage::NewRoute(multipath(&it.wanted)), it.flags());
         let answers = requests.each(plain.iter().map(message).collect());
         plain.iter().zip(answers).for_each(|(it, answer)| results[it.at] = answer);
         nexthop::set_routes(requests, mirror, &mut objects, &by_objects, &mut results);
@@ -83,24 +96,19 @@ pub(super) fn goes_by_objects(mirror: &Mirror, wanted: &WantedRoute) -> bool {
     }
 }
 
-fn sound(mirror: &Mirror, wanted: &WantedRoute) -> Result<(WantedRoute, u16), Refused> {
+fn sound(mirror: &Mirror, at: usize, wanted: &WantedRoute) -> Result<Sound, Refused> {
     if wanted.hops.as_slice().is_empty() {
         return Err(Refused::with(libc::EINVAL, "a route needs one hop at the least"));
     }
-    let key = normal(&wanted.key);
-    let flags = match mirror.route(&key) {
-        None => NLM_F_CREATE | NLM_F_EXCL,
-        Some(fact) if fact.protocol == PROTOCOL || mirror.goes_our_way(fact).is_some() => {
-            NLM_F_CREATE | NLM_F_REPLACE
-        }
-        Some(fact) => {
-            return Err(Refused::with(
-                libc::EEXIST,
-                format!("a route of protocol {} stands there already", fact.protocol),
-            ));
-        }
-    };
-    Ok((WantedRoute { key, ..*wanted }, flags))
+    let wanted = WantedRoute { key: normal(&wanted.key), ..*wanted };
+    let fact = mirror.route(&wanted.key);
+    let ours = |fact: &&RouteFact| fact.protocol == PROTOCOL || mirror.goes_our_way(fact).is_some();
+    if let Some(fact) = fact.filter(|fact| !ours(fact)) {
+        let text = format!("a route of protocol {} stands there already", fact.protocol);
+        return Err(Refused::with(libc::EEXIST, text));
+    }
+    let stands = fact.map(|fact| Standing { src: fact.src, nexthop: fact.nexthop });
+    Ok(Sound { at, wanted, stands })
 }
 
 /// Removes a route of ours; one that is not there, or not ours, is no error. What it leaves of
