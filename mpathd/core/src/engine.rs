@@ -211,6 +211,7 @@ impl Engine {
         self.each_busy(|engine, g| engine.review_targets(g, now));
         self.each_busy(|engine, g| engine.judge(g, now));
         self.each_busy(|engine, g| engine.tend_instances(g, now));
+        self.each_busy(|engine, g| engine.report_unwatched(g, now));
         self.rounds(now, late);
         self.each_busy(|engine, g| engine.reconcile(g, now));
         self.tidy(now);

@@ -337,7 +337,7 @@ impl Group {
     /// The slowest instance rules; one that has failed has no say (behaviour 54).
     fn slowest(&self, members: &[Member]) -> Option<(Duration, Option<Blame>)> {
         let instances = members.iter().flat_map(|m| m.instances.iter().map(move |i| (m, i)));
-        let probed = instances.filter(|(_, i)| i.test.is_some());
+        let probed = instances.filter(|(_, i)| i.test.is_some() && i.probing());
         let told = probed.map(|(m, i)| {
             let (interface, family) = (m.name(), i.family);
             if i.failure.is_some() || m.offline {
@@ -354,7 +354,7 @@ impl Group {
         told.max_by_key(|(fdt, _)| *fdt)
     }
 
-    /// Achieved failure detection time. `None` while nobody probes.
+    /// Achieved failure detection time. `None` while no interface is watched by probes.
     pub fn achieved_fdt(&self, members: &[Member]) -> Option<Duration> {
         self.slowest(members).map(|(fdt, _)| fdt)
     }
@@ -379,6 +379,7 @@ impl Group {
                 m.set_up_until.filter(|until| now < *until),
                 m.misses_test_address_at().filter(|at| now < *at),
                 m.claim_ends_at().filter(|at| now < *at),
+                m.reported_unwatched_at(self.quiet_period, self.fdt).filter(|at| now < *at),
                 self.late_at(m).filter(|at| now < *at),
                 m.tells_family_failure_at().filter(|at| now < *at),
                 joins.map(|at| at + self.quiet_period).filter(|at| now < *at),

@@ -15,6 +15,7 @@ use crate::request::{Probe, Round};
 use crate::rounds::{self, Rounds};
 use crate::rtt::{LOSS_FLOOR, Rtt};
 use crate::time::Instant;
+use crate::unwatched::Coverage;
 use crate::view::TargetMode;
 
 mod inherit;
@@ -83,6 +84,8 @@ pub struct Instance {
     pub deferred: bool,
     /// A verdict waits until what has come in has been handled.
     pub seeks_receive_witness: bool,
+    /// Whether it has been reported as unwatched.
+    pub coverage: Coverage,
 }
 
 /// A failed instance.
@@ -140,6 +143,7 @@ impl Instance {
             missed: 0,
             deferred: false,
             seeks_receive_witness: false,
+            coverage: Coverage::default(),
         }
     }
 

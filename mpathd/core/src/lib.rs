@@ -50,4 +50,5 @@ mod slots;
 mod snapshot;
 mod takeover;
 mod targets;
+mod unwatched;
 mod verdict;

@@ -12,6 +12,7 @@ use crate::message::Reason;
 use crate::redirect::Redirected;
 use crate::state::SavedMember;
 use crate::time::Instant;
+use crate::unwatched::Coverage;
 use crate::view::{InterfaceState, LinkState, ProbeState};
 
 /// Link-ups in [`FLAP_WINDOW`] that repair at once where nothing probes (behaviour file 3.5).
@@ -254,6 +255,7 @@ impl Member {
             instance.claimed_until = None;
             instance.failure = None;
             instance.started = None;
+            instance.coverage = Coverage::default();
             instance.forget_replies();
         }
     }

@@ -12,7 +12,7 @@ mod evidence;
 mod text;
 mod wish;
 
-pub use evidence::{Evidence, Loss, Reason};
+pub use evidence::{Evidence, Loss, Reason, Unwatched};
 pub use wish::Wish;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +176,20 @@ pub enum Message {
     TestAddressBack {
         interface: IfName,
     },
+    /// No silent failure of this family would be found here. `target` and `others`: those that have
+    /// never answered.
+    Unwatched {
+        interface: IfName,
+        family: Family,
+        reason: Unwatched,
+        target: Option<IpAddr>,
+        others: u8,
+    },
+    /// After [`Message::Unwatched`].
+    Watched {
+        interface: IfName,
+        family: Family,
+    },
     /// Not there at the start. `moved`: other members carry its addresses.
     Missing {
         interface: IfName,
@@ -289,6 +303,7 @@ impl Message {
             Message::LinkDown { .. }
             | Message::Missing { .. }
             | Message::Crowded { .. }
+            | Message::Unwatched { .. }
             | Message::LinkFlapping { .. }
             | Message::TargetDead { .. }
             | Message::TargetPoliced { .. }
@@ -301,6 +316,7 @@ impl Message {
             Message::InterfaceRepaired { .. }
             | Message::FamilyRepaired { .. }
             | Message::GroupUsable { .. }
+            | Message::Watched { .. }
             | Message::LinkUp { .. }
             | Message::Moved { .. }
             | Message::Redirected { .. }
@@ -362,6 +378,8 @@ impl Message {
             Message::ImprovedFdt { .. } => "fdt-lowered",
             Message::NoTestAddress { .. } => "no-test-address",
             Message::TestAddressBack { .. } => "test-address",
+            Message::Unwatched { .. } => "unwatched",
+            Message::Watched { .. } => "watched",
             Message::Missing { .. } => "missing",
             Message::DuplicateMac { .. } => "duplicate-mac",
             Message::DuplicateTest { .. } => "duplicate-test-address",

@@ -101,6 +101,7 @@ impl Engine {
                 rounds_missed: instance.missed,
                 loss: instance.loss(),
                 false_failures_per_year: instance.false_failures_per_year(),
+                unwatched: if group.is_anonymous() { None } else { m.unwatched(family) },
             });
             for (i, path) in instance.paths.iter().enumerate() {
                 let Some(target) = path.target() else { continue };

@@ -8,7 +8,7 @@ use core::time::Duration;
 use crate::event::ReceiveMode;
 use crate::histogram::Histogram;
 use crate::ids::{Family, GroupName, IfName, Ifindex, IpNet};
-use crate::message::{Loss, Reason};
+use crate::message::{Loss, Reason, Unwatched};
 use crate::time::Instant;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,7 +39,7 @@ pub struct View {
 pub struct GroupView {
     pub name: GroupName,
     pub state: GroupState,
-    /// Achieved failure detection time; `None` while nobody probes.
+    /// Achieved failure detection time; `None` while no interface is watched by probes.
     pub fdt: Option<Duration>,
     pub fdt_requested: Duration,
     pub failback: bool,
@@ -162,6 +162,9 @@ pub struct InstanceView {
     /// Expected by chance, from the loss and its bursts.
     #[cfg_attr(feature = "serde", serde(default))]
     pub false_failures_per_year: f64,
+    /// Why no silent failure would be found here, if that is so.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub unwatched: Option<Unwatched>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use mpathd_core::ids::Family;
+use mpathd_core::message::Unwatched;
 use mpathd_core::view::{GroupState, GroupView, InterfaceState, InterfaceView};
 use serde_json::{Value, json};
 
@@ -15,6 +17,7 @@ use crate::slow::client::Snapshot;
 
 /// Of the exit; nowhere else 3 or 4 are used (contract).
 const CANNOT_ASK: u8 = 1;
+/// Some group is degraded, or has an interface that nothing watches.
 const DEGRADED: u8 = 3;
 const FAILED: u8 = 4;
 
@@ -68,8 +71,8 @@ fn show<D: Daemon>(
     };
     written.map_err(|error| format!("cannot write: {error}"))?;
     let states = groups.iter().map(|group| match group.state {
-        GroupState::Ok => 0,
-        GroupState::Degraded => DEGRADED,
+        GroupState::Ok if is_watched(&snapshot, group) => 0,
+        GroupState::Ok | GroupState::Degraded => DEGRADED,
         GroupState::Failed => FAILED,
     });
     Ok(states.chain((!refused.is_empty()).then_some(FAILED)).max().unwrap_or(0))
@@ -86,8 +89,22 @@ fn usable(interface: &InterfaceView) -> bool {
     interface.active || interface.inactive
 }
 
-fn state(group: &GroupView) -> &'static str {
+/// Families of the interface that are configured to be probed and are not watched.
+fn unwatched(
+    snapshot: &Snapshot,
+    interface: &InterfaceView,
+) -> impl Iterator<Item = (Family, Unwatched)> {
+    let instances = snapshot.view.instances.iter().filter(|it| it.interface == interface.name);
+    instances.filter_map(|it| Some((it.family, it.unwatched?)))
+}
+
+fn is_watched(snapshot: &Snapshot, group: &GroupView) -> bool {
+    members(snapshot, group).all(|it| unwatched(snapshot, it).next().is_none())
+}
+
+fn state(snapshot: &Snapshot, group: &GroupView) -> &'static str {
     match group.state {
+        GroupState::Ok if !is_watched(snapshot, group) => "unwatched",
         GroupState::Ok => "ok",
         GroupState::Degraded => "degraded",
         GroupState::Failed => "failed",
@@ -100,11 +117,16 @@ fn line(snapshot: &Snapshot, group: &GroupView) -> String {
         members(snapshot, group).count(),
         members(snapshot, group).filter(|it| usable(it)).count(),
     );
-    let mut line = format!("{} {} {able} of {all} interfaces", group.name, state(group));
+    let mut line = format!("{} {} {able} of {all} interfaces", group.name, state(snapshot, group));
     if let Some(fdt) = group.fdt {
         line += &format!(", FDT {}", duration(fdt));
     }
-    let troubles: Vec<String> = members(snapshot, group).filter_map(trouble).collect();
+    let mut troubles: Vec<String> = members(snapshot, group).filter_map(trouble).collect();
+    troubles.extend(members(snapshot, group).flat_map(|interface| {
+        let name = interface.name;
+        let families = unwatched(snapshot, interface);
+        families.map(move |(family, why)| format!("{name} {family} unwatched ({why})"))
+    }));
     if !troubles.is_empty() {
         line += &format!("; {}", troubles.join(", "));
     }
@@ -137,12 +159,14 @@ fn object(snapshot: &Snapshot, group: &GroupView) -> Value {
                 "active": it.active,
                 "present": it.ifindex.is_some(),
                 "reason": it.reason,
+                "unwatched": unwatched(snapshot, it).map(|(family, why)| (family.to_string(), json!(why))).collect::<serde_json::Map<_, _>>(),
             })
         })
         .collect();
     json!({
         "name": group.name,
         "state": group.state,
+        "watched": is_watched(snapshot, group),
         "usable": able,
         "fdt_ms": group.fdt.map(|fdt| fdt.as_secs_f64() * 1e3),
         "interfaces": interfaces,

@@ -105,6 +105,7 @@ pub(crate) fn view() -> View {
             rounds_missed: 2,
             loss: Loss { losses_to_fail: 5, silent_ppm: 0 },
             false_failures_per_year: 0.0,
+            unwatched: None,
         }],
         targets: vec![row(1, 7, TargetState::Active), row(2, 8, TargetState::Unproven)],
         proven: vec![target(1)],

@@ -24,7 +24,11 @@ pub(crate) fn ipmpstat<D: Daemon>(command_line: &str) -> (ExitCode, String, Stri
 }
 
 pub(crate) fn shown(command_line: &str) -> String {
-    let (code, out, err) = ipmpstat::<Lab>(command_line);
+    shown_by::<Lab>(command_line)
+}
+
+pub(crate) fn shown_by<D: Daemon>(command_line: &str) -> String {
+    let (code, out, err) = ipmpstat::<D>(command_line);
     assert_eq!((code, err.as_str()), (ExitCode::SUCCESS, ""), "{command_line}");
     out
 }

@@ -64,7 +64,7 @@ fn targets() {
     let instance = json!({
         "interface": "net1", "family": "inet6", "mode": "multicast", "test": "fe80::31",
         "interval_ms": 1666.667, "rounds_missed": 3, "losses_to_fail": 7, "silent_ppm": 48_700,
-        "false_failures_per_year": 0.5,
+        "false_failures_per_year": 0.5, "unwatched": null,
     });
     assert_eq!(targets["instances"][1], instance);
 }

@@ -5,8 +5,8 @@ use mpathd::cli::ipmpstat::args::Mode;
 use mpathd::cli::ipmpstat::rows;
 use mpathd::cli::names::Names;
 
-use crate::ipmpstat::shown;
-use crate::sample::{ifname, view};
+use crate::ipmpstat::{shown, shown_by};
+use crate::sample::{Blind, ifname, view};
 
 /// Behaviours 141, 142.
 #[test]
@@ -53,6 +53,13 @@ fops1       no      field2      -------   down      failed    failed
                 fops0:xdp-generic::::\nfops3:xdp-generic::inet6::\nfops2:xdp-generic::::\n\
                 fops1:xdp-generic:link::60s:fops0\n";
     assert_eq!(shown("-iPo interface,receive,reason,degraded,damped,redirect"), more);
+}
+
+#[test]
+fn interfaces_that_nothing_watches() {
+    assert!(
+        shown_by::<Blind>("-iPo interface,unwatched").starts_with("net0:inet\\:no-reply\nnet1:\n")
+    );
 }
 
 /// Behaviours 143, 144, 153.

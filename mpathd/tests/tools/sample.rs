@@ -10,7 +10,7 @@ use mpathd::cli::daemon::{
 use mpathd_core::event::ReceiveMode;
 use mpathd_core::histogram::Histogram;
 use mpathd_core::ids::{Family, GroupName, IfName, Ifindex};
-use mpathd_core::message::{Loss, Reason};
+use mpathd_core::message::{Loss, Reason, Unwatched};
 use mpathd_core::request::CommandError;
 use mpathd_core::time::Instant;
 use mpathd_core::view::*;
@@ -80,6 +80,7 @@ fn instance(interface: &str, mode: TargetMode, test: Option<&str>) -> InstanceVi
         rounds_missed: 3,
         loss: Loss { losses_to_fail: 7, silent_ppm: 48_700 },
         false_failures_per_year: 0.5,
+        unwatched: None,
     }
 }
 
@@ -295,6 +296,37 @@ impl Daemon for Lab {
             "net1" => Err(Failure::Other("permission denied (group mpathd)".into())),
             _ => Err(Failure::Refused(CommandError::NotOffline)),
         }
+    }
+}
+
+/// [`Lab`], but no target of net0 has ever answered.
+pub(crate) struct Blind;
+
+impl Daemon for Blind {
+    fn connect(_: &Path) -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, Failure> {
+        let mut snapshot = snapshot();
+        snapshot.view.instances[0].unwatched = Some(Unwatched::NoReply);
+        Ok(snapshot)
+    }
+
+    fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure> {
+        Lab.probes()
+    }
+
+    fn events(self, follow: bool) -> Result<Events, Failure> {
+        Lab.events(follow)
+    }
+
+    fn offline(&mut self, interface: IfName) -> Result<(), Failure> {
+        Lab.offline(interface)
+    }
+
+    fn online(&mut self, interface: IfName) -> Result<(), Failure> {
+        Lab.online(interface)
     }
 }
 

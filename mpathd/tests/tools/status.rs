@@ -7,7 +7,7 @@ use mpathd::cli::daemon::Daemon;
 use mpathd::cli::status;
 use serde_json::{Value, json};
 
-use crate::sample::{Absent, Idle, Lab, Refused};
+use crate::sample::{Absent, Blind, Idle, Lab, Refused};
 
 /// Exit code, what it says, and what it complains of.
 fn said<D: Daemon>(group: Option<&str>, as_json: bool) -> (ExitCode, String, String) {
@@ -52,6 +52,27 @@ fn who_cannot_be_asked() {
     assert_eq!(said::<Absent>(None, false), (ExitCode::from(1), String::new(), text.to_owned()));
     let text = "mpathd: nogroup: no such group\n".to_owned();
     assert_eq!(said::<Lab>(Some("nogroup"), true), (ExitCode::from(1), String::new(), text));
+}
+
+/// All its interfaces work, for all that anybody knows.
+#[test]
+fn a_group_with_an_interface_that_nothing_watches() {
+    let (code, out, err) = said::<Blind>(Some("itops0"), false);
+    assert_eq!((code, err.as_str()), (ExitCode::from(3), ""), "{out}");
+    let line = "itops0 unwatched 2 of 2 interfaces, FDT 104ms; \
+                net0 inet unwatched (none of its targets has ever answered)\n";
+    assert_eq!(out, line);
+    let (code, out, _) = said::<Blind>(Some("itops0"), true);
+    assert_eq!(code, ExitCode::from(3));
+    let told: Value = serde_json::from_str(&out).unwrap();
+    let group = &told["groups"][0];
+    assert_eq!((&group["state"], &group["watched"]), (&json!("ok"), &json!(false)));
+    let unwatched = |name: &str| {
+        let mut all = group["interfaces"].as_array().unwrap().iter();
+        all.find(|it| it["name"] == name).unwrap()["unwatched"].clone()
+    };
+    assert_eq!(unwatched("net0"), json!({ "inet": "no-reply" }));
+    assert_eq!(unwatched("net1"), json!({}));
 }
 
 #[test]

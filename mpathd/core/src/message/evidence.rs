@@ -71,3 +71,49 @@ impl fmt::Display for Reason {
         })
     }
 }
+
+/// Why nothing watches a family of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum Unwatched {
+    /// Its test address is not on the interface, or not usable yet.
+    NoTestAddress,
+    /// Another host uses its test address, and no reply comes.
+    AddressConflict,
+    /// Replies cannot be received: no hook is attached, or no socket could be opened.
+    NotAttached,
+    /// No target is configured or has been found.
+    NoTarget,
+    /// It has targets, but none of them has ever answered this host.
+    NoReply,
+}
+
+impl Unwatched {
+    /// The word for tools and log fields.
+    pub fn word(self) -> &'static str {
+        match self {
+            Unwatched::NoTestAddress => "no-test-address",
+            Unwatched::AddressConflict => "address-conflict",
+            Unwatched::NotAttached => "not-attached",
+            Unwatched::NoTarget => "no-target",
+            Unwatched::NoReply => "no-reply",
+        }
+    }
+}
+
+/// The reason as the end of a sentence about one family of one interface.
+impl fmt::Display for Unwatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unwatched::NoTestAddress => "its test address is not on the interface",
+            Unwatched::AddressConflict => "another host uses its test address",
+            Unwatched::NotAttached => "replies to probes cannot be received there",
+            Unwatched::NoTarget => "no target is known",
+            Unwatched::NoReply => "none of its targets has ever answered",
+        })
+    }
+}

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{Message, Wish};
+use super::{Message, Unwatched, Wish};
 use crate::event::{FoundBy, ReceiveMode, Unfit};
 use crate::ids::{Family, GroupName};
 
@@ -142,6 +142,19 @@ impl fmt::Display for Message {
                 "Test address now configured on interface {interface}; \
                  enabling probe-based failure detection on it"
             ),
+            Message::Unwatched { interface, family, reason, target, others } => {
+                write!(f, "Nothing watches {family} of {interface}: {reason}")?;
+                match (reason, target, others) {
+                    (Unwatched::NoReply, Some(target), 0) => write!(f, " ({target})"),
+                    (Unwatched::NoReply, Some(target), _) => {
+                        write!(f, " ({target} and {others} more)")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Message::Watched { interface, family } => {
+                write!(f, "{family} of {interface} is watched again")
+            }
             Message::Missing { interface, family, group, moved } => {
                 let version = version(*family);
                 write!(f, "moving addresses from missing {version} interfaces: {interface} (")?;

@@ -1,7 +1,8 @@
 //! `ipmpstat -i` (behaviour file 7.5).
 
 use mpathd_core::event::ReceiveMode;
-use mpathd_core::ids::IfName;
+use mpathd_core::ids::{Family, IfName};
+use mpathd_core::message::Unwatched;
 use mpathd_core::view::{InterfaceState, InterfaceView, LinkState, ProbeState, View};
 use serde_json::{Value, json};
 
@@ -22,13 +23,14 @@ pub const COLUMNS: &[Column] = &[
     column("DEGRADED", 12),
     column("DAMPED", 8),
     column("REDIRECT", 12),
+    column("UNWATCHED", 24),
 ];
 
 pub(super) fn rows(view: &View) -> Vec<Row> {
-    order::interfaces(view).map(row).collect()
+    order::interfaces(view).map(|interface| row(view, interface)).collect()
 }
 
-fn row(interface: &InterfaceView) -> Row {
+fn row(view: &View, interface: &InterfaceView) -> Row {
     vec![
         interface.name.to_string(),
         yes(interface.active),
@@ -42,7 +44,14 @@ fn row(interface: &InterfaceView) -> Row {
         words(families(interface.degraded)),
         remaining(interface.damped),
         words(senders(interface)),
+        words(unwatched(view, interface).map(|(family, why)| format!("{family}:{}", why.word()))),
     ]
+}
+
+/// Families that are configured to be probed and are not watched.
+fn unwatched(view: &View, interface: &InterfaceView) -> impl Iterator<Item = (Family, Unwatched)> {
+    let instances = view.instances.iter().filter(|it| it.interface == interface.name);
+    instances.filter_map(|it| Some((it.family, it.unwatched?)))
 }
 
 /// Who sends for it; as a rule one for both families.

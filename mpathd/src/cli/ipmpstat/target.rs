@@ -100,6 +100,7 @@ pub(super) fn instances_as_json(view: &View) -> Value {
             "losses_to_fail": instance.loss.losses_to_fail,
             "silent_ppm": instance.loss.silent_ppm,
             "false_failures_per_year": instance.false_failures_per_year,
+            "unwatched": instance.unwatched,
         })
     };
     view.instances.iter().map(one).collect()

@@ -267,6 +267,9 @@ pub(super) mod described {
         loss: Loss,
         /// Expected by chance, from the loss and its bursts.
         false_failures_per_year: f64,
+        /// Why no silent failure would be found here: no-test-address, address-conflict, not-attached,
+        /// no-target or no-reply; null while it is watched.
+        unwatched: Option<String>,
     }
 
     #[derive(CustomType)]

@@ -112,6 +112,8 @@ impl Subject {
             | Message::AddressHeld { interface, .. }
             | Message::NoTestAddress { interface }
             | Message::TestAddressBack { interface }
+            | Message::Unwatched { interface, .. }
+            | Message::Watched { interface, .. }
             | Message::NewMac { interface, .. }
             | Message::DuplicateTest { interface, .. }
             | Message::DuplicateData { interface, .. }
@@ -142,6 +144,12 @@ fn details(fields: &mut Fields, message: &Message) {
         | Message::Searching { family, .. }
         | Message::NobodyAnswers { family, .. }
         | Message::FamilySilent { family, .. } => put(fields, "MPATHD_FAMILY", Some(family)),
+        Message::Watched { family, .. } => put(fields, "MPATHD_FAMILY", Some(family)),
+        Message::Unwatched { family, reason, target, .. } => {
+            put(fields, "MPATHD_FAMILY", Some(family));
+            put(fields, "MPATHD_REASON", Some(reason.word()));
+            put(fields, "MPATHD_TARGET", target);
+        }
         Message::DuplicateMac { .. } => {
             put(fields, "MPATHD_REASON", Some(Reason::DuplicateMac));
         }
