@@ -59,7 +59,10 @@ fn built_by_xtask(out: &Path) -> Vec<u8> {
 /// The directory that holds `CACHEDIR.TAG`, which cargo writes into its target directory; OUT_DIR
 /// is some levels below, by profile and target triple.
 fn target_directory(out: &Path) -> PathBuf {
-    let tagged = out.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file());
+    let is_tagged = |directory: &Path| directory.join("CACHEDIR.TAG").is_file();
+    let tagged = out.ancestors().find(|directory| is_tagged(directory));
+    // With `--target` the folder of the target triple has a tag, too.
+    let tagged = tagged.map(|it| it.parent().filter(|above| is_tagged(above)).unwrap_or(it));
     // Cargo writes no tag into a directory that was there already.
     let tagged = tagged.or_else(|| out.ancestors().find(|it| it.ends_with("target")));
     match (tagged, env::var_os("CARGO_TARGET_DIR")) {

@@ -35,6 +35,14 @@ pub mod valve;
 pub mod wait;
 pub mod watch;
 
+/// The checkout that the tests belong to: as cargo names it to what it runs, for the path that this was
+/// compiled with may be another checkout's, where a target folder was copied or is shared.
+pub fn checkout() -> std::path::PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR");
+    let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    std::path::Path::new(&package).parent().expect("a crate of the workspace").to_owned()
+}
+
 pub use clock::Nanos;
 pub use config::Config;
 pub use daemon::Daemon;

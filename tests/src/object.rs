@@ -13,21 +13,15 @@ use aya::programs::{SchedClassifier, TcAttachType, Xdp};
 use aya::{Ebpf, TestRun, TestRunOptions};
 use mpathd_common::abi::{self, Redirect, Slot};
 
-/// The object under test: `MPATHD_EBPF`, else `target/ebpf/mpathd.bpf.o`.
+/// The object under test: `MPATHD_OBJECT`, which `cargo xtask` sets, else the one in the checkout's own
+/// target folder, where `cargo xtask build` puts it.
 pub fn read() -> Result<Vec<u8>> {
-    let path = match std::env::var_os("MPATHD_EBPF") {
+    let path = match std::env::var_os("MPATHD_OBJECT") {
         Some(path) => PathBuf::from(path),
-        None => target_directory().join("ebpf/mpathd.bpf.o"),
+        None => crate::checkout().join("target/ebpf/mpathd.bpf.o"),
     };
     std::fs::read(&path)
         .with_context(|| format!("no kernel object at {}: run `cargo xtask test`", path.display()))
-}
-
-fn target_directory() -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(directory) => directory.into(),
-        None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")),
-    }
 }
 
 /// Where a frame enters.

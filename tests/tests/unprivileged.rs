@@ -129,7 +129,7 @@ fn three_capabilities_are_enough() {
 fn the_unit_is_one_that_systemd_understands() {
     let folder = std::env::temp_dir().join(format!("mpathd-unit-{}", std::process::id()));
     fs::create_dir(&folder).expect("a place in /tmp");
-    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/mpathd.service");
+    let unit = mpathd_tests::checkout().join("dist/mpathd.service");
     let unit = fs::read_to_string(unit).expect("it is part of the project");
     let verify = |unit: &str| {
         // Not installed here: the program has to exist.

@@ -14,8 +14,10 @@ pub(crate) fn binaries() -> Result<PathBuf> {
         cargo()
             .args(["build", "--release", "--package", "mpathd", "--bins", "--target-dir"])
             .arg(target(""))
-            // What is built must hold the object that was just built, not one that the environment names.
-            .env_remove("MPATHD_EBPF"),
+            // What is built must hold the object that was just built, not one that the environment names,
+            // and lie where it is looked for.
+            .env_remove("MPATHD_EBPF")
+            .env_remove("CARGO_BUILD_TARGET"),
     )?;
     Ok(target("release"))
 }

@@ -4,12 +4,20 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
-/// The top of the repository.
+/// The top of the checkout that `cargo xtask` was called in. Cargo names it to what it runs; the path
+/// that this program was compiled with may be another checkout's, where a target folder was copied or
+/// is shared.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        package.parent().expect("xtask lies in the workspace").to_owned()
+    })
 }
 
 /// `target/NAME`. Labs, objects and tools of the project's own live there whatever CARGO_TARGET_DIR says.

@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::build;
 use crate::process::{cargo, need_root, root};
+use crate::{build, ebpf};
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 struct Tally {
@@ -38,8 +38,9 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
         let mut command = cargo();
         command.args(["test", "--no-fail-fast", "--package", "mpathd-tests"]);
         command.args(names.iter().flat_map(|name| ["--test", name.as_str()]));
-        // The object of these binaries, not one that the environment names.
+        // The object of these binaries, wherever the target folder of the tests is.
         command.env("MPATHD_BIN_DIR", &binaries).env_remove("MPATHD_EBPF");
+        command.env("MPATHD_OBJECT", ebpf::object());
         command.args(["--"]).args(filter).arg(format!("--test-threads={threads}"));
         // Those that run alone assert times: their figures are worth reading when they pass, too.
         command.args((threads == "1").then_some("--show-output"));

@@ -1,6 +1,6 @@
 //! How much is measured.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The sizes of a run.
@@ -42,8 +42,6 @@ impl Plan {
 
     /// Where `performance.md` is, and the folder `performance` with plots and raw data.
     pub(super) fn folder(&self) -> PathBuf {
-        let root =
-            Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a crate of the workspace");
-        root.join(self.choose("docs", "target/bench"))
+        crate::checkout().join(self.choose("docs", "target/bench"))
     }
 }
