@@ -85,7 +85,9 @@ fn judge_instance(
         return group.judge_again(now + instance.interval() / LOOKS_PER_ROUND);
     }
     // A silence in common moves nothing: it has time where the targets are not known yet (N23).
-    let doubt = instance.may_be_limited(now).then(|| case.fourth + DOUBT);
+    // It counts from the last reply: of quick rounds a path remembers less than a second of losses.
+    let heard = case.evidence.last_reply.map(|age| now - age).unwrap_or(case.fourth);
+    let doubt = instance.may_be_limited(now).then(|| heard.min(case.fourth) + DOUBT);
     let common_at = (case.ready + instance.spacing()).max(doubt.unwrap_or(case.ready));
     let witness = match group.is_anonymous() {
         true => Witness::Heard,
