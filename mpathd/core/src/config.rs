@@ -121,7 +121,7 @@ pub enum TestAddress {
 }
 
 /// A route of the administrator that follows the group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// Destination; length 0 is the default route.
     pub to: IpNet,

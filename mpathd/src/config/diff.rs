@@ -1,5 +1,6 @@
 //! What a reload changes, in words; each line names its group or interface.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
 
@@ -15,17 +16,20 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     diff.whole_file(old, new);
     let named = |settings: &Settings| settings.engine.named().cloned().collect::<Vec<_>>();
     let (before, after) = (&named(old), &named(new));
-    let in_group = |groups: &[Group], name| groups.iter().position(|group| group.name == name);
+    let places = |groups: &[Group]| -> BTreeMap<GroupName, usize> {
+        groups.iter().enumerate().map(|(at, group)| (group.name, at)).collect()
+    };
+    let (of_before, of_after) = (places(before), places(after));
     for group in before {
-        if in_group(after, group.name).is_none() {
+        if !of_after.contains_key(&group.name) {
             diff.line(format_args!("group {} removed", group.name));
             diff.contents(group, &empty(group));
         }
     }
     for group in after {
-        match in_group(before, group.name) {
+        match of_before.get(&group.name) {
             Some(index) => {
-                diff.group(&before[index], group);
+                diff.group(&before[*index], group);
                 let what = format_args!("group {}: take_over", group.name);
                 diff.value(what, take_over(old, group.name), take_over(new, group.name));
                 let redirects = |settings: &Settings| settings.redirected.contains(&group.name);
@@ -44,7 +48,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
             }
         }
     }
-    diff.order("groups", before, after, |a, b| a.name == b.name);
+    diff.order("groups", before, after, |group| group.name);
     diff.lines
 }
 
@@ -113,14 +117,12 @@ impl Diff {
     }
 
     fn memberships(&mut self, group: GroupName, old: &[Member], new: &[Member]) {
-        let same = |a: &Member, b: &Member| a.name == b.name;
-        for left in old.iter().filter(|a| !new.iter().any(|b| same(a, b))) {
-            self.line(format_args!("{} leaves {group}", left.name));
-        }
-        for joined in new.iter().filter(|a| !old.iter().any(|b| same(a, b))) {
-            self.line(format_args!("{} joins {group}", joined.name));
-        }
-        self.order(format_args!("group {group}: interfaces"), old, new, same);
+        let name = |member: &Member| member.name;
+        self.gone_and_come(old, new, name, |diff, sign, member| {
+            let does = if sign == '-' { "leaves" } else { "joins" };
+            diff.line(format_args!("{} {does} {group}", member.name));
+        });
+        self.order(format_args!("group {group}: interfaces"), old, new, name);
     }
 
     fn member(&mut self, old: &Member, new: &Member) {
@@ -138,7 +140,7 @@ impl Diff {
         self.value(key("consume_replies"), old.consume_replies, new.consume_replies);
     }
 
-    fn list<T: PartialEq>(
+    fn list<T: Ord>(
         &mut self,
         here: &str,
         key: &str,
@@ -146,29 +148,49 @@ impl Diff {
         new: &[T],
         text: impl Fn(&T) -> String,
     ) {
-        for gone in old.iter().filter(|value| !new.contains(value)) {
-            self.line(format_args!("{here} - {}", text(gone)));
-        }
-        for come in new.iter().filter(|value| !old.contains(value)) {
-            self.line(format_args!("{here} + {}", text(come)));
-        }
-        self.order(format_args!("{here} {key}"), old, new, T::eq);
+        self.gone_and_come(
+            old,
+            new,
+            |value| value,
+            |diff, sign, value| {
+                diff.line(format_args!("{here} {sign} {}", text(value)));
+            },
+        );
+        self.order(format_args!("{here} {key}"), old, new, |value| value);
+    }
+
+    /// What only one of two lists has, by `key`.
+    fn gone_and_come<'t, T, K: Ord>(
+        &mut self,
+        old: &'t [T],
+        new: &'t [T],
+        key: impl Fn(&'t T) -> K,
+        tell: impl Fn(&mut Self, char, &T),
+    ) {
+        let (before, after) = (keys(old, &key), keys(new, &key));
+        old.iter().filter(|it| !after.contains(&key(it))).for_each(|it| tell(self, '-', it));
+        new.iter().filter(|it| !before.contains(&key(it))).for_each(|it| tell(self, '+', it));
     }
 
     /// What both have stands in another order, by which addresses are spread.
-    fn order<T>(
+    fn order<'t, T, K: Ord>(
         &mut self,
         what: impl Display,
-        old: &[T],
-        new: &[T],
-        same: impl Fn(&T, &T) -> bool + Copy,
+        old: &'t [T],
+        new: &'t [T],
+        key: impl Fn(&'t T) -> K,
     ) {
-        let stayed = old.iter().filter(|a| new.iter().any(|b| same(a, b)));
-        let also = new.iter().filter(|b| old.iter().any(|a| same(a, b)));
-        if !stayed.zip(also).all(|(a, b)| same(a, b)) {
+        let (before, after) = (keys(old, &key), keys(new, &key));
+        let stayed = old.iter().map(&key).filter(|it| after.contains(it));
+        let also = new.iter().map(&key).filter(|it| before.contains(it));
+        if !stayed.eq(also) {
             self.line(format_args!("{what} in another order"));
         }
     }
+}
+
+fn keys<'t, T, K: Ord>(all: &'t [T], key: impl Fn(&'t T) -> K) -> BTreeSet<K> {
+    all.iter().map(key).collect()
 }
 
 fn realtime(realtime: Realtime) -> String {

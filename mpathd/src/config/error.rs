@@ -1,5 +1,6 @@
 //! What can be wrong with a configuration file, and how it is told.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -51,11 +52,13 @@ pub struct Errors(Vec<ConfigError>);
 impl Errors {
     /// `order`: of the files.
     pub(super) fn unless_empty(mut list: Vec<ConfigError>, order: &[Arc<Path>]) -> Option<Self> {
+        let ranks: BTreeMap<&Path, usize> =
+            order.iter().enumerate().map(|(rank, file)| (file.as_ref(), rank)).collect();
         let rank = |error: &ConfigError| {
-            let file = order.iter().position(|file| *file == error.place.file);
+            let file = ranks.get(error.place.file.as_ref()).copied();
             (file, error.place.line, error.place.column)
         };
-        list.sort_by_key(rank);
+        list.sort_by_cached_key(rank);
         (!list.is_empty()).then_some(Self(list))
     }
 
@@ -128,9 +131,9 @@ pub enum Problem {
     #[error("{0} interfaces; a group has {MAX_MEMBERS} at most: make two groups of it")]
     TooManyMembers(usize),
     #[error(
-        "more interfaces in all than there are slots for; run a second mpathd in another network namespace"
+        "{count} interfaces in all; one mpathd watches {most} at most: run a second one in another network namespace"
     )]
-    TooManyInterfaces,
+    TooManyInterfaces { count: usize, most: usize },
     #[error(
         "group {group} has an address of this subnet ({place}); a subnet belongs to one group only"
     )]

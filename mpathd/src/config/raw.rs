@@ -1,6 +1,7 @@
 //! One file as it was written: every value with its place, nothing filled in. Drop-ins are merged
 //! at this level.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::time::Duration;
@@ -107,6 +108,7 @@ impl File {
             realtime_priority,
             sysctls,
             groups,
+            places: _,
         } = later;
         replace(&mut self.failure_detection_time, failure_detection_time);
         replace(&mut self.failback, failback);
@@ -119,9 +121,12 @@ impl File {
         replace(&mut self.realtime_priority, realtime_priority);
         replace(&mut self.sysctls, sysctls);
         for group in groups {
-            match self.groups.iter_mut().find(|known| known.name.value == group.name.value) {
-                Some(known) => known.merge(group),
-                None => self.groups.push(group),
+            match self.places.get(&group.name.value) {
+                Some(known) => self.groups[*known].merge(group),
+                None => {
+                    self.places.insert(group.name.value, self.groups.len());
+                    self.groups.push(group);
+                }
             }
         }
     }
@@ -148,10 +153,11 @@ impl Group {
         self.data.replace_by(data);
         self.targets.replace_by(targets);
         self.routes.replace_by(routes);
+        let known: BTreeMap<IfName, usize> =
+            self.interfaces.iter().enumerate().map(|(at, it)| (it.name.value, at)).collect();
         for interface in interfaces {
-            match self.interfaces.iter_mut().find(|known| known.name.value == interface.name.value)
-            {
-                Some(known) => known.merge(interface),
+            match known.get(&interface.name.value) {
+                Some(at) => self.interfaces[*at].merge(interface),
                 None => self.interfaces.push(interface),
             }
         }
@@ -182,6 +188,8 @@ pub(super) struct File {
     pub realtime_priority: Option<Located<Realtime>>,
     pub sysctls: Option<Located<Sysctls>>,
     pub groups: Vec<Group>,
+    /// Of the groups that were merged, by name.
+    places: BTreeMap<GroupName, usize>,
 }
 
 #[derive(Debug)]

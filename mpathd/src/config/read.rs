@@ -72,7 +72,7 @@ pub(super) fn read(bytes: &[u8], file: Arc<Path>) -> (Option<raw::File>, Vec<Con
     let text = std::str::from_utf8(bytes);
     let valid = text.as_ref().map_or_else(|e| e.valid_up_to(), |t| t.len());
     // The part that is text still serves to count the lines up to what is not.
-    let source = Source { file, text: std::str::from_utf8(&bytes[..valid]).unwrap_or_default() };
+    let source = Source::new(file, std::str::from_utf8(&bytes[..valid]).unwrap_or_default());
     let mut reader = Reader { source, errors: Vec::new() };
     let fatal = |offset, problem| ConfigError {
         place: reader.source.place(offset),

@@ -1,6 +1,6 @@
 //! What the values of a file have to say to each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use mpathd_core::config::{MAX_MEMBERS, ROUTE_METRIC, TABLE_MAIN, TestAddress};
@@ -11,6 +11,9 @@ use super::address::{family_name, is_link_local};
 use super::error::{ConfigError, Place, Problem};
 use super::origin::key_path;
 use super::raw::{File, Group, Interface, Located, Route};
+use subnets::Subnets;
+
+mod subnets;
 
 /// Adds what is wrong to `errors`.
 pub(super) fn check(file: &File, errors: &mut Vec<ConfigError>) {
@@ -131,29 +134,33 @@ impl Rules<'_> {
     fn slots(&mut self, file: &File) {
         let mut interfaces = file.groups.iter().flat_map(|group| &group.interfaces);
         if let Some(first) = interfaces.nth(MAX_INTERFACES) {
-            self.reject(&first.name, Problem::TooManyInterfaces);
+            let count = MAX_INTERFACES + 1 + interfaces.count();
+            let problem = Problem::TooManyInterfaces { count, most: MAX_INTERFACES };
+            self.reject(&first.name, problem);
         }
     }
 
     fn targets(&mut self, group: &Group) {
         let mut seen: BTreeMap<IpAddr, &Place> = BTreeMap::new();
-        let tests = test_subnets(group);
+        let tests = Subnets::of_tests(group);
         for target in &group.targets {
             let address = target.value;
             if let Some(place) = seen.insert(address, &target.at.place) {
                 self.reject(target, Problem::TargetTwice(place.clone()));
             } else if let Some(place) = self.own.place(address).cloned() {
                 self.reject(target, Problem::TargetIsOwn(place));
-            } else if group.incomplete || tests.iter().any(|net| net.contains(address)) {
+            } else if group.incomplete || tests.contain(address) {
             } else if tests.is_empty() {
                 self.reject(target, Problem::TargetWithoutTest);
             } else {
-                self.reject(target, Problem::TargetOffSubnet(list(&tests)));
+                self.reject(target, Problem::TargetOffSubnet(tests.to_string()));
             }
         }
     }
 
     fn routes(&mut self, group: &Group) {
+        let near = Subnets::of_gateways(group);
+        let data: BTreeSet<IpAddr> = group.data.iter().map(|data| data.value.address).collect();
         for route in &group.routes {
             let (to, via) = (route.to.value.family(), Family::of(route.via.value));
             if to != via {
@@ -161,8 +168,8 @@ impl Rules<'_> {
                 self.reject(&route.via, problem);
                 continue;
             }
-            self.gateway(group, &route.via);
-            self.source(group, route);
+            self.gateway(group, &near, &route.via);
+            self.source(group, &data, route);
             if let Some(metric) = route.metric.as_ref().filter(|m| m.value == 0)
                 && to == Family::Inet6
             {
@@ -171,30 +178,25 @@ impl Rules<'_> {
         }
     }
 
-    fn gateway(&mut self, group: &Group, via: &Located<IpAddr>) {
-        let subnets: Vec<IpNet> =
-            group.data.iter().map(|data| data.value.network()).chain(test_subnets(group)).collect();
+    fn gateway(&mut self, group: &Group, near: &Subnets, via: &Located<IpAddr>) {
         if let Some(place) = self.own.place(via.value).cloned() {
             self.reject(via, Problem::GatewayIsOwn(place));
-        } else if !is_link_local(via.value)
-            && !group.incomplete
-            && !subnets.iter().any(|net| net.contains(via.value))
-        {
-            self.reject(via, Problem::GatewayOffSubnet(list(&subnets)));
+        } else if !is_link_local(via.value) && !group.incomplete && !near.contain(via.value) {
+            self.reject(via, Problem::GatewayOffSubnet(near.to_string()));
         }
     }
 
-    fn source(&mut self, group: &Group, route: &Route) {
+    fn source(&mut self, group: &Group, data: &BTreeSet<IpAddr>, route: &Route) {
         let family = Family::of(route.via.value);
-        let data: Vec<IpNet> =
-            group.data.iter().map(|d| d.value).filter(|d| d.family() == family).collect();
         if group.incomplete {
-        } else if data.is_empty() {
+        } else if !data.iter().any(|address| Family::of(*address) == family) {
             self.reject(&route.via, Problem::RouteWithoutData(family_name(family)));
         } else if let Some(src) = &route.src
-            && !data.iter().any(|net| net.address == src.value)
+            && !(data.contains(&src.value) && Family::of(src.value) == family)
         {
-            self.reject(src, Problem::SourceNotData(family_name(family), list(&data)));
+            let own = group.data.iter().map(|data| data.value);
+            let own = subnets::list(own.filter(|net| net.family() == family));
+            self.reject(src, Problem::SourceNotData(family_name(family), own));
         }
     }
 
@@ -213,33 +215,4 @@ impl Rules<'_> {
             }
         }
     }
-}
-
-/// Where targets may be. Of "link-local", fe80::/64 (RFC 4291 2.5.6) and the data subnets, whose
-/// hosts are on the same link.
-fn test_subnets(group: &Group) -> Vec<IpNet> {
-    let link_local = IpNet { address: IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 0]), len: 64 };
-    let mut subnets: Vec<IpNet> = Vec::new();
-    for test in group.interfaces.iter().flat_map(|interface| &interface.test) {
-        match test.value {
-            TestAddress::Static(net) => subnets.push(net.network()),
-            TestAddress::LinkLocal => {
-                let data = group.data.iter().map(|data| data.value.network());
-                subnets.push(link_local);
-                subnets.extend(data.filter(|net| net.family() == Family::Inet6));
-            }
-        }
-    }
-    subnets
-}
-
-/// Each once, in their order.
-fn list(nets: &[IpNet]) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    for text in nets.iter().map(IpNet::to_string) {
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
-    }
-    if texts.is_empty() { "there is none".into() } else { texts.join(", ") }
 }

@@ -7,6 +7,7 @@ mod keys;
 mod meaning;
 mod reload;
 mod rules;
+mod size;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -62,6 +63,17 @@ fn a_group_has_a_limit() {
     (0..33).for_each(|n| writeln!(toml, "eth{n} = {{}}").unwrap());
     let expected = "mpathd.toml:1:9: groups.g: 33 interfaces; a group has 32 at most: \
                     make two groups of it";
+    assert_eq!(errors_of(toml.as_bytes()), expected);
+}
+
+#[test]
+fn all_groups_together_have_a_limit() {
+    let mut toml = String::new();
+    for n in 0..10_000 {
+        writeln!(toml, "[groups.g{n}.interfaces.eth{n}]").unwrap();
+    }
+    let expected = "mpathd.toml:205:25: groups.g204.interfaces.eth204: 10000 interfaces in all; one \
+                    mpathd watches 204 at most: run a second one in another network namespace";
     assert_eq!(errors_of(toml.as_bytes()), expected);
 }
 
