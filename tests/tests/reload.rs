@@ -432,3 +432,68 @@ fn only_who_may_change_things_may_reload() {
         assert_eq!(absent, (Some(1), String::new(), text.to_owned()));
     });
 }
+
+/// Data addresses become test addresses and back, of both families: each has the form of what it is, and
+/// nobody is accused of what the reload has changed.
+#[test]
+fn addresses_change_their_roles_by_a_reload_and_nobody_is_accused() {
+    let config = |data: &[&str], of_eth0: &[&str], of_eth1: &[&str]| {
+        format!(
+            "failure_detection_time = \"600ms\"\n[groups.ipmp0]\ndata_addresses = {data:?}\n\
+             targets = [\"192.0.2.1\", \"192.0.2.2\", \"2001:db8::1\"]\n\
+             routes = [{{ to = \"default\", via = \"192.0.2.1\" }}]\n\
+             [groups.ipmp0.interfaces.eth0]\ntest_addresses = {of_eth0:?}\n\
+             [groups.ipmp0.interfaces.eth1]\ntest_addresses = {of_eth1:?}\n"
+        )
+    };
+    let [first, second, third] = [
+        config(
+            &["192.0.2.50/24", "192.0.2.51/24", "2001:db8::50/64"],
+            &["192.0.2.11/24", "2001:db8::11/64"],
+            &["192.0.2.12/24", "2001:db8::12/64"],
+        ),
+        // A data and a test address of each family take each other's place.
+        config(
+            &["192.0.2.11/24", "192.0.2.51/24", "2001:db8::11/64"],
+            &["192.0.2.50/24", "2001:db8::50/64"],
+            &["192.0.2.12/24", "2001:db8::12/64"],
+        ),
+        // One leaves, and the interfaces exchange their test addresses.
+        config(
+            &["192.0.2.51/24", "2001:db8::11/64"],
+            &["192.0.2.12/24", "2001:db8::12/64"],
+            &["192.0.2.50/24", "2001:db8::50/64"],
+        ),
+    ];
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let daemon = running(&lab, &first);
+        for next in [&second, &first, &second, &third, &first, &third, &second] {
+            daemon.configure(next);
+            let (code, told, error) = reload(&daemon);
+            assert_eq!((code, error.as_str()), (Some(0), ""), "{told}");
+            wait_for("the forms of the addresses", LIMIT, || {
+                let now = addrs(lab.host());
+                let data = |ip: &IpAddr| next.lines().nth(2).unwrap().contains(&format!("\"{ip}/"));
+                let ours = now.iter().filter(|it| it.info.label.is_some() || it.info.nodad);
+                let wrong = ours.filter(|it| {
+                    let info = &it.info;
+                    let as_test =
+                        if info.local.is_ipv4() { info.scope == "link" } else { info.deprecated };
+                    as_test == data(&info.local) || !next.contains(&format!("\"{}/", info.local))
+                });
+                let wrong: Vec<_> = wrong.collect();
+                if wrong.is_empty() {
+                    Ok(())
+                } else {
+                    Err((format!("{wrong:#?}"), daemon.log_text()))
+                }
+            });
+            wait_answered(&daemon);
+            std::thread::sleep(Duration::from_millis(300));
+            let accused =
+                daemon.log_text().lines().find(|it| it.contains("somebody")).map(str::to_owned);
+            assert_eq!(accused, None, "{}", daemon.log_text());
+        }
+    });
+}

@@ -219,7 +219,8 @@ impl Bench {
         match op.request {
             Request::SetAddress { ifindex, address, role, .. } => {
                 let link_scope = role == Role::Test;
-                let seen = Address { ifindex, address, ours: true, tentative: false, link_scope };
+                let (ours, tentative, stale_form) = (true, false, false);
+                let seen = Address { ifindex, address, ours, tentative, link_scope, stale_form };
                 self.post(Event::Address(seen));
             }
             Request::UnsetAddress { ifindex, address, .. } => {

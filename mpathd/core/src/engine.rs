@@ -52,6 +52,9 @@ pub struct Engine {
     /// What an earlier configuration has left is to go: not where no group is configured at the start,
     /// for then nothing is touched.
     pub(crate) tidies: bool,
+    /// A reload has put it in place of another engine, and what the host has is being told anew: a
+    /// difference is the reload's doing.
+    pub(crate) retelling: bool,
     /// It is gone.
     pub(crate) tidied: bool,
     /// Position of the member with each number.
@@ -96,6 +99,7 @@ impl Engine {
             tidied: false,
             seats: vec![None; MAX_SEATS],
             revision: 0,
+            retelling: false,
             crowded: false,
             started: None,
             items: Vec::new(),

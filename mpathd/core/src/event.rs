@@ -191,6 +191,9 @@ pub struct Address {
     pub tentative: bool,
     /// IPv6 link-local, or IPv4 at scope link.
     pub link_scope: bool,
+    /// Ours, but in the form of another role: a data address that has become a test address, or one
+    /// that was a test address.
+    pub stale_form: bool,
 }
 
 /// The address by which an interface outside of groups is probed.

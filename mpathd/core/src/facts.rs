@@ -10,7 +10,7 @@ use crate::ids::{Family, Ifindex};
 use crate::instance::{Failure, Instance};
 use crate::message::{Evidence, Message, Reason};
 use crate::request::Request;
-use crate::resource::Resource;
+use crate::resource::{DataAddress, Resource};
 use crate::targets::is_link_local;
 use crate::time::Instant;
 
@@ -114,6 +114,7 @@ impl Engine {
         let (g, position) = (self.group_of(m), self.position(m));
         for k in self.groups[g].addresses.clone() {
             self.addresses[k].on.remove(position);
+            self.addresses[k].stale_on.remove(position);
         }
         let member = &mut self.members[m];
         let interface = member.name();
@@ -141,17 +142,17 @@ impl Engine {
         let member = self.member_at(seen.ifindex);
         if let Some(m) = member {
             self.plumbed(seen.ifindex, Family::of(address), true);
-            self.test_address_seen(m, seen);
+            self.test_address_seen(now, m, seen);
         }
         let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
         let at_home = member.filter(|m| self.group_of_address(k) == self.group_of(*m));
         // Ours where it no longer belongs is removed when it stands where it does.
         if let Some(m) = at_home.filter(|_| seen.ours) {
-            self.data_address_seen(now, k, m);
+            self.data_address_seen(now, k, m, seen.stale_form);
         }
     }
 
-    fn test_address_seen(&mut self, m: usize, seen: Address) {
+    fn test_address_seen(&mut self, now: Instant, m: usize, seen: Address) {
         let address = seen.address.address;
         let family = Family::of(address);
         let ours = match self.members[m].test_config(family) {
@@ -162,9 +163,11 @@ impl Engine {
         if !ours {
             return;
         }
-        self.members[m].test_seen[family as usize] = true;
-        let slot = self.slot_of(Resource::Test(m, family));
-        self.slots[slot].noticed();
+        let member = &mut self.members[m];
+        let stood = core::mem::replace(&mut member.test_seen[family as usize], true);
+        let before = core::mem::replace(&mut member.test_stale[family as usize], seen.stale_form);
+        let what = Resource::Test(m, family);
+        self.form_seen(now, what, stood && !before, seen.stale_form);
         let claimed = self.members[m].instance(family).claimed_until.is_some();
         if !seen.tentative && !claimed {
             self.members[m].instances[family as usize].test = Some(address);
@@ -172,13 +175,29 @@ impl Engine {
         }
     }
 
-    fn data_address_seen(&mut self, now: Instant, k: usize, m: usize) {
+    /// An address of ours stands; `was_right`: it did so before, in the form that is wanted.
+    fn form_seen(&mut self, now: Instant, what: Resource, was_right: bool, stale: bool) {
+        let slot = self.slot_of(what);
+        if !stale {
+            self.slots[slot].noticed();
+        } else if was_right && !self.slots[slot].in_flight() {
+            self.note_drift(slot, now);
+        }
+    }
+
+    fn data_address_seen(&mut self, now: Instant, k: usize, m: usize, stale: bool) {
         let position = self.position(m);
-        let slot = self.slot_of(Resource::Data(k, position));
-        self.slots[slot].noticed();
+        let DataAddress { on, stale_on, .. } = &mut self.addresses[k];
+        let was_right = on.contains(position) && !stale_on.contains(position);
+        on.insert(position);
+        if stale {
+            stale_on.insert(position);
+        } else {
+            stale_on.remove(position);
+        }
+        self.form_seen(now, Resource::Data(k, position), was_right, stale);
         let to = self.members[m].name();
         let address = &mut self.addresses[k];
-        address.on.insert(position);
         if address.holder == Some(position)
             && let Some((decided, from)) = address.moving.take()
         {
@@ -194,6 +213,7 @@ impl Engine {
             || self.static_test(m, family).is_some_and(|t| t.address == address)
         {
             self.members[m].test_seen[family as usize] = false;
+            self.members[m].test_stale[family as usize] = false;
             self.members[m].instances[family as usize].test = None;
             self.members[m].instances[family as usize].stop();
             let wanted = !self.members[m].offline && self.static_test(m, family).is_some();
@@ -204,6 +224,7 @@ impl Engine {
         let position = self.position(m);
         if self.group_of_address(k) == self.group_of(m) && self.addresses[k].on.contains(position) {
             self.addresses[k].on.remove(position);
+            self.addresses[k].stale_on.remove(position);
             let wanted = self.addresses[k].holder == Some(position);
             self.address_lost(now, Resource::Data(k, position), wanted);
             if !wanted {
@@ -217,6 +238,14 @@ impl Engine {
         let slot = self.slot_of(what);
         self.slots[slot].noticed();
         if wanted && !self.slots[slot].in_flight() {
+            self.note_drift(slot, now);
+        }
+    }
+
+    /// What is observed is no more what it was, and we have not asked for that. What a reload makes of
+    /// what was there is nobody's doing but ours.
+    pub(crate) fn note_drift(&mut self, slot: usize, now: Instant) {
+        if !self.retelling {
             self.slots[slot].drifted(now);
         }
     }
@@ -236,6 +265,7 @@ impl Engine {
     /// A dump is complete: addresses that are new to us stay where they are, or where they were last.
     pub(crate) fn survey(&mut self) {
         self.surveyed = true;
+        self.retelling = false;
         self.tell_missing();
         for g in 0..self.groups.len() {
             let members = self.groups[g].members.clone();

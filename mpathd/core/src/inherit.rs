@@ -52,7 +52,9 @@ impl Engine {
         }
         for route in &mut self.routes {
             if let Some(before) = old.route_at(route.key).map(|r| &old.routes[r]) {
-                (route.observed, route.rivals) = (before.observed, before.rivals);
+                route.observed = before.observed;
+                // By another gateway other routes are rivals.
+                route.rivals = before.rivals && route.via == before.via;
             }
         }
         self.requests(old);
@@ -69,6 +71,7 @@ impl Engine {
     fn general(&mut self, old: &Self) {
         self.gateways = old.gateways;
         self.surveyed = old.surveyed;
+        self.retelling = true;
         self.started = old.started;
         self.wakes = old.wakes;
         self.late_told = old.late_told;
@@ -161,6 +164,7 @@ impl Engine {
         }
         let i = family as usize;
         self.members[m].test_seen[i] = false;
+        self.members[m].test_stale[i] = false;
         self.members[m].test_foreign[i] = Hops::default();
         self.members[m].instances[i].test = None;
         self.members[m].instances[i].stop();
@@ -238,8 +242,9 @@ impl Engine {
                 old.addresses.iter().position(same).map(Resource::TakeData)
             }
             Resource::TakeRoute(r) => {
-                let key = self.routes[r].key;
-                old.route_at(key).map(Resource::TakeRoute)
+                let before = old.route_at(self.routes[r].key)?;
+                let same = self.routes[r].via == old.routes[before].via;
+                same.then_some(Resource::TakeRoute(before))
             }
             Resource::Unconfigured => None,
         }

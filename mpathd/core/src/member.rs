@@ -29,6 +29,8 @@ pub struct Member {
     pub prepared: Option<Instant>,
     /// Its test addresses stand in the kernel, per family.
     pub test_seen: [bool; 2],
+    /// It stands in the form of a data address, which it was before.
+    pub test_stale: [bool; 2],
     /// Where they stand without our mark, per family.
     pub test_foreign: [Hops; 2],
     pub receive: Option<ReceiveMode>,
@@ -89,6 +91,7 @@ impl Member {
             instances: Family::ALL.map(instance),
             prepared: None,
             test_seen: [false; 2],
+            test_stale: [false; 2],
             test_foreign: [Hops::default(); 2],
             receive: None,
             attached_at: None,
@@ -138,6 +141,7 @@ impl Member {
             instances: _,
             prepared,
             test_seen,
+            test_stale,
             receive,
             attached_at,
             redirectable,
@@ -169,6 +173,7 @@ impl Member {
         self.link = *link;
         self.prepared = *prepared;
         self.test_seen = *test_seen;
+        self.test_stale = *test_stale;
         self.failed = *failed;
         self.offline = *offline;
         self.active = *active && same_group;
@@ -226,6 +231,7 @@ impl Member {
         self.link = None;
         self.prepared = None;
         self.test_seen = [false; 2];
+        self.test_stale = [false; 2];
         self.receive = None;
         self.attached_at = None;
         self.redirectable = false;

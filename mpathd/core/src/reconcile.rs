@@ -120,11 +120,12 @@ impl Engine {
         let address = self.static_test(m, family)?;
         let (ifindex, name) = (member.ifindex()?, member.name());
         let stands = member.test_seen[family as usize];
+        let in_form = stands && !member.test_stale[family as usize];
         let wanted = member.fit() && !member.offline && member.plumbed[family as usize];
         if wanted && member.prepared.is_some() {
             let set =
                 Request::SetAddress { ifindex, name, address, role: Role::Test, announce: None };
-            (!stands).then_some(set)
+            (!in_form).then_some(set)
         } else {
             let idle = self.carries_nothing(m);
             (stands && member.offline && idle).then_some(Request::UnsetAddress {
@@ -151,7 +152,8 @@ impl Engine {
         if address.holder == Some(position) {
             let ready =
                 member.prepared.is_some() && member.plumbed[family as usize] && self.surveyed;
-            return (!stands && ready).then(|| Request::SetAddress {
+            let in_form = stands && !address.stale_on.contains(position);
+            return (!in_form && ready).then(|| Request::SetAddress {
                 ifindex,
                 name,
                 address: address.net,

@@ -20,6 +20,8 @@ pub struct DataAddress {
     pub holder: Option<usize>,
     /// Members it was seen on, in our form.
     pub on: Set,
+    /// Those on which it has the form of a test address, which it was before.
+    pub stale_on: Set,
     /// Where it stands without our mark.
     pub foreign: Hops,
     pub moves: Moves,
@@ -41,6 +43,7 @@ impl DataAddress {
             net,
             holder: None,
             on: Set::default(),
+            stale_on: Set::default(),
             foreign: Hops::default(),
             moves: Moves::default(),
             known: false,
@@ -59,16 +62,31 @@ impl DataAddress {
         name: impl Fn(usize) -> IfName,
         here: impl Fn(IfName) -> Option<usize>,
     ) -> Self {
-        let Self { net: _, holder, on, foreign, moves, known, left, claimed, moving, heralded: _ } =
-            *self;
-        let mut now_on = Set::default();
-        let positions = (0..MAX_MEMBERS).filter(|p| on.contains(*p)).filter_map(|p| here(name(p)));
-        positions.for_each(|p| now_on.insert(p));
+        let Self {
+            net: _,
+            holder,
+            on,
+            stale_on,
+            foreign,
+            moves,
+            known,
+            left,
+            claimed,
+            moving,
+            heralded: _,
+        } = *self;
+        let now_at = |before: Set| {
+            let mut now = Set::default();
+            let positions = (0..MAX_MEMBERS).filter(|p| before.contains(*p));
+            positions.filter_map(|p| here(name(p))).for_each(|p| now.insert(p));
+            now
+        };
+        let (on, stale_on) = (now_at(on), now_at(stale_on));
         let holder_was = holder.map(&name);
         let holder = holder_was.and_then(here);
         let left = if holder.is_none() { holder_was.or(left) } else { None };
         let heralded = None;
-        Self { net, holder, on: now_on, foreign, moves, known, left, claimed, moving, heralded }
+        Self { net, holder, on, stale_on, foreign, moves, known, left, claimed, moving, heralded }
     }
 
     /// It is where it is to be, and nowhere else.
@@ -76,7 +94,8 @@ impl DataAddress {
         match self.holder {
             _ if !self.known => false,
             Some(m) => {
-                self.on.contains(m) && self.on.len() == 1 && self.foreign.as_slice().is_empty()
+                let alone = self.on.contains(m) && self.on.len() == 1;
+                alone && self.stale_on.is_empty() && self.foreign.as_slice().is_empty()
             }
             None => self.on.is_empty(),
         }

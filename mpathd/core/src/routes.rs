@@ -90,7 +90,7 @@ impl Engine {
             Route { wanted: route.wanted_with(lead), ..route }.is_settled()
         };
         if settled(self, before) && !settled(self, observed) {
-            self.slots[slot].drifted(now);
+            self.note_drift(slot, now);
         }
     }
 

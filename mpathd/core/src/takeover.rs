@@ -39,7 +39,7 @@ impl Engine {
         let slot = self.slot_of(what);
         self.slots[slot].noticed();
         if appears && self.slots[slot].taken {
-            self.slots[slot].drifted(now);
+            self.note_drift(slot, now);
         }
     }
 

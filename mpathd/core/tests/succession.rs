@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use lan::*;
-use mpathd_core::config::{Config, Group};
-use mpathd_core::event::Command;
-use mpathd_core::ids::IfName;
+use mpathd_core::config::{Config, Group, TestAddress};
+use mpathd_core::event::{Address, Command, Event};
+use mpathd_core::ids::{Family, IfName, IpNet};
 use mpathd_core::request::Request;
 use mpathd_core::time::Instant;
 use mpathd_core::view::{InterfaceState, TargetState, View};
@@ -318,4 +318,124 @@ fn without_groups_at_the_start_nothing_is_touched() {
     lan.run(30 * S);
     assert!(requests(&lan).is_empty() && lan.view().settled && !lan.view().tidied);
     assert!(lan.now > Instant(0));
+}
+
+/// Every address of ours has the form of what it is now, and nobody was accused.
+fn assert_reformed(lan: &Lan, what: &str) {
+    lan.assert_at_rest();
+    assert!(
+        !lan.texts().iter().any(|text| text.contains("somebody")),
+        "{what}: {:#?}",
+        lan.texts()
+    );
+    for (ifindex, address) in &lan.addresses {
+        assert!(!lan.address_of_ours(*ifindex, *address).stale_form, "{what}: {address}");
+    }
+    let instances = lan.view().instances;
+    let tested = |i: &&mpathd_core::view::InstanceView| i.family == Family::Inet;
+    assert!(instances.iter().filter(tested).all(|i| i.test.is_some()), "{what}: {instances:#?}");
+}
+
+/// What our own reload does is nobody else's change (14 of 14 such reloads accused somebody).
+#[test]
+fn addresses_may_change_their_roles_and_nobody_is_accused() {
+    let net = |text: &str| text.parse::<IpNet>().unwrap();
+    let test = |group: &mut Group, m: usize, text: &str| {
+        group.members[m].test[0] = Some(TestAddress::Static(net(text)));
+    };
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut Group));
+    let changes: &[Change<'_>] = &[
+        ("a data address becomes a test address", &|group| {
+            group.data.remove(0);
+            test(group, 0, "192.0.2.50/24");
+        }),
+        ("that of the other interface", &|group| {
+            group.data.remove(0);
+            test(group, 1, "192.0.2.50/24");
+        }),
+        ("a test address becomes a data address", &|group| {
+            group.data.push(net("192.0.2.11/24"));
+            test(group, 0, "192.0.2.31/24");
+        }),
+        ("a data and a test address take each other's place", &|group| {
+            group.data[0] = net("192.0.2.11/24");
+            test(group, 0, "192.0.2.50/24");
+        }),
+        ("test addresses take each other's place", &|group| {
+            test(group, 0, "192.0.2.12/24");
+            test(group, 1, "192.0.2.11/24");
+        }),
+        ("prefix lengths change", &|group| {
+            group.data[0] = net("192.0.2.50/25");
+            test(group, 0, "192.0.2.11/25");
+        }),
+        ("a route gets a source and a gateway", &|group| {
+            group.routes[0].src = Some("192.0.2.51".parse().unwrap());
+            group.routes[0].via = "192.0.2.2".parse().unwrap();
+        }),
+        ("a route gets another metric", &|group| group.routes[0].metric = 7),
+        ("an interface becomes a standby", &|group| group.members[0].standby = true),
+        ("an interface leaves", &|group| drop(group.members.remove(0))),
+        ("a data address becomes a target", &|group| {
+            group.targets.push(group.data.remove(0).address);
+        }),
+    ];
+    for (what, change) in changes {
+        let old = group(2, 2, FDT);
+        let mut new = old.clone();
+        change(&mut new);
+        let mut lan = Lan::settled(old.clone());
+        lan.reload_group(new);
+        lan.run(5 * S);
+        assert_reformed(&lan, what);
+        lan.reload_group(old);
+        lan.run(5 * S);
+        assert_reformed(&lan, &format!("{what}, and back"));
+    }
+}
+
+/// What somebody else makes of an address is still told, and put right.
+#[test]
+fn a_form_that_somebody_else_changes_is_drift() {
+    let mut lan = Lan::settled(group(2, 2, FDT));
+    lan.run(S);
+    let (ifindex, address) = *lan.addresses.iter().next().unwrap();
+    let seen = lan.address_of_ours(ifindex, address);
+    lan.post(Duration::ZERO, Event::Address(Address { stale_form: true, ..seen }));
+    lan.run(S);
+    let accused = lan.texts().iter().filter(|text| text.contains("somebody")).count();
+    assert_eq!(accused, 1, "{:#?}", lan.texts());
+    lan.assert_at_rest();
+}
+
+/// An address that goes to another group, with its interface or without it, was not taken away.
+#[test]
+fn an_address_may_go_to_another_group_and_nobody_is_accused() {
+    let mut first = group(2, 2, FDT);
+    first.data.insert(0, "203.0.113.50/24".parse().unwrap());
+    let mut second = group(2, 1, FDT);
+    second.name = "h".parse().unwrap();
+    second.data = vec!["198.51.100.50/24".parse().unwrap()];
+    second.routes.clear();
+    second.targets.clear();
+    second.members = vec![member(2), member(3)];
+    second.members.iter_mut().for_each(|m| m.test = [None, None]);
+    let mut lan = Lan::of_groups(vec![first.clone(), second.clone()]);
+    lan.survey();
+    lan.run(6 * S);
+    lan.messages.clear();
+    let mut with_address = [first.clone(), second.clone()];
+    let moved = with_address[0].data.remove(0);
+    with_address[1].data.push(moved);
+    let mut with_interface = [first.clone(), second.clone()];
+    let moved = with_interface[0].members.remove(0);
+    with_interface[1].members.push(moved);
+    let before = [first, second];
+    for groups in [&with_address, &before, &with_interface, &before] {
+        lan.reload(Config { groups: groups.to_vec() }, 5);
+        lan.run(5 * S);
+        lan.assert_at_rest();
+        let accused = lan.texts().into_iter().find(|text| text.contains("somebody"));
+        assert_eq!(accused, None);
+    }
 }

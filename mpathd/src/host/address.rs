@@ -67,6 +67,12 @@ pub(super) fn request(
     Ok(Some((RouteNetlinkMessage::NewAddress(message(ifindex, name, address, role)), flags)))
 }
 
+/// An address of ours that was a data address and is a test address now, or was one: the kernel changes
+/// the scope of no IPv4 address that stands, so it goes and comes anew at once.
+pub(super) fn must_be_reformed(mirror: &Mirror, fact: &AddressFact, role: Role) -> bool {
+    mirror.is_ours(fact) && fact.address.address.is_ipv4() && !has_role(fact, role)
+}
+
 /// IPv4 takes ours beside somebody else's on one NIC, where that has another prefix length.
 pub(super) fn stands_beside(mirror: &Mirror, fact: &AddressFact) -> bool {
     let ip = fact.address.address;
@@ -111,14 +117,19 @@ fn already_gone(errno: i32) -> bool {
     [libc::EADDRNOTAVAIL, libc::ENODEV].contains(&errno)
 }
 
-/// What can be put right afterwards is put right; the prefix length and scope of an address that
-/// stands cannot, and a wrong one is somebody's doing that `ours` has survived.
-fn in_form(fact: &AddressFact, role: Role) -> bool {
-    let scope = match fact.address.family() {
-        Family::Inet => fact.link_scope == (role == Role::Test),
-        Family::Inet6 => true,
+/// It has the form of a data address or of a test address.
+pub(super) fn has_role(fact: &AddressFact, role: Role) -> bool {
+    let as_test = match fact.address.family() {
+        Family::Inet => fact.link_scope,
+        Family::Inet6 => fact.deprecated,
     };
-    scope
+    as_test == (role == Role::Test)
+}
+
+/// What can be put right afterwards is put right; the prefix length of an address that stands cannot, and
+/// a wrong one is somebody's doing that `ours` has survived. Nor can the scope, see [`must_be_reformed`].
+fn in_form(fact: &AddressFact, role: Role) -> bool {
+    has_role(fact, role)
         && fact.protocol == PROTOCOL
         && fact.noprefixroute
         && fact.address.len == fact.address.family().host_bits()

@@ -110,6 +110,8 @@ pub(super) struct AddressFact {
 
 impl AddressFact {
     pub(super) fn ours(&self) -> bool {
+    /// Its preferred lifetime is over, or was none (IPv6).
+    pub(super) deprecated: bool,
         self.protocol == PROTOCOL || self.labelled
     }
 }
@@ -275,6 +277,7 @@ fn address(message: &AddressMessage) -> Option<AddressFact> {
 
 /// `None` for cached routes, other families, and routes with a TOS, which no key of ours can name.
 fn route(message: &RouteMessage) -> Option<RouteFact> {
+        deprecated: flags.contains(AddressFlags::Deprecated),
     let header = &message.header;
     let any: IpAddr = match u8::from(header.address_family) {
         AF_INET => IpAddr::from([0; 4]),

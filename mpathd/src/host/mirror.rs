@@ -14,6 +14,7 @@ use mpathd_core::event::{
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
 use mpathd_core::request::Role;
 
+use super::address::has_role;
 use super::facts::{AddressFact, Fact, Hop, LinkFact, NexthopFact, NexthopKind, RouteFact};
 use super::{PROTOCOL, Settings};
 
@@ -376,13 +377,11 @@ impl Mirror {
             }
             return;
         };
-        let address = Address {
-            ifindex,
-            address: fact.address,
-            ours: self.is_ours(&fact),
-            tentative: fact.tentative,
-            link_scope: fact.link_scope,
-        };
+        let ours = self.is_ours(&fact);
+        let role = self.settings.roles.get(&ip).map(|(_, role)| *role);
+        let stale_form = ours && role.is_some_and(|role| !has_role(&fact, role));
+        let AddressFact { address, tentative, link_scope, .. } = fact;
+        let address = Address { ifindex, address, ours, tentative, link_scope, stale_form };
         if self.told.addresses.insert((ifindex, ip), address) != Some(address) {
             self.events.push(Event::Address(address));
         }

@@ -6,8 +6,10 @@ use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
 use mpathd_core::message::Severity;
 use mpathd_core::request::{Op, Request, Role, WantedRoute};
 
+use netlink_packet_route::RouteNetlinkMessage::{DelAddress, NewAddress};
+
 use super::netlink::Refused;
-use super::{Host, address, route, sysctl};
+use super::{Host, address, route, swap, sysctl};
 use crate::fast::clock;
 
 /// Of `Request::SetAddress`.
@@ -47,8 +49,13 @@ impl Host {
 
     fn ask_for_addresses(&mut self, wanted: &[Wanted]) -> Vec<Result<(), Refused>> {
         let mirror = &self.monitor.mirror;
-        let request =
-            |it: &Wanted| address::request(mirror, it.ifindex, it.name, it.address, it.role);
+        let request = |it: &Wanted| {
+            let stands = mirror.foremost(it.ifindex, it.address.address);
+            if stands.is_some_and(|fact| address::must_be_reformed(mirror, &fact, it.role)) {
+                return Err(Refused::errno(libc::EEXIST));
+            }
+            address::request(mirror, it.ifindex, it.name, it.address, it.role)
+        };
         let mut results: Vec<Result<(), Refused>> = Vec::new();
         let (mut batch, mut asked) = (Vec::new(), Vec::new());
         for (at, request) in wanted.iter().map(request).enumerate() {
@@ -70,6 +77,12 @@ impl Host {
         match monitor.mirror.foremost(ifindex, address.address) {
             Some(fact) if monitor.mirror.takes(&fact) => {
                 self.replace_address(ifindex, name, address, role)
+            }
+            Some(fact) if address::must_be_reformed(&monitor.mirror, &fact, role) => {
+                let ours = address::message(ifindex, name, address, role);
+                let before = address::named(ifindex, fact.address);
+                let (ours, before) = (NewAddress(ours), DelAddress(before));
+                swap::swap(requests, name, address.address, before, Some(ours))
             }
             _ => address::set(requests, &monitor.mirror, ifindex, name, address, role),
         }

@@ -86,8 +86,6 @@ impl Host {
         outcome
     }
 
-    /// One that stands where it may, but has become a test address or was one, is removed too: its scope
-    /// cannot be changed, and the engine sets it anew.
     fn remove_addresses(&mut self) -> Result<(), Refused> {
         let mut outcome = Ok(());
         let all: Vec<AddressFact> = self.monitor.mirror.all_addresses().copied().collect();
@@ -103,19 +101,15 @@ impl Host {
             let is_home = |name: Option<IfName>| {
                 name.is_some_and(|name| settings.homes.contains(&(name, ip)))
             };
-            let at_home = is_home(name);
-            let is_test = settings.roles.get(&ip).map(|(_, role)| *role == Role::Test);
-            let in_form = ip.is_ipv6() || is_test == Some(fact.link_scope);
             let mut places = monitor.mirror.all_addresses().filter(|f| f.address.address == ip);
             let stands_at_home = places.any(|f| is_home(monitor.mirror.name(f.ifindex)));
             // On a renamed device it still serves, until a member has it.
-            let serves = is_test == Some(false) && !stands_at_home;
-            if at_home && in_form || serves {
+            let is_data = settings.roles.get(&ip).is_some_and(|(_, role)| *role == Role::Data);
+            if is_home(name) || is_data && !stands_at_home {
                 continue;
             }
             let device = name.map_or_else(|| ifindex.0.to_string(), |name| name.to_string());
-            let why = if at_home { "it is to be something else" } else { "not configured there" };
-            let text = format!("removing {ip} from {device}: {why}");
+            let text = format!("removing {ip} from {device}: not configured there");
             slow.log(Severity::Notice, text);
             outcome = outcome.and(address::delete(requests, ifindex, fact.address));
             announcer.unbound(ip, ifindex, &monitor.mirror, slow);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mpathd_core::event::{
     Address, Done, Errno, Event, Fate, FoundBy, Hops, ObservedRoute, ReceiveMode,
 };
-use mpathd_core::ids::{Family, IfName, Ifindex, PathId, Seq};
+use mpathd_core::ids::{Family, IfName, Ifindex, IpNet, PathId, Seq};
 use mpathd_core::request::{Action, Notice, Op, PathKey, Request, Role};
 
 use super::{Answer, Lan, Limit, Outcome, Wire};
@@ -123,6 +123,27 @@ impl Lan {
         }
     }
 
+    /// What stands in another form goes, and comes anew in one step (IPv4).
+    fn set_address(&mut self, ifindex: Ifindex, address: IpAddr, role: Role, took: Duration) {
+        let there = (ifindex, address);
+        let stood = !self.addresses.insert(there);
+        let before = self.forms.insert(there, role);
+        if stood && address.is_ipv4() && before.is_some_and(|before| before != role) {
+            self.post(took, Event::AddressGone { ifindex, address });
+        }
+        let seen = self.address_of_ours(ifindex, address);
+        self.post(took, Event::Address(seen));
+    }
+
+    /// As it is told.
+    pub fn address_of_ours(&self, ifindex: Ifindex, address: IpAddr) -> Address {
+        let wanted = if self.data.contains(&address) { Role::Data } else { Role::Test };
+        let form = self.forms.get(&(ifindex, address)).copied().unwrap_or(wanted);
+        let (ours, tentative, stale_form) = (true, false, form != wanted);
+        let (link_scope, address) = (form == Role::Test && address.is_ipv4(), IpNet::host(address));
+        Address { ifindex, address, ours, tentative, link_scope, stale_form }
+    }
+
     /// A route of somebody else at the same key: EEXIST.
     fn conflict(&self, request: &Request) -> Option<i32> {
         let Request::SetRoute(wanted) = request else { return None };
@@ -133,10 +154,7 @@ impl Lan {
         match request {
             Request::SetAddress { ifindex, address, role, .. } => {
                 if self.nics.values().any(|n| n.link.ifindex == ifindex) {
-                    self.addresses.insert((ifindex, address.address));
-                    let (ours, link_scope) = (true, role == Role::Test);
-                    let seen = Address { ifindex, address, ours, tentative: false, link_scope };
-                    self.post(took, Event::Address(seen));
+                    self.set_address(ifindex, address.address, role, took);
                 }
             }
             Request::UnsetAddress { ifindex, address, .. } => {

@@ -14,7 +14,7 @@ use mpathd_core::event::{
 };
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet, PathId};
 use mpathd_core::message::Message;
-use mpathd_core::request::{Action, Herald, OpId, PathKey, ProbeOutcome, Redirect, Request};
+use mpathd_core::request::{Action, Herald, OpId, PathKey, ProbeOutcome, Redirect, Request, Role};
 use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
 use mpathd_core::view::{TargetMode, TargetState, View};
@@ -126,6 +126,8 @@ pub struct Lan {
     paths: BTreeMap<PathId, PathKey>,
     /// Addresses in the kernel.
     pub addresses: BTreeSet<(Ifindex, IpAddr)>,
+    /// In which form we have set them.
+    forms: BTreeMap<(Ifindex, IpAddr), Role>,
     pub routes: BTreeMap<RouteKey, ObservedRoute>,
     events: BTreeMap<(Instant, u64), Event>,
     /// Replies that the kernel's hook has stamped. They wake nobody: the daemon finds them when it
@@ -202,6 +204,7 @@ impl Lan {
             answers: BTreeMap::new(),
             paths: BTreeMap::new(),
             addresses: BTreeSet::new(),
+            forms: BTreeMap::new(),
             routes: BTreeMap::new(),
             events: BTreeMap::new(),
             slots: BTreeMap::new(),
@@ -303,8 +306,7 @@ impl Lan {
         if is {
             self.post(Duration::ZERO, Event::Link(link));
             for (_, address) in self.addresses.clone().into_iter().filter(|(i, _)| *i == ifindex) {
-                let (address, ours) = (IpNet::host(address), true);
-                let seen = Address { ifindex, address, ours, tentative: false, link_scope: false };
+                let seen = self.address_of_ours(ifindex, address);
                 self.post(Duration::ZERO, Event::Address(seen));
             }
         }
@@ -383,8 +385,7 @@ impl Lan {
         let facts: Vec<Event> = self.nics.values().map(|n| Event::Link(n.link)).collect();
         facts.into_iter().for_each(|fact| self.post(Duration::ZERO, fact));
         for (ifindex, address) in self.addresses.clone() {
-            let (address, ours) = (IpNet::host(address), true);
-            let seen = Address { ifindex, address, ours, tentative: false, link_scope: false };
+            let seen = self.address_of_ours(ifindex, address);
             self.post(Duration::ZERO, Event::Address(seen));
         }
         let routes: Vec<Event> = self.routes.values().map(|r| Event::Route(*r)).collect();
@@ -409,7 +410,8 @@ impl Lan {
     pub fn link_local(&mut self, i: usize, address: &str) {
         let ifindex = self.nics[&name(i)].link.ifindex;
         let address = IpNet::new(address.parse().unwrap(), 64).unwrap();
-        let seen = Address { ifindex, address, ours: false, tentative: false, link_scope: true };
+        let (ours, tentative, link_scope, stale_form) = (false, false, true, false);
+        let seen = Address { ifindex, address, ours, tentative, link_scope, stale_form };
         self.post(MS, Event::Address(seen));
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mpathd_core::config::{Config, Group, TestAddress};
 use mpathd_core::engine::Engine;
-use mpathd_core::event::{Address, Event};
+use mpathd_core::event::Event;
 use mpathd_core::ids::{IfName, Ifindex, IpNet};
 
 use super::{Lan, data_of};
@@ -43,8 +43,7 @@ impl Lan {
         let links: Vec<Event> = self.nics.values().map(|nic| Event::Link(nic.link)).collect();
         links.into_iter().for_each(|fact| self.post(RETOLD, fact));
         for (ifindex, address) in self.addresses.clone() {
-            let (address, ours) = (IpNet::host(address), true);
-            let seen = Address { ifindex, address, ours, tentative: false, link_scope: false };
+            let seen = self.address_of_ours(ifindex, address);
             self.post(RETOLD, Event::Address(seen));
         }
         let routes: Vec<Event> = self.routes.values().map(|route| Event::Route(*route)).collect();

@@ -64,13 +64,20 @@ impl Mirror {
         ours.find(|(_, via)| same(via)).map(|(key, _)| *key)
     }
 
-    /// To somebody who may have heard nothing of it.
+    /// To somebody who may have heard nothing of it, or what is no longer so.
     pub(super) fn tell_all_foreign(&mut self) {
-        self.foreign.told_addresses.clear();
-        self.foreign.told_rivals.clear();
+        let addresses = std::mem::take(&mut self.foreign.told_addresses);
+        let rivals = std::mem::take(&mut self.foreign.told_rivals);
         let all: Vec<IpAddr> = self.settings.addresses.iter().copied().collect();
         all.into_iter().for_each(|ip| self.retell_foreign(ip));
         self.retell_rivals();
+        let Self { foreign, events, .. } = self;
+        let none = Hops::default();
+        let stands = |ip: &IpAddr| foreign.told_addresses.get(ip).is_some_and(|on| *on != none);
+        let gone = addresses.into_iter().filter(|(ip, on)| *on != none && !stands(ip));
+        events.extend(gone.map(|(address, _)| Event::Foreign { address, on: none }));
+        let gone = rivals.difference(&foreign.told_rivals);
+        events.extend(gone.map(|key| Event::Rivals { key: *key, stand: false }));
     }
 
     pub(super) fn retell_foreign(&mut self, ip: IpAddr) {

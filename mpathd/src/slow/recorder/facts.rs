@@ -98,13 +98,17 @@ fn link(link: &Link) -> Value {
 }
 
 fn address(address: &Address, names: &Names) -> Value {
-    json!({
+    let mut fact = json!({
         "interface": names.of(address.ifindex),
         "address": address.address,
         "ours": address.ours,
         "tentative": address.tentative,
         "link_scope": address.link_scope,
-    })
+    });
+    if address.stale_form {
+        fact["stale_form"] = true.into();
+    }
+    fact
 }
 
 fn key(key: &RouteKey) -> Map<String, Value> {

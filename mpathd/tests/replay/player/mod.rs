@@ -309,6 +309,7 @@ impl Player {
             ours: address.ours,
             tentative: address.tentative,
             link_scope: address.link_scope,
+            stale_form: address.stale_form,
         }));
     }
 

@@ -101,6 +101,8 @@ pub struct Address {
     pub tentative: bool,
     #[serde(default)]
     pub link_scope: bool,
+    #[serde(default)]
+    pub stale_form: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
