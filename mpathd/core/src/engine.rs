@@ -4,6 +4,7 @@
 //! for the next wake-up. After construction nothing here allocates: every table has its final size,
 //! and the outbox is emptied after each turn.
 
+use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -39,6 +40,8 @@ pub struct Engine {
     pub(crate) routes: Vec<Route>,
     /// Their places, by key.
     routes_by_key: Vec<(RouteKey, usize)>,
+    /// Places of the data addresses, by address.
+    addresses_by_ip: Vec<(IpAddr, usize)>,
     pub(crate) slots: Vec<Slot>,
     /// First slot of each data address.
     pub(crate) data_slots: Vec<usize>,
@@ -49,12 +52,12 @@ pub struct Engine {
     pub(crate) proven: Vec<IpAddr>,
     pub(crate) saved: Saved,
     pub(crate) surveyed: bool,
-    /// What an earlier configuration has left is to go: not where no group is configured at the start,
-    /// for then nothing is touched.
-    pub(crate) tidies: bool,
     /// A reload has put it in place of another engine, and what the host has is being told anew: a
     /// difference is the reload's doing.
     pub(crate) retelling: bool,
+    /// What an earlier configuration has left is to go: not where no group is configured at the start,
+    /// for then nothing is touched.
+    pub(crate) tidies: bool,
     /// It is gone.
     pub(crate) tidied: bool,
     /// Position of the member with each number.
@@ -88,6 +91,7 @@ impl Engine {
             addresses: Vec::new(),
             routes: Vec::new(),
             routes_by_key: Vec::new(),
+            addresses_by_ip: Vec::new(),
             slots: Vec::new(),
             data_slots: Vec::new(),
             take_slots: 0,
@@ -95,11 +99,11 @@ impl Engine {
             proven: Vec::new(),
             saved,
             surveyed: false,
+            retelling: false,
             tidies,
             tidied: false,
             seats: vec![None; MAX_SEATS],
             revision: 0,
-            retelling: false,
             crowded: false,
             started: None,
             items: Vec::new(),
@@ -138,6 +142,10 @@ impl Engine {
         let keys = self.routes.iter().enumerate().map(|(r, route)| (route.key, r));
         self.routes_by_key = keys.collect();
         self.routes_by_key.sort_unstable();
+        let addresses = self.addresses.iter().enumerate().map(|(k, a)| (a.net.address, k));
+        self.addresses_by_ip = addresses.collect();
+        self.addresses_by_ip.sort_unstable();
+        self.saved.bindings.sort_by_key(|bound| bound.address);
         self.build_slots();
         let paths = self.members.len() * 2 * MAX_TARGETS;
         self.proven = Vec::with_capacity(paths + self.saved.proven.len());
@@ -303,6 +311,12 @@ impl Engine {
         Some(self.routes_by_key[place].1)
     }
 
+    /// Place of a data address.
+    pub(crate) fn address_at(&self, address: IpAddr) -> Option<usize> {
+        let place = self.addresses_by_ip.binary_search_by_key(&address, |(ip, _)| *ip).ok()?;
+        Some(self.addresses_by_ip[place].1)
+    }
+
     pub(crate) fn member_named(&self, name: IfName) -> Option<usize> {
         self.members.iter().position(|m| m.name() == name)
     }
@@ -427,8 +441,9 @@ pub(crate) fn may_tell(told: &mut Option<Instant>, now: Instant) -> bool {
 /// One route for each data subnet, then the configured ones, which depend on those.
 fn routes_of(group: &crate::config::Group) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
+    let mut known = BTreeSet::new();
     let mut add = |key: RouteKey, via, src| {
-        if !routes.iter().any(|r| r.key == key) {
+        if known.insert(key) {
             routes.push(Route { key, via, src, observed: None, wanted: None, rivals: false });
         }
     };

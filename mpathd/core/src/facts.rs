@@ -144,7 +144,7 @@ impl Engine {
             self.plumbed(seen.ifindex, Family::of(address), true);
             self.test_address_seen(now, m, seen);
         }
-        let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
+        let Some(k) = self.address_at(address) else { return };
         let at_home = member.filter(|m| self.group_of_address(k) == self.group_of(*m));
         // Ours where it no longer belongs is removed when it stands where it does.
         if let Some(m) = at_home.filter(|_| seen.ours) {
@@ -220,7 +220,7 @@ impl Engine {
             self.address_lost(now, Resource::Test(m, family), wanted);
             self.retarget(m, family);
         }
-        let Some(k) = self.addresses.iter().position(|a| a.net.address == address) else { return };
+        let Some(k) = self.address_at(address) else { return };
         let position = self.position(m);
         if self.group_of_address(k) == self.group_of(m) && self.addresses[k].on.contains(position) {
             self.addresses[k].on.remove(position);
@@ -276,8 +276,10 @@ impl Engine {
                 }
                 let seen = (0..members.len()).find(|p| address.on.contains(*p));
                 let saved = || {
+                    let all = &self.saved.bindings;
                     let bound =
-                        self.saved.bindings.iter().find(|b| b.address == address.net.address)?;
+                        all.binary_search_by_key(&address.net.address, |b| b.address).ok()?;
+                    let bound = all[bound];
                     members.clone().position(|m| self.members[m].name() == bound.interface)
                 };
                 let taken = || self.stands_foreign(g, address);

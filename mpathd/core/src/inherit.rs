@@ -10,7 +10,7 @@ use crate::config::{Config, MAX_TARGETS, TestAddress, is_seat};
 use crate::engine::Engine;
 use crate::event::Hops;
 use crate::ids::{Family, IfName, MemberId};
-use crate::resource::{DataAddress, Resource};
+use crate::resource::Resource;
 use crate::time::Instant;
 
 impl Engine {
@@ -178,8 +178,7 @@ impl Engine {
     fn data_address(&mut self, old: &Self, k: usize) {
         let g = self.group_of_address(k);
         let address = self.addresses[k].net.address;
-        let of_old = |a: &DataAddress| a.net.address == address;
-        let Some(b) = old.addresses.iter().position(of_old) else { return };
+        let Some(b) = old.address_at(address) else { return };
         let group = &old.groups[old.group_of_address(b)];
         if group.name != self.groups[g].name {
             return;
@@ -221,7 +220,7 @@ impl Engine {
             Resource::Search(m, family) => member(m).map(|b| Resource::Search(b, family)),
             Resource::Data(k, position) => {
                 let address = self.addresses[k].net.address;
-                let b = old.addresses.iter().position(|a| a.net.address == address)?;
+                let b = old.address_at(address)?;
                 let m = self.groups[self.group_of_address(k)].members.start + position;
                 let before = member(m)?;
                 let same_group = old.group_of_address(b) == old.group_of(before);
@@ -238,8 +237,7 @@ impl Engine {
             }
             Resource::TakeData(k) => {
                 let address = self.addresses[k].net.address;
-                let same = |before: &DataAddress| before.net.address == address;
-                old.addresses.iter().position(same).map(Resource::TakeData)
+                old.address_at(address).map(Resource::TakeData)
             }
             Resource::TakeRoute(r) => {
                 let before = old.route_at(self.routes[r].key)?;

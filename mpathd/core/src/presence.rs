@@ -162,7 +162,7 @@ impl Engine {
         let test = self.static_test(m, Family::of(address));
         if test.is_some_and(|test| test.address == address) {
             self.test_address_claimed(now, m, address, mac);
-        } else if let Some(k) = self.addresses.iter().position(|a| a.net.address == address) {
+        } else if let Some(k) = self.address_at(address) {
             self.data_address_claimed(now, m, k, mac);
         }
     }

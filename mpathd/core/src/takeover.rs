@@ -14,7 +14,7 @@ impl Engine {
     /// An address of the configuration stands where it is not ours, or no longer does.
     pub(crate) fn foreign(&mut self, now: Instant, address: IpAddr, on: Hops) {
         let appears = |before: Hops| before.as_slice().is_empty() && !on.as_slice().is_empty();
-        if let Some(k) = self.addresses.iter().position(|a| a.net.address == address) {
+        if let Some(k) = self.address_at(address) {
             let before = core::mem::replace(&mut self.addresses[k].foreign, on);
             self.take_noticed(now, Resource::TakeData(k), appears(before));
         }

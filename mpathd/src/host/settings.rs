@@ -61,10 +61,10 @@ impl Settings {
         let mut settings =
             Self { only_check_sysctls: sysctls == Sysctls::Check, ..Self::default() };
         config.named().for_each(|group| settings.add(group));
-        let routes_by = |via: &IpAddr| settings.gateways.values().filter(|it| *it == via).count();
-        let gateways: BTreeSet<IpAddr> = settings.gateways.values().copied().collect();
-        settings.busy_gateways =
-            gateways.into_iter().filter(|via| routes_by(via) >= MANY).collect();
+        let mut routes_by: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        settings.gateways.values().for_each(|via| *routes_by.entry(*via).or_default() += 1);
+        let busy = routes_by.into_iter().filter(|(_, routes)| *routes >= MANY);
+        settings.busy_gateways = busy.map(|(via, _)| via).collect();
         settings.strangers = config.groups.iter().any(Group::is_anonymous);
         settings
     }
