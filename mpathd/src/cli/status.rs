@@ -65,7 +65,8 @@ fn show<D: Daemon>(
     } else {
         let lines = groups.iter().try_for_each(|group| writeln!(out, "{}", line(&snapshot, group)));
         let lines = lines.and_then(|()| refused.values().try_for_each(|it| writeln!(out, "{it}")));
-        let none = (groups.is_empty() && refused.is_empty()).then_some("no group is configured");
+        let ungrouped = groups.iter().all(|group| group.name.is_anonymous());
+        let none = (ungrouped && refused.is_empty()).then_some("no group is configured");
         let mut notes = snapshot.note.as_deref().into_iter().chain(none);
         lines.and_then(|()| notes.try_for_each(|note| writeln!(err, "mpathd: note: {note}")))
     };
@@ -111,13 +112,19 @@ fn state(snapshot: &Snapshot, group: &GroupView) -> &'static str {
     }
 }
 
-/// `ipmp0 degraded 1 of 2 interfaces, FDT 100ms; eth0 failed (probes)`.
+/// `ipmp0 degraded 1 of 2 interfaces, FDT 100ms; eth0 failed (probes)`; for interfaces outside of groups, as
+/// `ipmpstat` shows them, `-- ok 1 of 1 interfaces outside of groups, FDT 10s`.
 fn line(snapshot: &Snapshot, group: &GroupView) -> String {
     let (all, able) = (
         members(snapshot, group).count(),
         members(snapshot, group).filter(|it| usable(it)).count(),
     );
-    let mut line = format!("{} {} {able} of {all} interfaces", group.name, state(snapshot, group));
+    let (name, outside) = match group.name.as_str() {
+        "" => ("--", " outside of groups"),
+        name => (name, ""),
+    };
+    let state = state(snapshot, group);
+    let mut line = format!("{name} {state} {able} of {all} interfaces{outside}");
     if let Some(fdt) = group.fdt {
         line += &format!(", FDT {}", duration(fdt));
     }

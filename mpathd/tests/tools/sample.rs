@@ -419,3 +419,38 @@ impl Daemon for Absent {
         match *self {}
     }
 }
+
+/// Watches interfaces outside of groups only.
+pub(crate) struct Ungrouped;
+
+impl Daemon for Ungrouped {
+    fn connect(_: &Path) -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, Failure> {
+        let mut snapshot = snapshot();
+        snapshot.view = View {
+            groups: vec![group("", GroupState::Ok, Some(10_000))],
+            interfaces: vec![interface("net9", "")],
+            ..View::default()
+        };
+        Ok(snapshot)
+    }
+
+    fn probes(self) -> Result<impl Iterator<Item = Result<ProbeRecord, Failure>>, Failure> {
+        Ok(std::iter::empty())
+    }
+
+    fn events(self, _: bool) -> Result<Events, Failure> {
+        Ok(Box::new(std::iter::empty()))
+    }
+
+    fn offline(&mut self, _: IfName) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn online(&mut self, _: IfName) -> Result<(), Failure> {
+        Ok(())
+    }
+}

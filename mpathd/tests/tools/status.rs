@@ -7,7 +7,7 @@ use mpathd::cli::daemon::Daemon;
 use mpathd::cli::status;
 use serde_json::{Value, json};
 
-use crate::sample::{Absent, Blind, Idle, Lab, Refused};
+use crate::sample::{Absent, Blind, Idle, Lab, Refused, Ungrouped};
 
 /// Exit code, what it says, and what it complains of.
 fn said<D: Daemon>(group: Option<&str>, as_json: bool) -> (ExitCode, String, String) {
@@ -29,6 +29,14 @@ fn a_line_a_group_and_the_worst_of_them() {
 fn without_groups_all_is_well() {
     let note = "mpathd: note: no group is configured\n".to_owned();
     assert_eq!(said::<Idle>(None, false), (ExitCode::SUCCESS, String::new(), note));
+}
+
+#[test]
+fn interfaces_outside_of_groups_have_a_line_that_says_so() {
+    let (code, out, err) = said::<Ungrouped>(None, false);
+    assert_eq!(code, ExitCode::SUCCESS);
+    assert_eq!(out, "-- ok 1 of 1 interfaces outside of groups, FDT 10s\n");
+    assert_eq!(err, "mpathd: note: no group is configured\n");
 }
 
 /// It has no row, and yet all is not well.
