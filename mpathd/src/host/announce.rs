@@ -50,6 +50,16 @@ struct Announcement {
     sent: usize,
     /// Gateways and targets are still to be told.
     owed: bool,
+    /// The NIC has no carrier: it begins anew when it has one.
+    postponed: bool,
+    /// Frames in a row that the NIC did not take.
+    failures: u8,
+}
+
+/// What a NIC says that has no carrier, before the notice of that is here, or whose queue is full for a
+/// moment. The next repeat is sent all the same, so only a second one in a row is worth a line.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENETDOWN))
 }
 
 impl Announcement {
@@ -78,6 +88,8 @@ impl Announcer {
             first: None,
             sent: 0,
             owed: false,
+            postponed: false,
+            failures: 0,
         });
     }
 
@@ -92,9 +104,9 @@ impl Announcer {
     ) {
         self.pending.retain(|p| p.address != address || p.ifindex != ifindex);
         let Self { pending, voices } = self;
-        for owner in pending.iter_mut().filter(|p| p.address == address && p.first.is_some()) {
-            speak(voices, owner, mirror, slow, Audience::All);
-            owner.owed = true;
+        let stands = |p: &&mut Announcement| p.address == address && p.first.is_some();
+        for owner in pending.iter_mut().filter(stands).filter(|p| has_carrier(mirror, p.ifindex)) {
+            owner.owed = speak(voices, owner, mirror, slow, Audience::All);
         }
     }
 
@@ -111,7 +123,7 @@ impl Announcer {
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
-        self.pending.iter().map(Announcement::due).min()
+        self.pending.iter().filter(|p| !p.postponed).map(Announcement::due).min()
     }
 
     /// Opens the NIC's socket ahead of need.
@@ -135,20 +147,25 @@ impl Announcer {
     }
 
     /// Sends what is due, and what was waiting for a notice that has come; [`Announcer::tell_peers`] is to
-    /// follow.
+    /// follow. On a NIC without carrier nothing leaves: all begins anew when it has one.
     pub(super) fn run(&mut self, now: Instant, mirror: &Mirror, slow: &mut Slow) {
         let Self { pending, voices } = self;
         pending.retain_mut(|p| {
             let here = mirror.addresses(p.ifindex, p.address).any(|fact| !fact.tentative);
             if !here {
+                p.postponed = false;
                 return p.first.is_none() && now < p.due();
+            }
+            p.postponed = !has_carrier(mirror, p.ifindex);
+            if p.postponed {
+                (p.first, p.sent, p.owed, p.failures) = (None, 0, false, 0);
+                return true;
             }
             if p.sent == AT.len() || p.first.is_some() && now < p.due() {
                 return true;
             }
             p.first.get_or_insert(now);
-            speak(voices, p, mirror, slow, Audience::All);
-            p.owed = true;
+            p.owed = speak(voices, p, mirror, slow, Audience::All);
             p.sent += 1;
             true
         });
@@ -159,12 +176,17 @@ impl Announcer {
         let Self { pending, voices } = self;
         for p in pending.iter_mut().filter(|p| p.owed) {
             p.owed = false;
-            if mirror.addresses(p.ifindex, p.address).next().is_some() {
+            let here = mirror.addresses(p.ifindex, p.address).next().is_some();
+            if here && has_carrier(mirror, p.ifindex) {
                 speak(voices, p, mirror, slow, Audience::Peers);
             }
         }
         pending.retain(|p| p.sent < AT.len());
     }
+}
+
+fn has_carrier(mirror: &Mirror, ifindex: Ifindex) -> bool {
+    mirror.link(ifindex).is_some_and(|link| link.link.running)
 }
 
 #[derive(Clone, Copy)]
@@ -174,14 +196,15 @@ enum Audience {
     Peers,
 }
 
+/// Whether it has left.
 fn speak(
     voices: &mut BTreeMap<Ifindex, Voice>,
-    what: &Announcement,
+    what: &mut Announcement,
     mirror: &Mirror,
     slow: &mut Slow,
     audience: Audience,
-) {
-    let Some(link) = mirror.link(what.ifindex) else { return };
+) -> bool {
+    let Some(link) = mirror.link(what.ifindex) else { return false };
     let result = voice(voices, link).and_then(|Voice { socket, router }| {
         let (address, mac) = (what.address, link.link.mac);
         let send = |frame: &[u8]| sockets::send(socket, frame);
@@ -190,13 +213,17 @@ fn speak(
             Audience::Peers => announcement::to_peers(address, mac, &what.peers, send),
         }
     });
-    if let Err(error) = result {
+    let Err(error) = result else {
+        what.failures = 0;
+        return true;
+    };
+    what.failures = what.failures.saturating_add(1);
+    if what.failures == if is_transient(&error) { 2 } else { 1 } {
         let name = link.link.name;
-        slow.log(
-            Severity::Warning,
-            format!("announcing {} on {name} failed: {error}", what.address),
-        );
+        let text = format!("announcing {} on {name} failed: {error}", what.address);
+        slow.log(Severity::Warning, text);
     }
+    false
 }
 
 fn voice<'a>(

@@ -340,6 +340,9 @@ fn announce(link: &LinkFact, address: IpAddr) -> io::Result<()> {
             sockets::send(&socket, gratuitous_request(&mut buffer, mac, ip))?;
             sockets::send(&socket, gratuitous_reply(&mut buffer, mac, ip))
         }
+    if !link.link.running {
+        return Ok(());
+    }
         IpAddr::V6(ip) => {
             let router = sysctl::forwards_v6(link.link.name);
             sockets::send(&socket, unsolicited_advertisement(&mut buffer, mac, ip, router))

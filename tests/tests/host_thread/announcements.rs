@@ -65,6 +65,34 @@ fn check_pauses(at: &[u64], name: &str) {
     }
 }
 
+/// Without carrier nobody would hear them, and the kernel refuses each: they begin when there is one.
+#[test]
+fn they_wait_for_carrier_without_a_word() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        lab.carrier(0, false);
+        let mut host = Host::start(lab.host());
+        let port = Capture::start(lab.lan(), "sw0");
+        host.must(host.set("eth0", DATA, Role::Data, Some(&["192.0.2.1"])));
+        host.must(host.set("eth0", DATA6, Role::Data, Some(&["2001:db8::1"])));
+        // All four of each would have been tried by then.
+        std::thread::sleep(Duration::from_millis(5_500));
+        let complaints = |host: &mut Host| -> Vec<String> {
+            host.texts().into_iter().filter(|text| text.contains("announcing")).collect()
+        };
+        assert_eq!(complaints(&mut host), [""; 0]);
+        let up = lab.carrier(0, true);
+        for address in [ADDRESS, ADDRESS6] {
+            port.wait("one at once", up, LIMIT, |f| f.announces(ip(address)));
+        }
+        wait_for("the repeats", LIMIT, || {
+            let (v4, v6) = (announcements(&port, ADDRESS), announcements(&port, ADDRESS6));
+            if v4.len() >= 6 && v6.len() >= 3 { Ok(()) } else { Err((v4, v6)) }
+        });
+        assert_eq!(complaints(&mut host), [""; 0]);
+    });
+}
+
 #[test]
 fn they_end_when_the_address_moves_on() {
     isolated(|| {
