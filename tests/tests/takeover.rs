@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mpathd_tests::daemon::bin_dir;
-use mpathd_tests::observe::{Address, Route, addrs, routes_v4, routes_v6};
+use mpathd_tests::observe::{Address, Route, addrs, all_addrs, routes_v4, routes_v6};
 use mpathd_tests::told::wait_ok;
 use mpathd_tests::traffic::{EchoServer, Report, Stream};
 use mpathd_tests::{Config, Daemon, Lab, NetNs, clock, isolated, wait_for};
@@ -31,6 +31,11 @@ fn state_of(host: &NetNs) -> State {
 fn forms(host: &NetNs, address: &str) -> Vec<String> {
     let all = addrs(host).into_iter().filter(|it| it.info.local == ip(address));
     all.map(|it| format!("{}/{} {}", it.info.local, it.info.prefixlen, it.ifname)).collect()
+}
+
+fn on_lo(host: &NetNs) -> Vec<String> {
+    let all = all_addrs(host).into_iter().filter(|it| it.ifname == "lo");
+    all.map(|it| format!("{}/{}", it.info.local, it.info.prefixlen)).collect()
 }
 
 fn wait_forms(daemon: &Daemon, host: &NetNs, address: &str, wanted: &[&str]) {
@@ -380,9 +385,77 @@ fn test_addresses_and_addresses_of_other_devices_are_taken_over() {
         let released = release(&["--keep-on", "eth1"]);
         assert!(released.status.success(), "{released:?}");
         assert_eq!(forms(host, "192.0.2.50"), ["192.0.2.50/24 eth1"]);
-        assert_eq!(forms(host, "192.0.2.51"), ["192.0.2.51/32 eth1"]);
+        // On `lo` it is nobody's on the LAN: there it is again, and eth1 has it as it is configured.
+        assert_eq!(forms(host, "192.0.2.51"), ["192.0.2.51/24 eth1"]);
+        assert!(on_lo(host).contains(&"192.0.2.51/32".to_owned()), "{:?}", on_lo(host));
         assert_eq!(forms(host, "192.0.2.11"), ["192.0.2.11/24 eth0"]);
         assert_eq!(forms(host, "2001:db8::11"), ["2001:db8::11/64 eth0"]);
         users.check();
     });
+}
+
+/// Routes that stand at one key, and copies of an address on `lo` and on another NIC, are all remembered:
+/// `release` and a reload that takes them out of the configuration leave the host as it was.
+#[test]
+fn all_routes_of_a_key_and_all_copies_of_an_address_come_back() {
+    isolated(|| {
+        let lab = Lab::builder().nics(3).build();
+        let host = lab.host();
+        // What is given back comes behind other addresses of its subnet.
+        host.ip("address add 192.0.2.60/24 broadcast + dev eth0
+            address add 192.0.2.50/24 broadcast + dev eth0
+            address add 192.0.2.50/32 dev lo
+            address add 192.0.2.50/24 broadcast + noprefixroute dev eth2
+            route add 203.0.113.0/24 via 192.0.2.2 dev eth0 metric 100 src 192.0.2.50
+            route append 203.0.113.0/24 via 192.0.2.2 dev eth0 metric 100 src 192.0.2.60
+            route add 198.51.100.0/24 via 192.0.2.2 dev eth0 metric 5 src 192.0.2.60
+            route append 198.51.100.0/24 via 192.0.2.2 dev eth0 metric 5 src 192.0.2.50
+        ");
+        let whole = |host: &NetNs| {
+            let mut addresses = all_addrs(host);
+            addresses.retain(|it| it.info.local.is_ipv4());
+            (addresses, routes_v4(host))
+        };
+        let before = whole(host);
+        let mut config = config();
+        config.data = vec!["192.0.2.50/24"];
+        config.routes = vec![("203.0.113.0/24", "192.0.2.2"), ("198.51.100.0/24", "192.0.2.2")];
+        let mut daemon = Daemon::start(host, &config.to_string());
+        let ours = |daemon: &Daemon| {
+            wait_forms(daemon, host, "192.0.2.50", &["192.0.2.50/32 eth0"]);
+            wait_for("routes of ours alone", LIMIT, || {
+                let routes = routes_v4(host);
+                let of_others: Vec<_> = routes
+                    .iter()
+                    .filter(|it| it.dst == "203.0.113.0/24" && it.protocol != "109")
+                    .collect();
+                let on_lo = on_lo(host).contains(&"192.0.2.50/32".to_owned());
+                let done = of_others.is_empty() && !on_lo;
+                if done { Ok(()) } else { Err((format!("{routes:?}"), daemon.log_text())) }
+            });
+        };
+        ours(&daemon);
+        assert_eq!(daemon.stop().code(), Some(0));
+        let released = daemon.mpathd(&["release", "--keep-on", "eth0"]);
+        assert!(released.status.success(), "{released:?}");
+        assert_eq!(sorted(whole(host)), sorted(before.clone()), "{released:?}");
+
+        daemon.restart();
+        ours(&daemon);
+        daemon.configure("");
+        let reloaded = daemon.mpathd(&["reload"]);
+        assert!(reloaded.status.success(), "{reloaded:?}");
+        assert_eq!(sorted(whole(host)), sorted(before), "{}", daemon.log_text());
+    });
+}
+
+/// Of different devices the order says nothing; of routes at one key the first is the one that is used.
+fn sorted((addresses, routes): (Vec<Address>, Vec<Route>)) -> (Vec<String>, Vec<Route>) {
+    let text = |it: &Address| {
+        let info = &it.info;
+        format!("{} {}/{} {}", it.ifname, info.local, info.prefixlen, info.scope)
+    };
+    let mut addresses: Vec<_> = addresses.iter().map(text).collect();
+    addresses.sort();
+    (addresses, routes)
 }

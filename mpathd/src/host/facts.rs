@@ -85,6 +85,12 @@ pub(super) struct LinkFact {
     pub(super) transmitted: u64,
 }
 
+impl LinkFact {
+    pub(super) fn is_loopback(&self) -> bool {
+        self.flags & libc::IFF_LOOPBACK.cast_unsigned() != 0
+    }
+}
+
 /// Ids of the XDP programs on a device, 0 = none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct XdpSlot {
@@ -104,14 +110,14 @@ pub(super) struct AddressFact {
     pub(super) link_scope: bool,
     pub(super) tentative: bool,
     pub(super) noprefixroute: bool,
+    /// Its preferred lifetime is over, or was none (IPv6).
+    pub(super) deprecated: bool,
     /// It has a lifetime: DHCP, SLAAC.
     pub(super) finite: bool,
 }
 
 impl AddressFact {
     pub(super) fn ours(&self) -> bool {
-    /// Its preferred lifetime is over, or was none (IPv6).
-    pub(super) deprecated: bool,
         self.protocol == PROTOCOL || self.labelled
     }
 }
@@ -271,13 +277,13 @@ fn address(message: &AddressMessage) -> Option<AddressFact> {
         link_scope: link_local || message.header.scope == AddressScope::Link,
         tentative: flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
         noprefixroute: flags.contains(AddressFlags::Noprefixroute),
+        deprecated: flags.contains(AddressFlags::Deprecated),
         finite: !flags.contains(AddressFlags::Permanent),
     })
 }
 
 /// `None` for cached routes, other families, and routes with a TOS, which no key of ours can name.
 fn route(message: &RouteMessage) -> Option<RouteFact> {
-        deprecated: flags.contains(AddressFlags::Deprecated),
     let header = &message.header;
     let any: IpAddr = match u8::from(header.address_family) {
         AF_INET => IpAddr::from([0; 4]),

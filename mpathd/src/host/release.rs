@@ -17,9 +17,9 @@ use std::net::IpAddr;
 use mpathd_common::neighbour::{
     Buffer, NEIGHBOUR_MAX, gratuitous_reply, gratuitous_request, unsolicited_advertisement,
 };
-use mpathd_core::event::Link;
+use mpathd_core::event::{Link, RouteKey};
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
@@ -117,6 +117,8 @@ pub struct Release {
     addresses: Vec<AddressFact>,
     routes: Vec<RouteFact>,
     nexthops: Vec<NexthopFact>,
+    /// Keys at which a route has been given back.
+    restored: BTreeSet<RouteKey>,
 }
 
 impl Release {
@@ -135,6 +137,7 @@ impl Release {
             routes: monitor::route_dump(&mut requests, own).map_err(|e| failed("routes", &e))?,
             nexthops: monitor::nexthop_dump(&mut requests).map_err(|e| failed("next hops", &e))?,
             requests,
+            restored: BTreeSet::new(),
         })
     }
 
@@ -300,10 +303,15 @@ impl Release {
         announce(link, ip).map_err(Refused::from)
     }
 
-    /// One of ours at the same key is replaced in place.
+    /// One of ours at the same key is replaced in place; another one that stood at that key comes behind
+    /// it (`ip route append`).
     fn give_back_route(&mut self, link: &LinkFact, taken: &Taken) -> Result<(), Refused> {
-        let at_key = |route: &RouteFact| What::Route(route.key) == taken.what;
-        let flags = if self.routes.iter().any(at_key) { NLM_F_REPLACE } else { NLM_F_EXCL };
+        let What::Route(key) = taken.what else { return Ok(()) };
+        let flags = match self.restored.insert(key) {
+            false => NLM_F_APPEND,
+            true if self.routes.iter().any(|route| route.key == key) => NLM_F_REPLACE,
+            true => NLM_F_EXCL,
+        };
         let message = taken.message(link.link.ifindex, link.link.name)?;
         match self.requests.request(message, NLM_F_CREATE | flags) {
             Err(refused) if refused.errno != libc::EEXIST => Err(refused),
@@ -330,8 +338,11 @@ impl Release {
     }
 }
 
-/// The address may have been on another NIC until now.
+/// The address may have been on another NIC until now. Without carrier nobody would hear it.
 fn announce(link: &LinkFact, address: IpAddr) -> io::Result<()> {
+    if !link.link.running {
+        return Ok(());
+    }
     let socket = sockets::announcing(link)?;
     let mut buffer: Buffer = [0; NEIGHBOUR_MAX];
     let mac = link.link.mac;
@@ -340,9 +351,6 @@ fn announce(link: &LinkFact, address: IpAddr) -> io::Result<()> {
             sockets::send(&socket, gratuitous_request(&mut buffer, mac, ip))?;
             sockets::send(&socket, gratuitous_reply(&mut buffer, mac, ip))
         }
-    if !link.link.running {
-        return Ok(());
-    }
         IpAddr::V6(ip) => {
             let router = sysctl::forwards_v6(link.link.name);
             sockets::send(&socket, unsolicited_advertisement(&mut buffer, mac, ip, router))

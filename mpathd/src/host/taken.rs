@@ -28,6 +28,9 @@ pub struct Taken {
     form: String,
     /// When it was read, seconds since the epoch: lifetimes count from here.
     at: u64,
+    /// Its place among the routes that stood at one key by the same interface (`ip route append`).
+    #[serde(default)]
+    nth: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,12 +61,22 @@ impl Taken {
             _ => return None,
         };
         let form = message.body.iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(Self { interface, what, form, at: now() })
+        Some(Self { interface, what, form, at: now(), nth: 0 })
     }
 
     /// Whether it stands for the same thing, so that the later one says how it is now.
     pub fn is_of(&self, other: &Self) -> bool {
-        (self.interface, self.what) == (other.interface, other.what)
+        (self.interface, self.what, self.nth) == (other.interface, other.what, other.nth)
+    }
+
+    /// Puts a route among those that one dump has told: several may stand at one key, by the same
+    /// interface, and a dump that begins anew tells each once more.
+    pub(super) fn number<'a>(&mut self, told: impl Iterator<Item = &'a Self>) -> bool {
+        let at = |other: &&Self| (other.interface, other.what) == (self.interface, self.what);
+        let here: Vec<&Self> = told.filter(at).collect();
+        let is_new = here.iter().all(|other| other.form != self.form);
+        self.nth = u16::try_from(here.len()).unwrap_or(u16::MAX);
+        is_new
     }
 
     /// The request that sets it on `link`, as it was; lifetimes have run on.
@@ -197,7 +210,7 @@ mod tests {
         let form = String::new();
         let interface = IfName::new("eth0").unwrap();
         let what = What::Address("192.0.2.50/24".parse().unwrap());
-        let taken = Taken { interface, what, form, at: 0 };
+        let taken = Taken { interface, what, form, at: 0, nth: 0 };
         assert_eq!(taken.label_on(IfName::new("eth1").unwrap(), "eth0:web"), "eth1:web");
         assert_eq!(taken.label_on(IfName::new("eth1").unwrap(), "eth0"), "eth1");
         assert_eq!(

@@ -88,8 +88,10 @@ fn routes(
                 && mirror.goes_our_way(route).is_some_and(&wanted)
                 && let Some(name) = route.hops.first().and_then(|hop| mirror.name(hop.ifindex))
             {
-                let taken = Taken::of(message, &fact, name);
-                found.retain(|f| taken.as_ref().is_none_or(|taken| !f.taken.is_of(taken)));
+                let mut taken = Taken::of(message, &fact, name);
+                let others = found.iter().map(|found| &found.taken);
+                let new = taken.as_mut().is_some_and(|taken| taken.number(others));
+                let taken = taken.filter(|_| new);
                 found.extend(taken.map(|taken| Found { taken, withheld: false, address: None }));
             }
         })?;

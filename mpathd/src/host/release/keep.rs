@@ -36,7 +36,7 @@ impl Release {
     fn keep_addresses(
         &self,
         record: &Record,
-        link: &LinkFact,
+        keeper: &LinkFact,
         steps: &mut Vec<Kind>,
         kept: &mut Kept,
     ) -> Result<(), String> {
@@ -48,22 +48,25 @@ impl Release {
                         known; release without --keep-on, or name the right --run-dir"
                 .to_owned());
         }
-        for (taken, link) in self.addresses_taken(record, link) {
+        for (taken, link) in self.addresses_taken(record, keeper) {
             let What::Address(address) = taken.what else { continue };
-            data.retain(|net| net.address != address.address);
+            if link.link.ifindex == keeper.link.ifindex {
+                data.retain(|net| net.address != address.address);
+            }
             let again = self.is_in_the_way(record, &link, address, kept);
             steps.push(Kind::GiveBackAddress { link, taken, again });
         }
         for address in data {
-            let again = self.is_in_the_way(record, link, address, kept);
-            steps.push(Kind::AddOrdinary { link: *link, address, again });
+            let again = self.is_in_the_way(record, keeper, address, kept);
+            steps.push(Kind::AddOrdinary { link: *keeper, address, again });
         }
         Ok(())
     }
 
-    /// Each address once, in the order that gives the kernel's own order: it puts a new IPv4 address
-    /// behind the others, a new IPv6 address before them. A data address comes on `keeper`, in the
-    /// form it had there, if it was there; a test address comes where it was.
+    /// In the order that gives the kernel's own order: it puts a new IPv4 address behind the others, a new
+    /// IPv6 address before them. A data address comes on `keeper`, in the form it had there or, if it was
+    /// not there, in the form that it had on another NIC. What else there was, a test address or a further
+    /// copy such as one on `lo`, comes where it was.
     fn addresses_taken(&self, record: &Record, keeper: &LinkFact) -> Vec<(Taken, LinkFact)> {
         let mut chosen: Vec<(Taken, LinkFact)> = Vec::new();
         let on_keeper = |taken: &&Taken| taken.interface == keeper.link.name;
@@ -72,12 +75,14 @@ impl Release {
             let What::Address(address) = taken.what else { continue };
             let is_data = record.data.contains(&address.address);
             let own = self.links.iter().find(|l| l.link.name == taken.interface && l.link.up);
-            let link = if is_data { Some(keeper) } else { own };
-            let known = chosen.iter().any(|(t, _)| match t.what {
-                What::Address(other) => other.address == address.address,
+            let is_kept = chosen.iter().any(|(t, link)| match t.what {
+                What::Address(other) => {
+                    other.address == address.address && link.link.ifindex == keeper.link.ifindex
+                }
                 What::Route(_) => false,
             });
-            if let Some(link) = link.filter(|_| !known) {
+            let moves = is_data && !is_kept && !own.is_some_and(LinkFact::is_loopback);
+            if let Some(link) = if moves { Some(keeper) } else { own } {
                 chosen.push((taken.clone(), *link));
             }
         }
