@@ -497,3 +497,50 @@ fn addresses_change_their_roles_by_a_reload_and_nobody_is_accused() {
         }
     });
 }
+
+/// A default route that goes to a group without a link stays where it leads until that group can carry it, and
+/// the reload says so.
+#[test]
+fn a_route_that_cannot_go_over_yet_stays_and_is_named() {
+    let config = |first: &str, second: &str| {
+        format!(
+            "failure_detection_time = \"600ms\"\n\
+             [groups.ipmp0]\ndata_addresses = [\"192.0.2.50/24\"]\n{first}\n\
+             targets = [\"192.0.2.1\", \"192.0.2.2\"]\n\
+             [groups.ipmp0.interfaces.eth0]\ntest_addresses = [\"192.0.2.11/24\"]\n\
+             [groups.ipmp0.interfaces.eth1]\ntest_addresses = [\"192.0.2.12/24\"]\n\
+             [groups.ipmp1]\ndata_addresses = [\"203.0.113.50/24\"]\n{second}\n\
+             [groups.ipmp1.interfaces.eth2]\n"
+        )
+    };
+    let route = |via: &str| format!("routes = [{{ to = \"default\", via = \"{via}\" }}]");
+    isolated(|| {
+        let lab = Lab::builder().nics(3).build();
+        lab.carrier(2, false);
+        let daemon = Daemon::start(lab.host(), &config(&route("192.0.2.1"), ""));
+        wait_answered(&daemon);
+        let default = |lab: &Lab| -> Vec<String> {
+            let routes = routes_v4(lab.host()).into_iter().filter(|it| it.dst == "default");
+            routes.map(|it| format!("{:?} {:?}", it.gateway, it.nexthops)).collect()
+        };
+        wait_for("the default route", LIMIT, || match default(&lab) {
+            now if now.len() == 1 => Ok(()),
+            now => Err((now, daemon.log_text())),
+        });
+        let before = default(&lab);
+
+        daemon.configure(&config("", &route("203.0.113.1")));
+        let (_, out, error) = reload(&daemon);
+        let said = out + &error;
+        let expected = "the default route still leads via 192.0.2.1 dev eth";
+        assert!(said.contains(expected) && said.contains("group ipmp1"), "{said}");
+        assert_eq!(default(&lab), before);
+
+        lab.carrier(2, true);
+        wait_for("the default route by its new group", LIMIT, || {
+            let now = default(&lab);
+            let there = now.len() == 1 && now[0].contains("203.0.113.1");
+            if there { Ok(()) } else { Err((now, daemon.log_text())) }
+        });
+    });
+}

@@ -10,7 +10,7 @@ use crate::state::{Saved, SavedBinding, SavedMember};
 use crate::time::Instant;
 use crate::view::{
     AddressView, GroupView, InstanceView, InterfaceView, Lateness, TargetMode, TargetState,
-    TargetView, View,
+    TargetView, View, WaitingRoute,
 };
 
 impl Engine {
@@ -20,6 +20,7 @@ impl Engine {
         view.revision = self.revision;
         view.settled = self.is_settled(now);
         view.tidied = self.tidied;
+        view.waiting_route = self.waiting_route();
         view.groups.clear();
         view.interfaces.clear();
         view.addresses.clear();
@@ -130,6 +131,29 @@ impl Engine {
 
     fn name_of(&self, ifindex: Ifindex) -> Option<IfName> {
         self.members.iter().find(|m| m.ifindex() == Some(ifindex)).map(Member::name)
+    }
+
+    /// Nothing can be wanted of a route now, and what stands at its key is not what the configuration says.
+    fn waiting_route(&self) -> Option<WaitingRoute> {
+        let mut waiting: Option<WaitingRoute> = None;
+        for (g, group) in self.groups.iter().enumerate() {
+            for route in &self.routes[group.routes.clone()] {
+                let seen = route.observed.filter(|seen| seen.ours && route.wanted.is_none());
+                let Some(seen) = seen else { continue };
+                let strays =
+                    |i: &&Ifindex| self.member_at(**i).is_none_or(|m| self.group_of(m) != g);
+                let stray = seen.hops.as_slice().iter().find(strays).copied();
+                if stray.is_none() && seen.via == route.via {
+                    continue;
+                }
+                let interface = stray.or(seen.hops.as_slice().first().copied());
+                let (to, group, via) = (route.key.to, group.name, seen.via);
+                let interface = interface.and_then(|ifindex| self.name_of(ifindex));
+                let first = WaitingRoute { to, group, via, interface, count: 0 };
+                waiting.get_or_insert(first).count += 1;
+            }
+        }
+        waiting
     }
 
     fn all_missed(&self) -> u64 {

@@ -24,6 +24,9 @@ pub struct View {
     /// What earlier configurations have left is gone.
     #[cfg_attr(feature = "serde", serde(default))]
     pub tidied: bool,
+    /// Some route that another group or gateway still has, for its new group has no link to carry it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub waiting_route: Option<WaitingRoute>,
     pub groups: Vec<GroupView>,
     pub interfaces: Vec<InterfaceView>,
     pub addresses: Vec<AddressView>,
@@ -32,6 +35,42 @@ pub struct View {
     /// Targets that have answered this host.
     pub proven: Vec<IpAddr>,
     pub lateness: Lateness,
+}
+
+/// A route as an earlier configuration has left it: better than none until the one that is configured can
+/// stand in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct WaitingRoute {
+    pub to: IpNet,
+    /// That it is to belong to.
+    pub group: GroupName,
+    /// By which it leads meanwhile.
+    pub via: Option<IpAddr>,
+    pub interface: Option<IfName>,
+    /// So many routes are in this state.
+    pub count: u32,
+}
+
+impl core::fmt::Display for WaitingRoute {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { to, group, via, interface, count } = *self;
+        match to.len {
+            0 => write!(f, "the default route")?,
+            _ => write!(f, "the route to {to}")?,
+        }
+        match count {
+            1 => write!(f, " still leads")?,
+            _ => write!(f, " (and {} more) still leads", count - 1)?,
+        }
+        if let Some(via) = via {
+            write!(f, " via {via}")?;
+        }
+        if let Some(interface) = interface {
+            write!(f, " dev {interface}")?;
+        }
+        write!(f, " as before: no link of group {group} can carry it yet")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

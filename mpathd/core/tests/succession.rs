@@ -439,3 +439,48 @@ fn an_address_may_go_to_another_group_and_nobody_is_accused() {
         assert_eq!(accused, None);
     }
 }
+
+/// A route that goes to a group that cannot carry it stays where it leads, and that is said; it goes over
+/// as soon as it can.
+#[test]
+fn a_route_waits_for_a_link_of_its_new_group_and_says_so() {
+    let first = group(2, 2, FDT);
+    let mut second = group(2, 1, FDT);
+    second.name = "h".parse().unwrap();
+    second.data = vec!["198.51.100.50/24".parse().unwrap()];
+    second.routes.clear();
+    second.targets.clear();
+    second.members = vec![member(2), member(3)];
+    second.members.iter_mut().for_each(|m| m.test = [None, None]);
+    let mut lan = Lan::of_groups(vec![first.clone(), second.clone()]);
+    lan.survey();
+    lan.run(6 * S);
+    assert_eq!(lan.view().waiting_route, None);
+    (2..4).for_each(|i| lan.carrier(i, false));
+    lan.run(S);
+    assert_eq!(lan.view().waiting_route, None);
+
+    let (mut without, mut with) = (first.clone(), second);
+    let mut route = without.routes.remove(0);
+    route.via = "198.51.100.1".parse().unwrap();
+    with.routes.push(route);
+    lan.reload(Config { groups: vec![without, with] }, 5);
+    lan.run(2 * S);
+    lan.assert_at_rest();
+    let waiting = lan.view().waiting_route.map(|route| route.to_string());
+    let expected = "the default route still leads via 192.0.2.1 dev eth0 as before: no link of group h \
+                    can carry it yet";
+    assert_eq!(waiting.as_deref(), Some(expected));
+    let hops = |lan: &Lan| {
+        let default = lan.routes.values().find(|it| it.key.to.len == 0).unwrap();
+        (default.via, default.hops.as_slice().iter().map(|i| i.0).collect::<Vec<_>>())
+    };
+    assert_eq!(hops(&lan), (Some("192.0.2.1".parse().unwrap()), vec![2, 3]));
+
+    lan.carrier(3, true);
+    lan.run(S);
+    assert_eq!(hops(&lan), (Some("198.51.100.1".parse().unwrap()), vec![5]));
+    assert_eq!(lan.view().waiting_route, None);
+    let accused = lan.texts().into_iter().find(|text| text.contains("somebody"));
+    assert_eq!(accused, None);
+}

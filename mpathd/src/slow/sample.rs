@@ -80,6 +80,7 @@ pub(crate) fn view() -> View {
         settled: true,
         revision: 0,
         tidied: true,
+        waiting_route: None,
         groups: vec![GroupView {
             name: group(),
             state: GroupState::Degraded,

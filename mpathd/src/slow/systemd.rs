@@ -100,8 +100,16 @@ impl Manager {
     }
 }
 
-/// `ipmp0 degraded (eth0 failed); ipmp1 ok`.
+/// `ipmp0 degraded (eth0 failed); ipmp1 ok`; and what waits.
 fn summary(view: &View) -> String {
+    let groups = groups(view);
+    match view.waiting_route {
+        Some(route) => format!("{groups}; {route}"),
+        None => groups,
+    }
+}
+
+fn groups(view: &View) -> String {
     if view.groups.is_empty() {
         return "no groups configured".to_owned();
     }
@@ -120,9 +128,13 @@ fn summary(view: &View) -> String {
                 (_, InterfaceState::Ok | InterfaceState::Unknown) => None,
             })
             .collect();
+        let name = match group.name.as_str() {
+            "" => "interfaces outside of groups",
+            name => name,
+        };
         match troubles.is_empty() {
-            true => format!("{} {state}", group.name),
-            false => format!("{} {state} ({})", group.name, troubles.join(", ")),
+            true => format!("{name} {state}"),
+            false => format!("{name} {state} ({})", troubles.join(", ")),
         }
     });
     groups.collect::<Vec<_>>().join("; ")

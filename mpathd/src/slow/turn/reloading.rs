@@ -137,7 +137,7 @@ impl Turn<'_> {
             Some(view) if !view.tidied => {
                 Some("what is no longer configured is not all gone yet; see the log".to_owned())
             }
-            Some(_) => None,
+            Some(view) => view.waiting_route.map(|route| route.to_string()),
             None => Some("the engine has not started".to_owned()),
         };
         let refused = refused.into_iter().map(|(_, line)| line);
