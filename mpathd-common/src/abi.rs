@@ -71,6 +71,8 @@ pub mod maps {
 /// Names of the programs in the object.
 pub mod programs {
     pub const XDP: &str = "mpathd_xdp";
+    /// The same for kernels that know no XDP program for frames in several buffers (before Linux 5.18).
+    pub const XDP_LINEAR: &str = "mpathd_xdp_linear";
     pub const TCX: &str = "mpathd_tcx";
     pub const EGRESS: &str = "mpathd_egress";
 }

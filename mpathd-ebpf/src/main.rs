@@ -33,9 +33,21 @@ mod entry {
     use crate::egress;
     use crate::reply::{Verdict, handle, is_cut_short};
 
-    /// Native or generic XDP on the member.
-    #[xdp]
+    /// Native or generic XDP on the member. With `frags` a driver may hand over frames that lie in several
+    /// buffers, so XDP sets no limit to the MTU; all that is read lies in the first one.
+    #[xdp(frags)]
     fn mpathd_xdp(ctx: XdpContext) -> u32 {
+        receive(&ctx)
+    }
+
+    /// For kernels that refuse `frags`.
+    #[xdp]
+    fn mpathd_xdp_linear(ctx: XdpContext) -> u32 {
+        receive(&ctx)
+    }
+
+    #[inline(always)]
+    fn receive(ctx: &XdpContext) -> u32 {
         let frame = Frame::new(ctx.data(), ctx.data_end());
         match handle(&frame, ctx.ingress_ifindex() as u32) {
             Verdict::Consume => xdp_action::XDP_DROP,

@@ -1,7 +1,7 @@
 //! What the three threads say to each other. Fixed-size values; what owns memory or a descriptor is
 //! made and freed outside the fast thread.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,10 +51,16 @@ pub struct Channel {
     /// AF_PACKET, SOCK_RAW, protocol 0, bound to the interface, PACKET_QDISC_BYPASS.
     pub send: OwnedFd,
     /// AF_PACKET, SOCK_RAW, ETH_P_ALL, bound to the interface, with a filter for ARP replies and
-    /// neighbour advertisements; in socket mode for echo replies with our mark too, and with
-    /// SO_TIMESTAMPNS. Not: what this host sends, and frames with a VLAN id, which are another
-    /// device's (the kernel has taken the tag out of the frame).
+    /// neighbour advertisements and, except in tcx mode, for echo replies with our mark: XDP comes
+    /// before it, so these bypass the hook. In socket mode with SO_TIMESTAMPNS. Not: what this host
+    /// sends, and frames with a VLAN id, which are another device's (the kernel has taken the tag out of
+    /// the frame).
     pub receive: OwnedFd,
+    /// In tcx mode: AF_PACKET, SOCK_RAW, one bound to ETH_P_IP and one to ETH_P_IPV6, with a filter for
+    /// echo replies with our mark. Unlike ETH_P_ALL these lie behind tcx (`__netif_receive_skb_core`),
+    /// so what they hear bypasses the hook.
+    pub behind: Vec<OwnedFd>,
+    pub bypass: Bypass,
     /// The device has a lower one, so an accepted frame may still wait in that one's queue: only the
     /// driver's transmit stamp, from the error queue of `send`, is proof (N1). SO_TIMESTAMPING is
     /// then SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE, without OPT_TSONLY: the frame
@@ -66,6 +72,37 @@ pub struct Channel {
     pub consume: bool,
     /// This host forwards IPv6 that comes in by the NIC: a neighbour advertisement has to say so.
     pub router: bool,
+}
+
+impl Channel {
+    /// The sockets that frames come in by.
+    pub fn heard(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(&self.receive).chain(&self.behind).map(AsFd::as_fd)
+    }
+}
+
+/// Replies that the hook of a NIC should have taken, and the sockets heard.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bypass {
+    replies: u8,
+    last: Instant,
+}
+
+impl Bypass {
+    /// A single one may have come in before the hook was there.
+    const TO_REPORT: u8 = 3;
+    /// Those that belong together follow each other within this time.
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    /// Counts one; `true` once, when there are so many that the hook has to be looked at.
+    pub fn count(&mut self, now: Instant) -> bool {
+        if now.since(self.last) > Self::WINDOW {
+            self.replies = 0;
+        }
+        self.last = now;
+        self.replies = self.replies.saturating_add(1);
+        self.replies == Self::TO_REPORT
+    }
 }
 
 /// To the host thread.

@@ -1,5 +1,10 @@
 //! How replies come in: four kinds of hook, somebody else's program, pins, and life without a BPF file system.
 
+#[path = "datapath/contested.rs"]
+mod contested;
+#[path = "datapath/mtu.rs"]
+mod mtu;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -129,14 +134,17 @@ fn replies_are_consumed_unless_the_configuration_says_no() {
 
 /// The pins below a BPF file system, by name.
 fn pins(bpffs: &str) -> Vec<String> {
+    let name = |path: PathBuf| path.file_name().map(|it| it.to_string_lossy().into_owned());
+    pin_paths(bpffs).into_iter().filter_map(name).collect()
+}
+
+fn pin_paths(bpffs: &str) -> Vec<PathBuf> {
     let mut folders = vec![PathBuf::from(bpffs).join("mpathd")];
     let mut pins = Vec::new();
     while let Some(folder) = folders.pop() {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for path in entries.map(|it| it.expect("it can be listed").path()) {
-            let is_folder = path.is_dir();
-            let name = path.file_name().expect("it has one").to_string_lossy().into_owned();
-            if is_folder { folders.push(path) } else { pins.push(name) }
+            if path.is_dir() { folders.push(path) } else { pins.push(path) }
         }
     }
     pins

@@ -86,12 +86,13 @@ impl Engine {
         let member = &self.members[m];
         let started = self.started.unwrap_or(now);
         let is_turn = self.is_settled(now) || now.since(started) >= ATTACH_LATEST;
-        let link = member.link.filter(|_| member.receive.is_none() && is_turn)?;
+        let link = member.link.filter(|_| member.needs_hook() && is_turn)?;
         Some(Request::Attach {
             ifindex: link.ifindex,
             name: link.name,
             datapath: Datapath::Socket,
             consume_replies: false,
+            bypassed: false,
         })
     }
 }

@@ -43,7 +43,10 @@ impl Engine {
                 self.members[m].prepared = Some(now);
                 self.members[m].met = true;
             }
-            Resource::Attach(_) => slot.noticed(),
+            Resource::Attach(m) => {
+                slot.noticed();
+                self.members[m].reattach &= done.result.is_err();
+            }
             Resource::Unconfigured => {
                 slot.noticed();
                 self.tidied |= done.result.is_ok();

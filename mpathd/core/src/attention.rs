@@ -177,6 +177,7 @@ impl Engine {
             | Event::Claimed { ifindex, .. }
             | Event::Plumbed { ifindex, .. }
             | Event::Attached { ifindex, .. }
+            | Event::HookLost { ifindex, .. }
             | Event::ReceiveDeferred { ifindex, .. }
             | Event::HandledUntil { ifindex, .. }
             | Event::Redirectable { ifindex, .. }
@@ -264,7 +265,7 @@ impl Engine {
     /// The anonymous group, while interfaces of it wait until all others are settled.
     fn waits_for_groups(&self) -> Option<usize> {
         let g = self.groups.iter().position(|g| g.is_anonymous())?;
-        let waits = |m: &Member| m.link.is_some() && m.receive.is_none();
+        let waits = |m: &Member| m.link.is_some() && m.needs_hook();
         self.members[self.groups[g].members.clone()].iter().any(waits).then_some(g)
     }
 

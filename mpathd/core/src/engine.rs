@@ -177,6 +177,7 @@ impl Engine {
             Event::Claimed { ifindex, address, mac } => self.claimed(now, ifindex, address, mac),
             Event::Plumbed { ifindex, family, plumbed } => self.plumbed(ifindex, family, plumbed),
             Event::Attached { ifindex, mode } => self.attached(now, ifindex, mode),
+            Event::HookLost { ifindex, loss } => self.hook_lost(now, ifindex, loss),
             Event::Redirectable { ifindex, redirectable } => {
                 if let Some(m) = self.member_at(ifindex) {
                     self.members[m].redirectable = redirectable;

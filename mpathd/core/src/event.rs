@@ -70,6 +70,12 @@ pub enum Event {
         ifindex: Ifindex,
         mode: ReceiveMode,
     },
+    /// The receive hook of a NIC no longer takes its replies. The NIC's sockets receive them until
+    /// `Attached` reports a hook again.
+    HookLost {
+        ifindex: Ifindex,
+        loss: HookLoss,
+    },
     /// Whether what this NIC is given to send can leave by another one (`egress_redirect`); said after
     /// `Attached`, and when it has changed.
     Redirectable {
@@ -319,6 +325,21 @@ pub enum FoundBy {
     Echo,
     /// The kernel's neighbour table has its MAC.
     Neighbours,
+}
+
+/// Why a receive hook takes no replies any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum HookLoss {
+    /// The kernel no longer has our program on the device: another program has detached or replaced it.
+    Detached,
+    /// Replies reach the sockets, which lie behind the hook: another program takes frames before it, or
+    /// it has been detached just now.
+    Bypassed,
 }
 
 /// How the replies of a NIC are received; shown by `ipmpstat`.

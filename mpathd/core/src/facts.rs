@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::config::TestAddress;
 use crate::engine::Engine;
-use crate::event::{Address, Gateways, Link, ReceiveMode};
+use crate::event::{Address, Gateways, HookLoss, Link, ReceiveMode};
 use crate::ids::{Family, Ifindex};
 use crate::instance::{Failure, Instance};
 use crate::message::{Evidence, Message, Reason};
@@ -293,8 +293,25 @@ impl Engine {
         let Some(m) = self.member_at(ifindex) else { return };
         self.members[m].receive = Some(mode);
         self.members[m].attached_at = Some(now);
+        self.members[m].hook_loss = None;
         let interface = self.members[m].name();
         self.out.message(Message::Receiving { interface, mode });
+    }
+
+    /// Nothing counts as lost by this: the sockets receive what the hook does not. Whoever keeps taking
+    /// the hook away is answered once in 10 s after three times, as with addresses.
+    pub(crate) fn hook_lost(&mut self, now: Instant, ifindex: Ifindex, loss: HookLoss) {
+        let Some(m) = self.member_at(ifindex) else { return };
+        let member = &mut self.members[m];
+        let Some(mode) = member.receive.filter(|mode| *mode != ReceiveMode::Socket) else { return };
+        member.receive = Some(ReceiveMode::Socket);
+        member.reattach = true;
+        member.hook_loss = Some(loss);
+        let interface = member.name();
+        let slot = self.slot_of(Resource::Attach(m));
+        self.slots[slot].drifted(now);
+        let held = self.slots[slot].held();
+        self.out.message(Message::HookLost { interface, mode, loss, held });
     }
 
     pub(crate) fn receive_deferred(&mut self, ifindex: Ifindex, deferred: bool) {

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::config::{MAX_TARGETS, Member as Config, TestAddress};
 use crate::damping::Returns;
-use crate::event::{Hops, Link, ReceiveMode};
+use crate::event::{HookLoss, Hops, Link, ReceiveMode};
 use crate::ids::{Family, GroupId, IfName, Ifindex, MemberId, PathId};
 use crate::instance::{Failure, Instance};
 use crate::message::Reason;
@@ -33,8 +33,13 @@ pub struct Member {
     pub test_stale: [bool; 2],
     /// Where they stand without our mark, per family.
     pub test_foreign: [Hops; 2],
+    /// How its replies are received now.
     pub receive: Option<ReceiveMode>,
     pub attached_at: Option<Instant>,
+    /// Its hook should be attached anew: it was lost, or the configuration asks for another one.
+    /// Until then replies are received as `receive` says.
+    pub reattach: bool,
+    pub hook_loss: Option<HookLoss>,
     /// What it is given to send can leave by another NIC.
     pub redirectable: bool,
     /// What of each family leaves by another NIC now.
@@ -95,6 +100,8 @@ impl Member {
             test_foreign: [Hops::default(); 2],
             receive: None,
             attached_at: None,
+            reattach: false,
+            hook_loss: None,
             redirectable: false,
             redirected: [None; 2],
             failed: None,
@@ -144,6 +151,8 @@ impl Member {
             test_stale,
             receive,
             attached_at,
+            reattach,
+            hook_loss,
             redirectable,
             redirected,
             failed,
@@ -200,10 +209,10 @@ impl Member {
         self.test_foreign = *test_foreign;
         self.redirectable = *redirectable;
         self.redirected = *redirected;
-        if self.config.datapath == config.datapath {
-            self.receive = *receive;
-            self.attached_at = *attached_at;
-        }
+        self.receive = *receive;
+        self.attached_at = *attached_at;
+        self.hook_loss = *hook_loss;
+        self.reattach = *reattach || self.config.datapath != config.datapath;
     }
 
     /// As it was before the daemon was restarted: a failed one stays failed until it has earned its
@@ -234,6 +243,8 @@ impl Member {
         self.test_stale = [false; 2];
         self.receive = None;
         self.attached_at = None;
+        self.reattach = false;
+        self.hook_loss = None;
         self.redirectable = false;
         self.redirected = [None; 2];
         self.failed = None;
@@ -270,6 +281,11 @@ impl Member {
     /// 2.9). The time for which they are kept from it.
     pub fn came_back(&mut self, now: Instant) -> Duration {
         if self.has_left { self.returns.returned(now) } else { Duration::ZERO }
+    }
+
+    /// A hook has to be attached to it, or another one than it has.
+    pub fn needs_hook(&self) -> bool {
+        self.receive.is_none() || self.reattach
     }
 
     pub fn name(&self) -> IfName {

@@ -4,7 +4,7 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
-use crate::event::{Errno, FoundBy, ReceiveMode, Unfit};
+use crate::event::{Errno, FoundBy, HookLoss, ReceiveMode, Unfit};
 use crate::ids::{Family, GroupName, IfName, IpNet};
 use crate::request::Request;
 
@@ -238,6 +238,14 @@ pub enum Message {
         interface: IfName,
         mode: ReceiveMode,
     },
+    /// The hook takes no replies any more; the sockets do until it is attached again. `held`: it was lost
+    /// too often, and is attached again only after a pause.
+    HookLost {
+        interface: IfName,
+        mode: ReceiveMode,
+        loss: HookLoss,
+        held: bool,
+    },
     /// Frames that have come in can wait although we run: verdicts ask for a receive witness.
     ReceiveDeferred {
         interface: IfName,
@@ -311,6 +319,7 @@ impl Message {
             | Message::RouteDrift { .. }
             | Message::SetAgain { .. }
             | Message::RouteSetAgain { .. }
+            | Message::HookLost { .. }
             | Message::Late { .. }
             | Message::KernelSlow { .. } => Severity::Warning,
             Message::InterfaceRepaired { .. }
@@ -392,6 +401,7 @@ impl Message {
             Message::Removed { .. } => "removed",
             Message::Unfit { .. } => "unfit",
             Message::Receiving { .. } => "receiving",
+            Message::HookLost { .. } => "datapath-lost",
             Message::ReceiveDeferred { .. } => "receive-deferred",
             Message::RequestFailed { .. } => "request-failed",
             Message::Drift { .. }

@@ -5,7 +5,9 @@
 use core::time::Duration;
 
 use crate::engine::Engine;
+use crate::event::HookLoss;
 use crate::ids::Family;
+use crate::instance::Instance;
 use crate::request::{Request, Role};
 use crate::resource::{DataAddress, Resource};
 use crate::time::Instant;
@@ -17,6 +19,9 @@ const FIRST_PHASE: Duration = Duration::from_millis(200);
 /// The next NIC of a group is attached when the last one's probes are answered, or after one FDT, but
 /// this at most.
 const ATTACH_NEXT: Duration = Duration::from_secs(1);
+/// A hook in place of another one waits longer for a link that was reset by the last one: replies are
+/// received all the same. Drivers take some seconds for that.
+const REATTACH_NEXT: Duration = Duration::from_secs(10);
 /// Hooks are attached when the addresses stand; later than this they are attached anyway.
 pub(crate) const ATTACH_LATEST: Duration = Duration::from_secs(5);
 
@@ -175,7 +180,7 @@ impl Engine {
     /// Attaching can reset a link (N15): one NIC of a group at a time, one without data first.
     fn wish_attached(&self, m: usize, now: Instant) -> Option<Request> {
         let member = &self.members[m];
-        let link = member.link.filter(|_| member.fit() && member.receive.is_none())?;
+        let link = member.link.filter(|_| member.fit() && member.needs_hook())?;
         if !(member.is_to_be_probed() && link.up && member.prepared.is_some()) {
             return None;
         }
@@ -184,16 +189,12 @@ impl Engine {
         let group = &self.groups[g];
         let addresses_stand = now.since(started) >= ATTACH_LATEST || self.group_is_settled(g, now);
         let alone = group.members.clone().all(|o| {
-            let other = &self.members[o];
             let attaching = self.slots[self.slot_of(Resource::Attach(o))].in_flight();
-            let pause = group.fdt.min(ATTACH_NEXT);
-            let proves_itself = other.attached_at.is_some_and(|at| now.since(at) < pause)
-                && other.instances.iter().any(|i| (i.running() || i.seeks_hosts()) && !i.replied);
-            o == m || !(attaching || proves_itself)
+            o == m || !(attaching || self.proves_itself(o, member.receive.is_some(), now))
         });
         let lighter = group.members.clone().any(|o| {
             let other = &self.members[o];
-            let waits = other.fit() && other.link_up() && other.receive.is_none();
+            let waits = other.fit() && other.link_up() && other.needs_hook();
             o != m && waits && other.is_to_be_probed() && (self.load(o), o) < (self.load(m), m)
         });
         (addresses_stand && alone && !lighter).then_some(Request::Attach {
@@ -201,7 +202,21 @@ impl Engine {
             name: link.name,
             datapath: member.config.datapath,
             consume_replies: member.config.consume_replies,
+            bypassed: member.hook_loss == Some(HookLoss::Bypassed),
         })
+    }
+
+    /// Its hook was attached just now, and what came of it is not known yet. `patient`: the NIC that waits
+    /// for it receives replies meanwhile.
+    fn proves_itself(&self, m: usize, patient: bool, now: Instant) -> bool {
+        let member = &self.members[m];
+        let Some(at) = member.attached_at else { return false };
+        let waits = |i: &Instance| i.running() || i.seeks_hosts();
+        let unanswered = |i: &Instance| waits(i) && !(i.replied && i.answered_after(at));
+        let soon = now.since(at) < self.groups[self.group_of(m)].fdt.min(ATTACH_NEXT);
+        let link_reset = member.link.is_some_and(|link| link.up) && !member.link_up();
+        let later = patient && link_reset && now.since(at) < REATTACH_NEXT;
+        later || soon && member.instances.iter().any(unanswered)
     }
 
     fn load(&self, m: usize) -> usize {
@@ -233,9 +248,11 @@ impl Engine {
     pub(crate) fn next_check(&self, g: usize, now: Instant) -> Option<Instant> {
         let members = &self.members[self.groups[g].members.clone()];
         let sysctls = members.iter().filter_map(|m| m.prepared).map(|at| at + CHECK_SYSCTLS);
-        let waiting = members.iter().any(|m| m.fit() && m.receive.is_none() && m.is_to_be_probed());
+        let waiting = members.iter().any(|m| m.fit() && m.needs_hook() && m.is_to_be_probed());
         let pause = self.groups[g].fdt.min(ATTACH_NEXT);
-        let attach = members.iter().filter_map(|m| m.attached_at.map(|at| at + pause));
+        let pauses = [pause, REATTACH_NEXT];
+        let attach = members.iter().filter_map(|m| m.attached_at);
+        let attach = attach.flat_map(|at| pauses.map(|pause| at + pause));
         let latest = self.started.map(|at| at + ATTACH_LATEST);
         let attach = attach.chain(latest).filter(|at| waiting && *at > now);
         sysctls.filter(|at| *at > now).chain(attach).min()

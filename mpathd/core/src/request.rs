@@ -140,6 +140,9 @@ pub enum Request {
         name: IfName,
         datapath: Datapath,
         consume_replies: bool,
+        /// Replies bypass the hook that is attached: if nothing else explains it, its mode is of no use
+        /// on this NIC.
+        bypassed: bool,
     },
     /// Tell the neighbours that `address` is at this NIC, with the repeats; ends those of the same
     /// address elsewhere.

@@ -5,8 +5,9 @@ mod lan;
 use std::time::Duration;
 
 use lan::*;
-use mpathd_core::event::Event;
+use mpathd_core::event::{Event, HookLoss, ReceiveMode};
 use mpathd_core::message::{Message, Reason};
+use mpathd_core::request::Request;
 
 const FAILED: &str = "IP interface failure detected on eth0 of group g";
 const REPAIRED: &str = "IP interface repair detected on eth0 of group g";
@@ -428,4 +429,46 @@ fn a_group_failure_waits_for_doubtful_targets_one_second_and_no_longer() {
             assert!(took >= least, "FDT {fdt:?}, loss {loss}: {took:?}");
         }
     }
+}
+
+/// The sockets receive what a hook that was taken away does not: no probe is lost by that, and the hook is
+/// attached again, at once three times and then after a pause.
+#[test]
+fn a_lost_hook_is_attached_again_and_fails_nothing() {
+    let fdt = 300 * MS;
+    let mut lan = Lan::settled(group(2, 2, fdt));
+    lan.requests.clear();
+    let ifindex = lan.nics[&name(0)].link.ifindex;
+    let receive =
+        |lan: &Lan| lan.view().interfaces.iter().find(|it| it.name == name(0)).unwrap().receive;
+    let asked = |lan: &Lan| {
+        let bypassed = |request: &Request| match request {
+            Request::Attach { bypassed, .. } => Some(*bypassed),
+            _ => None,
+        };
+        lan.requests.iter().filter_map(|(_, request)| bypassed(request)).collect::<Vec<_>>()
+    };
+    lan.attach = 20 * MS;
+    for n in 1..=3 {
+        let loss = if n == 1 { HookLoss::Detached } else { HookLoss::Bypassed };
+        lan.post(Duration::ZERO, Event::HookLost { ifindex, loss });
+        lan.run(10 * MS);
+        assert_eq!(receive(&lan), Some(ReceiveMode::Socket));
+        lan.run(S);
+        assert_eq!(receive(&lan), Some(ReceiveMode::Xdp));
+        assert_eq!(asked(&lan).len(), n);
+    }
+    assert_eq!(asked(&lan), [false, true, true]);
+    lan.post(Duration::ZERO, Event::HookLost { ifindex, loss: HookLoss::Detached });
+    lan.run(9 * S);
+    assert_eq!((receive(&lan), asked(&lan).len()), (Some(ReceiveMode::Socket), 3));
+    let said = |lan: &Lan, text: &str| lan.texts().iter().filter(|it| it.contains(text)).count();
+    assert_eq!(said(&lan, "attached again in 10 s"), 1);
+    lan.run(2 * S);
+    assert_eq!((receive(&lan), asked(&lan).len()), (Some(ReceiveMode::Xdp), 4));
+    assert_eq!(said(&lan, "failure"), 0, "{:#?}", lan.texts());
+    assert!(lan.view().targets.iter().all(|target| target.lost == 0));
+    lan.wire(0, Wire::Cut);
+    let took = lan.until(fdt, |lan| lan.told(FAILED) > 0);
+    assert!(took <= fdt, "{took:?}");
 }

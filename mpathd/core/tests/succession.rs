@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use lan::*;
-use mpathd_core::config::{Config, Group, TestAddress};
+use mpathd_core::config::{Config, Datapath, Group, TestAddress};
 use mpathd_core::event::{Address, Command, Event};
 use mpathd_core::ids::{Family, IfName, IpNet};
 use mpathd_core::request::Request;
+use mpathd_core::state::Saved;
 use mpathd_core::time::Instant;
 use mpathd_core::view::{InterfaceState, TargetState, View};
 
@@ -483,4 +484,55 @@ fn a_route_waits_for_a_link_of_its_new_group_and_says_so() {
     assert_eq!(lan.view().waiting_route, None);
     let accused = lan.texts().into_iter().find(|text| text.contains("somebody"));
     assert_eq!(accused, None);
+}
+
+/// The hook of another datapath is attached while the old one receives, one NIC after the other.
+#[test]
+fn another_datapath_is_attached_while_probing_goes_on() {
+    let group = group(2, 2, FDT);
+    let mut lan = Lan::settled(group.clone());
+    let mut other = group;
+    other.members.iter_mut().for_each(|member| member.datapath = Datapath::Tcx);
+    lan.requests.clear();
+    lan.reload_group(other);
+    let begun = history(&lan.view());
+    lan.run(3 * S);
+    let attached: Vec<_> = lan
+        .requests
+        .iter()
+        .filter_map(|(at, request)| match request {
+            Request::Attach { name, datapath, .. } => Some((*at, *name, *datapath)),
+            _ => None,
+        })
+        .collect();
+    let [(first, one, Datapath::Tcx), (second, two, Datapath::Tcx)] = attached[..] else {
+        panic!("{attached:?}")
+    };
+    assert!(one != two && second > first, "{attached:?}");
+    for (path, (_, sent, acked, _)) in history(&lan.view()) {
+        let (_, had_sent, had_acked, _) = begun[&path];
+        let (sent, acked) = (sent - had_sent, acked - had_acked);
+        assert!((29..=31).contains(&sent) && sent.abs_diff(acked) <= 1, "{sent} {acked}");
+    }
+    lan.assert_at_rest();
+}
+
+/// An answer to what the old configuration asked for is none to what the new one asks for.
+#[test]
+fn a_hook_that_was_on_its_way_at_a_reload_is_not_the_new_one() {
+    let group = group(2, 2, FDT);
+    let mut other = group.clone();
+    other.members.iter_mut().for_each(|member| member.datapath = Datapath::Tcx);
+    let mut lan = Lan::new(group, Saved::default());
+    let asks = |lan: &Lan, wanted: Datapath| {
+        let is_one = |request: &Request| matches!(request, Request::Attach { datapath, .. } if *datapath == wanted);
+        lan.requests.iter().filter(|(_, request)| is_one(request)).count()
+    };
+    lan.attach = 50 * MS;
+    lan.survey();
+    lan.until(10 * S, |lan| asks(lan, Datapath::Auto) > 0);
+    lan.reload_group(other);
+    lan.run(5 * S);
+    assert_eq!(asks(&lan, Datapath::Tcx), 2, "{:?}", lan.requests);
+    lan.assert_at_rest();
 }

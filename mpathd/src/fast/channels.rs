@@ -93,15 +93,19 @@ impl Channels {
         self.all.iter().find(|c| c.ifindex == ifindex)
     }
 
+    pub(super) fn get_mut(&mut self, ifindex: Ifindex) -> Option<&mut Channel> {
+        self.all.iter_mut().find(|c| c.ifindex == ifindex)
+    }
+
     /// Until when all frames that had come in on the NIC have been handled, if that can be told.
     pub(super) fn handled_until(&mut self, ifindex: Ifindex, now: Instant) -> Option<Instant> {
-        let channel = self.all.iter_mut().find(|c| c.ifindex == ifindex)?;
+        let channel = self.get_mut(ifindex)?;
         receivers::handled_until(&mut channel.receivers, now)
     }
 
     /// The NIC has another MAC now.
     pub(super) fn set_mac(&mut self, ifindex: Ifindex, mac: Mac) {
-        if let Some(channel) = self.all.iter_mut().find(|c| c.ifindex == ifindex) {
+        if let Some(channel) = self.get_mut(ifindex) {
             channel.mac = mac;
         }
     }

@@ -10,8 +10,8 @@ use mpathd_core::ids::Ifindex;
 
 use crate::messages::Channel;
 
-/// Queue, links, and two sockets of each NIC.
-const MOST: usize = 2 + 2 * MAX_SEATS;
+/// Queue, links, and four sockets of each NIC at most.
+const MOST: usize = 2 + 4 * MAX_SEATS;
 
 /// Who is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,9 @@ impl Ready {
     /// As [`Ready::watch`]: the NIC is not heard then.
     pub(super) fn watch_channel(&self, channel: &Channel) -> io::Result<()> {
         let source = Source::Receive(channel.ifindex);
-        self.add(channel.receive.as_fd(), libc::EPOLLIN as u32, source)?;
+        for fd in channel.heard() {
+            self.add(fd, libc::EPOLLIN as u32, source)?;
+        }
         if channel.stamped {
             // An error queue needs no asking for.
             self.add(channel.send.as_fd(), 0, Source::Stamps(channel.ifindex))?;
@@ -68,14 +70,14 @@ impl Ready {
 
     /// Before the channel is given away: its descriptors may live on.
     pub(super) fn forget_channel(&self, channel: &Channel) {
-        for fd in [channel.receive.as_raw_fd(), channel.send.as_raw_fd()] {
+        for fd in channel.heard().chain([channel.send.as_fd()]) {
             // ENOENT: it was not watched.
             // SAFETY: plain numbers; the event is not read.
             unsafe {
                 libc::epoll_ctl(
                     self.epoll.as_raw_fd(),
                     libc::EPOLL_CTL_DEL,
-                    fd,
+                    fd.as_raw_fd(),
                     std::ptr::null_mut(),
                 );
             }
@@ -158,6 +160,7 @@ impl From<u64> for Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messages::Bypass;
     use mpathd_core::event::ReceiveMode;
     use mpathd_core::ids::IfName;
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -178,6 +181,8 @@ mod tests {
             mac: [0; 6],
             send,
             receive,
+            behind: Vec::new(),
+            bypass: Bypass::default(),
             stamped: true,
             receivers: Vec::new(),
             consume: false,

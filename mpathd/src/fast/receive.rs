@@ -1,12 +1,12 @@
-//! Reads the receive sockets: answers about MACs on every NIC and, where no hook receives, the echo
-//! replies themselves, by the same parser and the same match as the kernel program.
+//! Reads the receive sockets: answers about MACs on every NIC and the echo replies that no hook has
+//! taken, by the same parser and the same match as the kernel program. Where there is a hook, such a reply
+//! counts like any other, and says that the hook is gone or bypassed.
 
-use std::os::fd::AsFd;
-
+use mpathd_common::abi::Outcome;
 use mpathd_common::matching::match_reply;
 use mpathd_common::neighbour::parse_neighbour_answer;
-use mpathd_common::wire::parse;
-use mpathd_core::event::{Event, ReceiveMode};
+use mpathd_common::wire::{EchoReply, parse};
+use mpathd_core::event::{Event, HookLoss, ReceiveMode};
 use mpathd_core::time::Instant;
 use nix::errno::Errno;
 
@@ -22,19 +22,35 @@ const FRAMES_PER_TURN: usize = 64;
 /// more is there than one turn takes: no probe may be judged yet. `since`: when the socket was last
 /// empty, so nothing in it is older.
 pub(super) fn drain(
-    channel: &Channel,
+    channel: &mut Channel,
     probing: &mut Probing,
     since: Instant,
     buffer: &mut Buffer,
     mut tell: impl FnMut(Instant, Event),
 ) -> bool {
+    let mut complete = true;
+    for nth in 0..=channel.behind.len() {
+        complete &= drain_socket(nth, channel, probing, since, buffer, &mut tell);
+    }
+    complete
+}
+
+fn drain_socket(
+    nth: usize,
+    channel: &mut Channel,
+    probing: &mut Probing,
+    since: Instant,
+    buffer: &mut Buffer,
+    tell: &mut impl FnMut(Instant, Event),
+) -> bool {
     let offset = Realtime::sample();
     for _ in 0..FRAMES_PER_TURN {
-        match buffer.receive(channel.receive.as_fd()) {
+        let Some(fd) = channel.heard().nth(nth) else { return true };
+        match buffer.receive(fd) {
             Ok(received) => {
                 let now = clock::now();
                 let at = received.stamp.map_or(now, |s| offset.convert(s, since, now));
-                take(channel, probing, &received, at, &mut tell);
+                take(channel, probing, &received, at, tell);
             }
             Err(Errno::EINTR | Errno::ENETDOWN) => {}
             Err(_) => return true,
@@ -43,8 +59,32 @@ pub(super) fn drain(
     false
 }
 
+fn take_reply(
+    channel: &mut Channel,
+    probing: &Probing,
+    reply: &EchoReply,
+    at: Instant,
+    tell: &mut impl FnMut(Instant, Event),
+) {
+    let ifindex = channel.ifindex;
+    if channel.mode == ReceiveMode::Socket {
+        // The outcome is in the slot's counts.
+        match match_reply(&probing.slots, reply, ifindex.0, || at.0) {
+            Ok(_) | Err(_) => return,
+        }
+    }
+    // What the hook has seen it has counted, and it lets pass what is not to be consumed.
+    let matched = match_reply(&probing.slots.uncounted(), reply, ifindex.0, || at.0);
+    if matched.is_ok_and(|it| it.outcome == Outcome::Reply) {
+        probing.slots.count_reply(reply.slot);
+        if channel.bypass.count(at) {
+            tell(at, Event::HookLost { ifindex, loss: HookLoss::Bypassed });
+        }
+    }
+}
+
 fn take(
-    channel: &Channel,
+    channel: &mut Channel,
     probing: &mut Probing,
     received: &Received<'_>,
     at: Instant,
@@ -53,13 +93,8 @@ fn take(
     if !received.for_us {
         return;
     }
-    if channel.mode == ReceiveMode::Socket
-        && let Ok(reply) = parse(received.frame)
-    {
-        // The outcome is in the slot's counts.
-        match match_reply(&probing.slots, &reply, channel.ifindex.0, || at.0) {
-            Ok(_) | Err(_) => return,
-        }
+    if let Ok(reply) = parse(received.frame) {
+        return take_reply(channel, probing, &reply, at, tell);
     }
     let Some(answer) = parse_neighbour_answer(received.frame) else { return };
     if probing.neighbours.guards(channel.ifindex, answer.ip) {

@@ -113,6 +113,18 @@ impl SlotMap {
         word_is(word, seq.0).then(|| Instant(full_stamp(word_stamp(word), now.0)))
     }
 
+    /// The same words, for a reply that the hook may have counted already.
+    pub(super) fn uncounted(&self) -> Uncounted<'_> {
+        Uncounted(self)
+    }
+
+    /// One that the hook has not counted.
+    pub(super) fn count_reply(&self, slot: u32) {
+        if let Some(count) = self.outcome(outcome_key(slot, Outcome::Reply)) {
+            count.increment();
+        }
+    }
+
     /// Replies to this path with this outcome so far, in socket mode.
     pub fn count(&self, path: PathId, outcome: Outcome) -> u64 {
         self.outcome(outcome_key(path.0.into(), outcome)).map_or(0, Word::get)
@@ -121,6 +133,33 @@ impl SlotMap {
     /// Replies of this path, in socket mode, with an RTT of 2^bucket to 2^(bucket + 1) - 1 ns.
     pub fn rtt_count(&self, path: PathId, bucket: u32) -> u64 {
         self.rtt(rtt_key(path.0.into(), bucket.min(RTT_ROW - 1))).map_or(0, Word::get)
+    }
+}
+
+/// Matches without counting outcomes.
+pub(super) struct Uncounted<'a>(&'a SlotMap);
+
+impl Tables for Uncounted<'_> {
+    type Word = AtomicU64;
+
+    fn slot(&self, slot: u32) -> Option<&Slot<AtomicU64>> {
+        self.0.slot(slot)
+    }
+
+    fn tx(&self, key: u32) -> Option<&AtomicU64> {
+        self.0.tx(key)
+    }
+
+    fn rx(&self, key: u32) -> Option<&AtomicU64> {
+        self.0.rx(key)
+    }
+
+    fn outcome(&self, _: u32) -> Option<&AtomicU64> {
+        None
+    }
+
+    fn rtt(&self, key: u32) -> Option<&AtomicU64> {
+        self.0.rtt(key)
     }
 }
 

@@ -258,7 +258,12 @@ impl<B: Brain> Fast<B> {
             let (interface, errno) = (channel.name, error.raw_os_error().unwrap_or_default());
             self.desk.tell_slow(ToSlow::Unheard { interface, errno });
         }
-        self.retired.extend(self.channels.open(channel));
+        let Some(mut old) = self.channels.open(channel) else { return };
+        // Replies that wait in its sockets are in no other place: at a short FDT they are a part of a
+        // verdict. More than one turn takes there are not.
+        let Self { probing, buffer, desk, drained, .. } = self;
+        receive::drain(&mut old, probing, *drained, buffer, |at, event| desk.tell(at, event));
+        self.retired.push(old);
     }
 
     /// `false` if more is there than one turn takes.
@@ -267,7 +272,7 @@ impl<B: Brain> Fast<B> {
         let mut complete = true;
         for source in ready.sources() {
             let Source::Receive(ifindex) = source else { continue };
-            let Some(channel) = channels.get(ifindex) else { continue };
+            let Some(channel) = channels.get_mut(ifindex) else { continue };
             let tell = |at, event| desk.tell(at, event);
             complete &= receive::drain(channel, probing, *drained, buffer, tell);
         }

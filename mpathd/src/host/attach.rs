@@ -3,6 +3,7 @@
 //! (N13). Somebody else's XDP program is never touched. Nothing is detached at stop.
 
 mod egress;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,13 +19,15 @@ use mpathd_core::config::Datapath;
 use mpathd_core::event::ReceiveMode;
 use mpathd_core::ids::Ifindex;
 use mpathd_core::message::Severity;
+use mpathd_core::time::Instant;
 
 use super::bpf::{self, Bpf, LinkInfo, in_words};
 use super::counters::Source;
-use super::facts::LinkFact;
+use super::facts::{LinkFact, XdpSlot};
 use super::netlink::Refused;
 use super::outbox::{Fast, Slow};
 use super::{pins, sockets};
+use crate::fast::clock;
 use crate::fast::priority::at_ease;
 use crate::fast::slots::SlotMap;
 use crate::messages::{ToFast, ToSlow};
@@ -34,6 +37,9 @@ pub(super) struct Hooks {
     bpffs: PathBuf,
     kernel: Kernel,
     attached: BTreeMap<Ifindex, Attached>,
+    /// Modes in which nothing is received on a NIC although the hook is in place.
+    deaf: BTreeMap<Ifindex, Vec<ReceiveMode>>,
+    watch: watch::Watch,
     /// The rows of the egress program are the fast thread's.
     redirects: bool,
 }
@@ -52,9 +58,32 @@ enum Kernel {
 struct Attached {
     mode: ReceiveMode,
     consume: bool,
+    hook: Option<Hook>,
+    egress: Option<Hook>,
+    since: Instant,
+    /// When other programs were found to run before ours in tcx.
+    overtaken: Vec<Instant>,
+}
+
+/// What `Request::Attach` asks for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) datapath: Datapath,
+    pub(super) consume: bool,
+    pub(super) bypassed: bool,
+}
+
+struct Hook {
     /// Keeps a link that is not pinned.
-    _hook: Option<Link>,
-    egress: Option<Link>,
+    _link: Link,
+    /// Its id, as the kernel lists it on the device.
+    program: u32,
+}
+
+enum Choice {
+    /// The hook that is there is the best that can be had.
+    Keep,
+    New(ReceiveMode, Option<Hook>),
 }
 
 enum Link {
@@ -64,52 +93,69 @@ enum Link {
 
 impl Hooks {
     pub(super) fn new(object: &'static [u8], bpffs: PathBuf) -> Self {
-        Self { object, bpffs, kernel: Kernel::Untried, attached: BTreeMap::new(), redirects: false }
+        Self {
+            object,
+            bpffs,
+            kernel: Kernel::Untried,
+            attached: BTreeMap::new(),
+            deaf: BTreeMap::new(),
+            watch: watch::Watch::default(),
+            redirects: false,
+        }
     }
 
-    /// Attaches the hook and hands over the sockets; a hook of the right kind that stands is left, and no
-    /// other one is there: [`Hooks::detach_unwanted`].
+    /// Attaches the best hook that can be had, and hands over the sockets. A hook that is in place and the
+    /// best stays. Otherwise the old one goes last: what comes in meanwhile is received by one of them or,
+    /// where the kernel takes only one, by the sockets.
     ///
     /// # Errors
     /// Where not even the sockets can be opened (EPERM without CAP_NET_RAW).
     pub(super) fn attach(
         &mut self,
         link: &LinkFact,
-        datapath: Datapath,
-        consume: bool,
+        wanted: Wanted,
         fast: &mut Fast,
         slow: &mut Slow,
     ) -> Result<ReceiveMode, Refused> {
+        let mut link = *link;
         let ifindex = link.link.ifindex;
         self.load_once(fast, slow)?;
-        if let Some(attached) = self.attached.get_mut(&ifindex)
-            && wanted(link, datapath).contains(&attached.mode)
-        {
-            if attached.consume != consume {
-                attached.consume = consume;
+        self.look_again(&mut link, wanted.bypassed, slow);
+        let (mode, hook) = match self.choose(&mut link, wanted.datapath, slow) {
+            Choice::New(mode, hook) => (mode, hook),
+            Choice::Keep => {
+                let Some(attached) = self.attached.get_mut(&ifindex) else {
+                    return Err(Refused::errno(libc::ENODEV));
+                };
                 let mode = attached.mode;
-                self.open_channel(link, fast)?;
+                if core::mem::replace(&mut attached.consume, wanted.consume) != wanted.consume
+                    || wanted.bypassed
+                {
+                    self.open_channel(&link, fast)?;
+                }
                 return Ok(mode);
             }
-            return Ok(attached.mode);
+        };
+        let since = clock::now();
+        let mut new = Attached {
+            mode,
+            consume: wanted.consume,
+            hook,
+            egress: None,
+            since,
+            overtaken: Vec::new(),
+        };
+        let mut old = self.attached.remove(&ifindex);
+        if let Some(old) = &mut old {
+            new.egress = old.egress.take();
+            new.overtaken = core::mem::take(&mut old.overtaken);
         }
-        let (mode, hook) = self.choose(link, datapath, slow);
-        self.attached.insert(ifindex, Attached { mode, consume, _hook: hook, egress: None });
-        self.open_channel(link, fast).inspect_err(|_| self.detach(ifindex))?;
+        self.attached.insert(ifindex, new);
+        self.open_channel(&link, fast).inspect_err(|_| self.detach(ifindex))?;
+        if let Some(old) = old.filter(|old| old.hook.is_some()) {
+            self.unpin_hook(old.mode, ifindex);
+        }
         Ok(mode)
-    }
-
-    /// Takes off a hook of a kind that is not wanted any more. `true`: the link is to be looked at anew.
-    pub(super) fn detach_unwanted(&mut self, link: &LinkFact, datapath: Datapath) -> bool {
-        let ifindex = link.link.ifindex;
-        let unwanted = self
-            .attached
-            .get(&ifindex)
-            .is_some_and(|it| !wanted(link, datapath).contains(&it.mode));
-        if unwanted {
-            self.detach(ifindex);
-        }
-        unwanted
     }
 
     pub(super) fn is_attached(&self, ifindex: Ifindex) -> bool {
@@ -129,11 +175,31 @@ impl Hooks {
 
     /// Also where the device has gone: a pin of what was attached to it blocks its name.
     pub(super) fn detach(&mut self, ifindex: Ifindex) {
+        self.deaf.remove(&ifindex);
         let Some(attached) = self.attached.remove(&ifindex) else { return };
+        self.unpin_hook(attached.mode, ifindex);
         if let Kernel::Ready { pins: Some(pins), .. } = &self.kernel {
-            unpin(&pins.join(pin_name(attached.mode, ifindex)));
             unpin(&pins.join(egress::pin_name(ifindex)));
         }
+    }
+
+    /// Nothing is attached by this pin when it returns; what is not pinned ends with its descriptor.
+    fn unpin_hook(&self, mode: ReceiveMode, ifindex: Ifindex) {
+        if let Kernel::Ready { pins: Some(pins), .. } = &self.kernel {
+            let pin = pins.join(pin_name(mode, ifindex));
+            match bpf::detach_pinned(&pin) {
+                // It may never have been pinned, or hold nothing any more.
+                Ok(()) | Err(_) => unpin(&pin),
+            }
+        }
+    }
+
+    /// Takes the hook off, and its pin.
+    fn drop_hook(&mut self, ifindex: Ifindex) {
+        let Some(attached) = self.attached.get_mut(&ifindex) else { return };
+        let mode = attached.mode;
+        attached.hook = None;
+        self.unpin_hook(mode, ifindex);
     }
 
     /// Whether replies go further than the hook: it stays, and the sockets of the next channel know.
@@ -197,29 +263,28 @@ impl Hooks {
     }
 
     /// The best kind that can be had.
-    fn choose(
-        &mut self,
-        link: &LinkFact,
-        datapath: Datapath,
-        slow: &mut Slow,
-    ) -> (ReceiveMode, Option<Link>) {
-        let Kernel::Ready { bpf, pins } = &mut self.kernel else {
-            return (ReceiveMode::Socket, None);
-        };
-        let name = link.link.name;
-        for mode in wanted(link, datapath) {
-            let result = match mode {
-                ReceiveMode::Xdp => xdp(bpf, pins.as_deref(), link, XdpMode::Driver),
-                ReceiveMode::XdpGeneric => xdp(bpf, pins.as_deref(), link, XdpMode::Skb),
-                ReceiveMode::Tcx => {
-                    let pin =
-                        pins.as_deref().map(|pins| pins.join(pin_name(mode, link.link.ifindex)));
-                    bpf.tcx(programs::TCX).and_then(|it| tcx(it, TcAttachType::Ingress, pin, link))
-                }
-                ReceiveMode::Socket => break,
-            };
-            match result {
-                Ok(hook) => return (mode, Some(hook)),
+    fn choose(&mut self, link: &mut LinkFact, datapath: Datapath, slow: &mut Slow) -> Choice {
+        let (name, ifindex) = (link.link.name, link.link.ifindex);
+        let old = self.attached.get(&ifindex);
+        let is_there = |it: &&Attached| it.hook.is_some() || it.mode == ReceiveMode::Socket;
+        let old = old.filter(is_there).map(|it| it.mode);
+        if !matches!(self.kernel, Kernel::Ready { .. }) {
+            let is_socket = old == Some(ReceiveMode::Socket);
+            return if is_socket { Choice::Keep } else { Choice::New(ReceiveMode::Socket, None) };
+        }
+        let deaf = self.deaf.get(&ifindex).cloned().unwrap_or_default();
+        for mode in kinds(link, datapath).into_iter().filter(|mode| !deaf.contains(mode)) {
+            if old == Some(mode) && self.attached.get(&ifindex).is_some_and(|it| is_there(&it)) {
+                return Choice::Keep;
+            }
+            // The kernel takes native or generic XDP, not both.
+            let is_xdp = |mode| matches!(mode, ReceiveMode::Xdp | ReceiveMode::XdpGeneric);
+            if is_xdp(mode) && old.is_some_and(is_xdp) && self.holds_xdp(ifindex) {
+                self.drop_hook(ifindex);
+                link.xdp = XdpSlot::default();
+            }
+            match self.try_kind(mode, link) {
+                Ok(hook) => return Choice::New(mode, hook),
                 Err(reason) => {
                     let severity =
                         if datapath == Datapath::Auto { Severity::Info } else { Severity::Error };
@@ -227,13 +292,32 @@ impl Hooks {
                 }
             }
         }
-        (ReceiveMode::Socket, None)
+        Choice::New(ReceiveMode::Socket, None)
+    }
+
+    fn holds_xdp(&self, ifindex: Ifindex) -> bool {
+        self.attached.get(&ifindex).is_some_and(|it| it.hook.is_some())
+    }
+
+    fn try_kind(&mut self, mode: ReceiveMode, link: &LinkFact) -> Result<Option<Hook>, String> {
+        let Kernel::Ready { bpf, pins } = &mut self.kernel else { return Ok(None) };
+        let pins = pins.as_deref();
+        match mode {
+            ReceiveMode::Xdp => xdp(bpf, pins, link, XdpMode::Driver).map(Some),
+            ReceiveMode::XdpGeneric => xdp(bpf, pins, link, XdpMode::Skb).map(Some),
+            ReceiveMode::Tcx => {
+                let pin = pins.map(|pins| pins.join(pin_name(mode, link.link.ifindex)));
+                let program = bpf.tcx(programs::TCX)?;
+                tcx(program, TcAttachType::Ingress, pin, link).map(Some)
+            }
+            ReceiveMode::Socket => Ok(None),
+        }
     }
 }
 
 /// The kinds to try, best first. Native XDP only on a device without a lower one (N14): on others it
 /// is partial or missing.
-fn wanted(link: &LinkFact, datapath: Datapath) -> Vec<ReceiveMode> {
+fn kinds(link: &LinkFact, datapath: Datapath) -> Vec<ReceiveMode> {
     use ReceiveMode::{Socket, Tcx, Xdp, XdpGeneric};
     match datapath {
         Datapath::Auto if link.lower => vec![Tcx, XdpGeneric, Socket],
@@ -305,13 +389,14 @@ fn adoptable(
     PinnedLink::from_pin(path).ok().map(FdLink::from)
 }
 
-fn xdp(bpf: &mut Bpf, pins: Option<&Path>, link: &LinkFact, mode: XdpMode) -> Result<Link, String> {
+fn xdp(bpf: &mut Bpf, pins: Option<&Path>, link: &LinkFact, mode: XdpMode) -> Result<Hook, String> {
     let ifindex = link.link.ifindex;
     let native = mode == XdpMode::Driver;
     let kind = if native { ReceiveMode::Xdp } else { ReceiveMode::XdpGeneric };
     let pin = pins.map(|pins| pins.join(pin_name(kind, ifindex)));
     let slot = link.xdp;
     let program = bpf.xdp()?;
+    let own = program.info().map_err(|e| in_words(&e))?.id();
     let old = pin.as_deref().and_then(|path| {
         adoptable(path, ifindex, |info| info.program == slot.program && slot.native == native)
     });
@@ -319,7 +404,7 @@ fn xdp(bpf: &mut Bpf, pins: Option<&Path>, link: &LinkFact, mode: XdpMode) -> Re
         let old = XdpLink::try_from(old).map_err(|e| in_words(&e))?;
         let id = program.attach_to_link(old).map_err(|e| in_words(&e))?;
         let link = program.take_link(id).map_err(|e| in_words(&e))?;
-        return Ok(Link::Xdp { _link: link });
+        return Ok(Hook { _link: Link::Xdp { _link: link }, program: own });
     }
     if slot.program != 0 {
         return Err(format!(
@@ -336,7 +421,8 @@ fn xdp(bpf: &mut Bpf, pins: Option<&Path>, link: &LinkFact, mode: XdpMode) -> Re
         Some(path) => FdLink::from(fd.pin(path).map_err(|e| in_words(&e))?),
         None => fd,
     };
-    Ok(Link::Xdp { _link: XdpLink::try_from(fd).map_err(|e| in_words(&e))? })
+    let link = Link::Xdp { _link: XdpLink::try_from(fd).map_err(|e| in_words(&e))? };
+    Ok(Hook { _link: link, program: own })
 }
 
 fn tcx(
@@ -344,20 +430,27 @@ fn tcx(
     way: TcAttachType,
     pin: Option<PathBuf>,
     link: &LinkFact,
-) -> Result<Link, String> {
+) -> Result<Hook, String> {
     let ifindex = link.link.ifindex;
     let name = link.link.name;
-    if let Some(old) = pin.as_deref().and_then(|path| adoptable(path, ifindex, |_| true)) {
+    let own = program.info().map_err(|e| in_words(&e))?.id();
+    // One that is not the first would be bypassed.
+    let is_first = |info: LinkInfo| {
+        let all = bpf::tcx_programs(ifindex, way);
+        all.is_ok_and(|all| all.first() == Some(&info.program))
+    };
+    if let Some(old) = pin.as_deref().and_then(|path| adoptable(path, ifindex, is_first)) {
         let old = SchedClassifierLink::try_from(old).map_err(|e| in_words(&e))?;
         let id = program.attach_to_link(old).map_err(|e| in_words(&e))?;
         let link = program.take_link(id).map_err(|e| in_words(&e))?;
-        return Ok(Link::Tcx { _link: link });
+        return Ok(Hook { _link: Link::Tcx { _link: link }, program: own });
     }
-    // aya takes a name here, and names change hands.
+    // Before all others: what a program lets pass with TC_ACT_OK no later one sees. aya takes a name
+    // here, and names change hands.
     if nix::net::if_::if_nametoindex(name.as_str()) != Ok(ifindex.0) {
         return Err("the device has been renamed".to_owned());
     }
-    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let id =
         program.attach_with_options(name.as_str(), way, options).map_err(|error| match &error {
             ProgramError::SyscallError(call) if call.io_error.raw_os_error() == Some(EINVAL) => {
@@ -371,5 +464,6 @@ fn tcx(
         Some(path) => FdLink::from(fd.pin(path).map_err(|e| in_words(&e))?),
         None => fd,
     };
-    Ok(Link::Tcx { _link: SchedClassifierLink::try_from(fd).map_err(|e| in_words(&e))? })
+    let link = Link::Tcx { _link: SchedClassifierLink::try_from(fd).map_err(|e| in_words(&e))? };
+    Ok(Hook { _link: link, program: own })
 }

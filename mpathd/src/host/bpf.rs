@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use aya::maps::Map;
-use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use mpathd_common::abi::{LAYOUT, layout_of, maps, programs};
 use mpathd_core::ids::Ifindex;
@@ -24,6 +24,8 @@ pub(super) struct Bpf {
     object: Ebpf,
     /// Maps of an earlier daemon were pinned, and taken over.
     pub(super) adopted: bool,
+    /// The program for the XDP slot that this kernel takes, once it is loaded.
+    xdp: Option<&'static str>,
 }
 
 impl Bpf {
@@ -49,7 +51,7 @@ impl Bpf {
             }
         }
         let object = loader.load(object).map_err(|error| in_words(&error))?;
-        Ok(Self { object, adopted })
+        Ok(Self { object, adopted, xdp: None })
     }
 
     /// # Errors
@@ -90,8 +92,17 @@ impl Bpf {
     /// # Errors
     /// What the verifier says.
     pub(super) fn xdp(&mut self) -> Result<&mut Xdp, String> {
-        let program =
-            self.object.program_mut(programs::XDP).ok_or_else(|| missing(programs::XDP))?;
+        let known = self.xdp;
+        let name = known.unwrap_or_else(|| {
+            let takes_frags = self.xdp_named(programs::XDP).is_ok();
+            if takes_frags { programs::XDP } else { programs::XDP_LINEAR }
+        });
+        self.xdp = Some(name);
+        self.xdp_named(name)
+    }
+
+    fn xdp_named(&mut self, name: &str) -> Result<&mut Xdp, String> {
+        let program = self.object.program_mut(name).ok_or_else(|| missing(name))?;
         let program: &mut Xdp = program.try_into().map_err(|e: ProgramError| in_words(&e))?;
         loaded(at_ease(|| program.load())).map(|()| program)
     }
@@ -150,21 +161,63 @@ pub(super) struct LinkInfo {
 /// # Errors
 /// ENOENT where nothing is pinned at `path`.
 pub(super) fn link_info(path: &Path) -> io::Result<LinkInfo> {
-    const BPF_OBJ_GET: libc::c_long = 7;
     const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    let get = ObjGet { path: path.as_ptr() as u64, fd: 0, flags: 0 };
-    let fd = bpf(BPF_OBJ_GET, &get)?;
-    // SAFETY: a descriptor that the kernel just made for us.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let fd = pinned(path)?;
     let mut info = RawLinkInfo::default();
-    let ask = ObjInfo {
+    let mut ask = ObjInfo {
         fd: fd.as_raw_fd().cast_unsigned(),
         length: size_of::<RawLinkInfo>() as u32,
         info: &raw mut info as u64,
     };
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &ask)?;
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut ask)?;
     Ok(LinkInfo { program: info.program, ifindex: Ifindex(info.ifindex) })
+}
+
+/// Ids of the programs on one side of a device, in the order in which tcx runs them.
+///
+/// # Errors
+/// EINVAL where the kernel has no tcx (before Linux 6.6); ENODEV where the device is gone.
+pub(super) fn tcx_programs(ifindex: Ifindex, side: TcAttachType) -> io::Result<Vec<u32>> {
+    const BPF_PROG_QUERY: libc::c_long = 16;
+    const BPF_TCX_INGRESS: u32 = 46;
+    const BPF_TCX_EGRESS: u32 = 47;
+    /// The most that tcx takes (BPF_MPROG_MAX).
+    const MOST: usize = 64;
+    let mut ids = [0_u32; MOST];
+    let mut ask = ProgQuery {
+        ifindex: ifindex.0,
+        side: if side == TcAttachType::Egress { BPF_TCX_EGRESS } else { BPF_TCX_INGRESS },
+        query_flags: 0,
+        attach_flags: 0,
+        programs: ids.as_mut_ptr() as u64,
+        count: MOST as u32,
+        padding: 0,
+        rest: [0; 4],
+    };
+    bpf(BPF_PROG_QUERY, &mut ask)?;
+    // No program has id 0.
+    Ok(ids.into_iter().take_while(|id| *id != 0).collect())
+}
+
+fn pinned(path: &Path) -> io::Result<OwnedFd> {
+    const BPF_OBJ_GET: libc::c_long = 7;
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut get = ObjGet { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    let fd = bpf(BPF_OBJ_GET, &mut get)?;
+    // SAFETY: a descriptor that the kernel just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes what a pinned link holds off its device before it returns. Removing the pin does so some time
+/// later, and the place is taken until then (EEXIST).
+///
+/// # Errors
+/// ENOENT where nothing is pinned at `path`; ENOLINK where it holds nothing any more.
+pub(super) fn detach_pinned(path: &Path) -> io::Result<()> {
+    const BPF_LINK_DETACH: libc::c_long = 34;
+    let link = pinned(path)?;
+    bpf(BPF_LINK_DETACH, &mut link.as_raw_fd().cast_unsigned())?;
+    Ok(())
 }
 
 /// The parts of `union bpf_attr` that are used here (linux/bpf.h).
@@ -173,6 +226,19 @@ struct ObjGet {
     path: u64,
     fd: u32,
     flags: u32,
+}
+
+#[repr(C)]
+struct ProgQuery {
+    ifindex: u32,
+    side: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    padding: u32,
+    /// Arrays that are not asked for, and the revision.
+    rest: [u64; 4],
 }
 
 #[repr(C)]
@@ -194,11 +260,11 @@ struct RawLinkInfo {
     attach_type: u32,
 }
 
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
+fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<i32> {
     // SAFETY: `attributes` is a prefix of union bpf_attr of the size given, and what it points to
     // outlives the call.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>())
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>())
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }

@@ -70,10 +70,10 @@ pub(super) fn answers(replies: bool, magic: u32) -> Vec<Instruction> {
     program
 }
 
-/// Echo replies of one family whose payload begins with `magic` and `slot`.
-pub(super) fn echo_replies(family: Family, magic: u32, slot: u32) -> Vec<Instruction> {
+/// Echo replies of one family whose payload begins with these words.
+pub(super) fn echo_replies(family: Family, payload: &[u32]) -> Vec<Instruction> {
     let mut program = received();
-    accept(&mut program, &echo_reply(family, &[magic, slot]));
+    accept(&mut program, &echo_reply(family, payload));
     program.push(give(0));
     program
 }

@@ -160,6 +160,7 @@ impl Host {
             if self.monitor.due() <= clock::now() {
                 self.survey();
             }
+            self.watch_hooks();
             self.wait();
         }
     }
@@ -232,6 +233,7 @@ impl Host {
         self.napi.remember(&settings.threaded);
         self.napi.try_again();
         self.settings = settings;
+        self.hooks.try_all_again();
         let members = self.monitor.mirror.links_of(&self.settings.interfaces);
         for member in members.cloned().collect::<Vec<_>>() {
             let consumes = self.settings.consuming.contains(&member.link.name);
@@ -264,7 +266,7 @@ impl Host {
     }
 
     fn wait(&mut self) {
-        let others = [self.announcer.due(), self.twins.due()];
+        let others = [self.announcer.due(), self.twins.due(), self.hooks.look_due()];
         let mut until = others.into_iter().flatten().fold(self.monitor.due(), Instant::min);
         if !(self.fast.flush() & self.slow.flush()) {
             until = until.min(clock::now() + RETRY);

@@ -2,13 +2,14 @@
 //! notices are taken in before a request, so that nothing of somebody else's is overwritten, and
 //! after it, so that the engine has seen its effect when the answer comes.
 
-use mpathd_core::event::{Done, Errno, Event, FoundBy};
+use mpathd_core::event::{Done, Errno, Event, FoundBy, ReceiveMode};
 use mpathd_core::ids::{Family, IfName, Ifindex};
 use mpathd_core::message::{Severity, Wish};
 use mpathd_core::request::{Op, Request};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 
+use super::attach::Wanted;
 use super::facts::LinkFact;
 use super::netlink::Refused;
 use super::{Host, address, monitor, route, search};
@@ -69,14 +70,12 @@ impl Host {
                 monitor.doubt_routes();
                 Ok(())
             }
-            Request::Attach { ifindex, datapath, consume_replies, .. } => {
+            Request::Attach { ifindex, datapath, consume_replies, bypassed, .. } => {
                 // Anew: the XDP slot is not told by every notice.
-                let mut link = monitor::link(requests, ifindex)?;
-                if self.hooks.detach_unwanted(&link, datapath) {
-                    link = monitor::link(requests, ifindex)?;
-                }
+                let link = monitor::link(requests, ifindex)?;
                 let (fast, slow) = (&mut self.fast, &mut self.slow);
-                let mode = self.hooks.attach(&link, datapath, consume_replies, fast, slow)?;
+                let wanted = Wanted { datapath, consume: consume_replies, bypassed };
+                let mode = self.hooks.attach(&link, wanted, fast, slow)?;
                 self.warm(&link);
                 self.monitor.mirror.retell_watched(ifindex);
                 self.twins.ask_soon();
@@ -120,6 +119,27 @@ impl Host {
                 Ok(())
             }
         }
+    }
+
+    /// Looks at the hooks of one NIC, if it is time to.
+    pub(super) fn watch_hooks(&mut self) {
+        let Some(ifindex) = self.hooks.next_to_look_at(clock::now()) else { return };
+        // ENODEV: the notice that it is gone follows.
+        let Ok(link) = monitor::link(&mut self.requests, ifindex) else { return };
+        let found = self.hooks.look_at(&link, &mut self.slow);
+        if let Some(loss) = found.loss {
+            self.monitor.mirror.tell(Event::HookLost { ifindex, loss });
+        }
+        if found.first_again && self.hooks.open_channel(&link, &mut self.fast).is_ok() {
+            self.monitor.mirror.tell(Event::Attached { ifindex, mode: ReceiveMode::Tcx });
+        }
+        if found.egress_lost {
+            let name = link.link.name;
+            let text = format!("{name}: another program has detached the egress program");
+            self.slow.log(Severity::Warning, text);
+            self.redirect_egress(&link);
+        }
+        self.pass_on();
     }
 
     /// Has the egress program where the configuration wants it.

@@ -13,7 +13,7 @@ use super::facts::LinkFact;
 use super::filter::{self, Instruction};
 use super::search::ALL_HOSTS_SLOT;
 use super::{deferral, sysctl};
-use crate::messages::Channel;
+use crate::messages::{Bypass, Channel};
 
 /// The highest band that needs no privilege: pfifo_fast and fq send it first (N1).
 const PRIORITY: libc::c_int = 7;
@@ -28,7 +28,7 @@ pub(super) fn channel(link: &LinkFact, mode: ReceiveMode, consume: bool) -> io::
     prepare_send(&send, link.lower)?;
     bind(&send, ifindex, 0)?;
     let receive = packet_socket()?;
-    attach(&receive, &filter::answers(mode == ReceiveMode::Socket, MAGIC))?;
+    attach(&receive, &filter::answers(mode != ReceiveMode::Tcx, MAGIC))?;
     if mode == ReceiveMode::Socket {
         set(&receive, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
     }
@@ -41,10 +41,23 @@ pub(super) fn channel(link: &LinkFact, mode: ReceiveMode, consume: bool) -> io::
         consume,
         send,
         receive,
+        behind: if mode == ReceiveMode::Tcx { behind_tcx(ifindex)? } else { Vec::new() },
+        bypass: Bypass::default(),
         stamped: link.lower,
         receivers: deferral::receivers(ifindex, link.link.name),
         router: sysctl::forwards_v6(link.link.name),
     })
+}
+
+/// They hear echo replies with our mark that no tcx program has taken.
+fn behind_tcx(ifindex: Ifindex) -> io::Result<Vec<OwnedFd>> {
+    let socket = |family| {
+        let socket = packet_socket()?;
+        attach(&socket, &filter::echo_replies(family, &[MAGIC]))?;
+        bind(&socket, ifindex, ethertype(family, libc::ETH_P_IP))?;
+        Ok(socket)
+    };
+    Family::ALL.map(socket).into_iter().collect()
 }
 
 /// A socket for announcements.
@@ -66,7 +79,7 @@ pub(super) fn announcing(link: &LinkFact) -> io::Result<OwnedFd> {
 pub(super) fn searching(link: &LinkFact, family: Family) -> io::Result<OwnedFd> {
     let socket = packet_socket()?;
     bypass(&socket, link.lower)?;
-    attach(&socket, &filter::echo_replies(family, MAGIC, ALL_HOSTS_SLOT))?;
+    attach(&socket, &filter::echo_replies(family, &[MAGIC, ALL_HOSTS_SLOT]))?;
     bind(&socket, link.link.ifindex, ethertype(family, libc::ETH_P_IP))?;
     Ok(socket)
 }

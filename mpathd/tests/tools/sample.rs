@@ -138,6 +138,7 @@ pub(crate) fn view() -> View {
     View {
         at: Instant(60_000_000_000),
         settled: true,
+        waiting_route: None,
         revision: 0,
         tidied: true,
         proven: Vec::new(),

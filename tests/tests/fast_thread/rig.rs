@@ -14,7 +14,7 @@ use aya::programs::{Xdp, xdp::XdpMode};
 use mpathd::fast::slots::{MapFds, SlotMap};
 use mpathd::fast::{Setup, spawn};
 use mpathd::host::counters::{CounterFds, Counters};
-use mpathd::messages::{Channel, Queues, ToFast, ToHost, ToSlow};
+use mpathd::messages::{Bypass, Channel, Queues, ToFast, ToHost, ToSlow};
 use mpathd::shared::Shared;
 use mpathd_common::abi::{Outcome, maps, programs};
 use mpathd_core::event::{Event, Link, ReceiveMode};
@@ -144,6 +144,8 @@ impl Rig {
             mac: mac(&found.address.expect("an Ethernet device")),
             send,
             receive,
+            behind: Vec::new(),
+            bypass: Bypass::default(),
             stamped: plan.stamped,
             consume: true,
         }

@@ -25,6 +25,7 @@ fn attach(host: &mut Host, name: &str, datapath: Datapath) -> ReceiveMode {
         name: IfName::new(name).expect("a name"),
         datapath,
         consume_replies: true,
+        bypassed: false,
     });
     match host.expect("the hook", |e| matches!(e, Event::Attached { .. })) {
         Event::Attached { mode, .. } => mode,

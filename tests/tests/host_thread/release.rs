@@ -38,6 +38,7 @@ fn leave_behind(lab: &Lab) {
             name: name(device),
             datapath: Datapath::Auto,
             consume_replies: true,
+            bypassed: false,
         });
     }
     host.must(host.set("eth1", DATA, Role::Data, None));

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::{Message, Unwatched, Wish};
-use crate::event::{FoundBy, ReceiveMode, Unfit};
+use crate::event::{FoundBy, HookLoss, ReceiveMode, Unfit};
 use crate::ids::{Family, GroupName};
 
 impl fmt::Display for Message {
@@ -225,13 +225,25 @@ impl fmt::Display for Message {
                 })
             }
             Message::Receiving { interface, mode } => {
-                let mode = match mode {
-                    ReceiveMode::Xdp => "native XDP",
-                    ReceiveMode::Tcx => "tcx ingress",
-                    ReceiveMode::XdpGeneric => "generic XDP",
-                    ReceiveMode::Socket => "a packet socket",
-                };
-                write!(f, "{interface} receives replies through {mode}")
+                write!(f, "{interface} receives replies through {}", hook(*mode))
+            }
+            Message::HookLost { interface, mode, loss, held } => {
+                let (mode, when) = (hook(*mode), if *held { "in 10 s" } else { "now" });
+                match loss {
+                    HookLoss::Detached => write!(
+                        f,
+                        "another program has detached or replaced the receive hook ({mode}) of {interface}"
+                    )?,
+                    HookLoss::Bypassed => write!(
+                        f,
+                        "replies on {interface} bypass its receive hook ({mode}): another program has detached \
+                         it, or takes frames before it"
+                    )?,
+                }
+                write!(
+                    f,
+                    "; a packet socket receives the replies, and the hook is attached again {when}"
+                )
             }
             Message::ReceiveDeferred { interface } => write!(
                 f,
@@ -274,6 +286,15 @@ impl fmt::Display for Message {
                 took.as_secs_f64() * 1e3
             ),
         }
+    }
+}
+
+fn hook(mode: ReceiveMode) -> &'static str {
+    match mode {
+        ReceiveMode::Xdp => "native XDP",
+        ReceiveMode::Tcx => "tcx ingress",
+        ReceiveMode::XdpGeneric => "generic XDP",
+        ReceiveMode::Socket => "a packet socket",
     }
 }
 

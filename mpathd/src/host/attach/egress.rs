@@ -6,7 +6,7 @@ use mpathd_common::abi::{REDIRECT_NICS, programs};
 use mpathd_core::ids::Ifindex;
 use mpathd_core::message::Severity;
 
-use super::{Hooks, Kernel, Link, LinkFact, tcx, unpin};
+use super::{Hook, Hooks, Kernel, LinkFact, tcx, unpin};
 use crate::host::outbox::{Fast, Slow};
 use crate::host::pins;
 use crate::messages::ToFast;
@@ -53,7 +53,7 @@ impl Hooks {
         }
     }
 
-    fn attach_egress(&mut self, link: &LinkFact, fast: &mut Fast) -> Result<Link, String> {
+    fn attach_egress(&mut self, link: &LinkFact, fast: &mut Fast) -> Result<Hook, String> {
         let ifindex = link.link.ifindex;
         let shares = |other: &Ifindex| {
             *other != ifindex && other.0 % REDIRECT_NICS == ifindex.0 % REDIRECT_NICS

@@ -121,6 +121,7 @@ impl Subject {
             | Message::Removed { interface, .. }
             | Message::Unfit { interface, .. }
             | Message::Receiving { interface, .. }
+            | Message::HookLost { interface, .. }
             | Message::ReceiveDeferred { interface }
             | Message::Drift { interface, .. }
             | Message::Redirected { interface, .. }

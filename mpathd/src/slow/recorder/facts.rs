@@ -59,6 +59,9 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
         Event::Attached { ifindex, mode } => {
             ("attached", json!({ "interface": names.of(*ifindex), "mode": mode }))
         }
+        Event::HookLost { ifindex, loss } => {
+            ("hook-lost", json!({ "interface": names.of(*ifindex), "loss": loss }))
+        }
         Event::Redirectable { ifindex, redirectable } => (
             "redirectable",
             json!({ "interface": names.of(*ifindex), "redirectable": redirectable }),

@@ -224,6 +224,10 @@ impl Player {
                 let ifindex = self.ifindex(fact.interface);
                 self.post(Event::ReceiveDeferred { ifindex, deferred: fact.deferred });
             }
+            Fact::HookLost(fact) => {
+                let ifindex = self.ifindex(fact.interface);
+                self.post(Event::HookLost { ifindex, loss: fact.loss });
+            }
             Fact::Redirectable(fact) => {
                 let ifindex = self.ifindex(fact.interface);
                 self.post(Event::Redirectable { ifindex, redirectable: fact.redirectable });

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mpathd_core::event::{Fate, FoundBy, ReceiveMode, Unfit};
+use mpathd_core::event::{Fate, FoundBy, HookLoss, ReceiveMode, Unfit};
 use mpathd_core::ids::{Family, IfName, IpNet};
 use mpathd_core::state::Saved;
 use serde::Deserialize;
@@ -58,6 +58,7 @@ pub enum Fact {
     Answers(Answers),
     Transmits(Transmits),
     ReceiveDeferred(ReceiveDeferred),
+    HookLost(HookLost),
     Redirectable(Redirectable),
     Command(Command),
     Reload(Reload),
@@ -228,6 +229,12 @@ pub struct ReceiveDeferred {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+pub struct HookLost {
+    pub interface: IfName,
+    pub loss: HookLoss,
+}
+
+#[derive(Clone, Debug, Deserialize)]
 pub struct Redirectable {
     pub interface: IfName,
     pub redirectable: bool,
@@ -340,6 +347,7 @@ fn read_fact(
         "answers" => read(content, Fact::Answers),
         "transmits" => read(content, Fact::Transmits),
         "receive-deferred" => read(content, Fact::ReceiveDeferred),
+        "hook-lost" => read(content, Fact::HookLost),
         "redirectable" => read(content, Fact::Redirectable),
         "command" => read(content, Fact::Command),
         "reload" => read(content, Fact::Reload),
