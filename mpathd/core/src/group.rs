@@ -39,6 +39,8 @@ pub struct Group {
     pub quiet_period: Duration,
     /// The configured number of active members.
     pub intended: usize,
+    /// It has data addresses of the family.
+    has_data: [bool; 2],
     /// Its members, addresses and routes in the engine's tables.
     pub members: Range<usize>,
     pub addresses: Range<usize>,
@@ -80,6 +82,7 @@ impl Group {
             failback: config.failback,
             quiet_period: config.quiet_period,
             intended: ordinary.max(1),
+            has_data: Family::ALL.map(|f| config.data.iter().any(|net| net.family() == f)),
             members,
             addresses,
             routes,
@@ -106,6 +109,7 @@ impl Group {
             failback: _,
             quiet_period: _,
             intended: _,
+            has_data: _,
             members: _,
             addresses: _,
             routes: _,
@@ -136,17 +140,22 @@ impl Group {
         self.name.is_anonymous()
     }
 
-    /// OK: all usable. FAILED: none (behaviour file 1.4).
+    /// OK: all members are usable, with all of their families. FAILED: no member is usable, or none
+    /// in a family that the group has data addresses of.
     pub fn state(&self, members: &[Member]) -> GroupState {
-        match members.iter().filter(|m| m.usable()).count() {
-            _ if self.is_anonymous() => GroupState::Ok,
-            0 => GroupState::Failed,
-            n if n == members.len()
-                && !members.iter().any(|m| Family::ALL.iter().any(|f| m.family_dead(*f))) =>
-            {
-                GroupState::Ok
-            }
-            _ => GroupState::Degraded,
+        let works = |m: &Member, family| m.usable() && m.instance(family).failure.is_none();
+        let carries = |family: &Family| self.has_data[*family as usize];
+        let lost = |family: Family| !members.iter().any(|m| works(m, family));
+        let all_lost = Family::ALL.into_iter().any(|f| carries(&f))
+            && Family::ALL.into_iter().filter(carries).all(lost);
+        if self.is_anonymous() {
+            GroupState::Ok
+        } else if all_lost || !members.iter().any(Member::usable) {
+            GroupState::Failed
+        } else if members.iter().all(|m| Family::ALL.into_iter().all(|f| works(m, f))) {
+            GroupState::Ok
+        } else {
+            GroupState::Degraded
         }
     }
 

@@ -167,6 +167,7 @@ fn object(snapshot: &Snapshot, group: &GroupView) -> Value {
                 "present": it.ifindex.is_some(),
                 "reason": it.reason,
                 "unwatched": unwatched(snapshot, it).map(|(family, why)| (family.to_string(), json!(why))).collect::<serde_json::Map<_, _>>(),
+                "families_down": families(it.degraded),
             })
         })
         .collect();

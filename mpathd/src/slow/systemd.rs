@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use mpathd_core::ids::Family;
 use mpathd_core::time::Instant;
 use mpathd_core::view::{GroupState, InterfaceState, View};
 use sd_notify::NotifyState;
@@ -125,7 +126,11 @@ fn groups(view: &View) -> String {
                 (None, _) => Some(format!("{} absent", row.name)),
                 (_, InterfaceState::Failed) => Some(format!("{} failed", row.name)),
                 (_, InterfaceState::Offline) => Some(format!("{} offline", row.name)),
-                (_, InterfaceState::Ok | InterfaceState::Unknown) => None,
+                (_, InterfaceState::Ok | InterfaceState::Unknown) => {
+                    let down = Family::ALL.into_iter().filter(|f| row.degraded[*f as usize]);
+                    let down: Vec<_> = down.map(|family| format!(" {family}")).collect();
+                    (!down.is_empty()).then(|| format!("{}{} failed", row.name, down.concat()))
+                }
             })
             .collect();
         let name = match group.name.as_str() {
@@ -180,6 +185,13 @@ mod tests {
         systemd.update(Some(&sample::view()), Duration::from_secs(3));
         let told: Vec<_> = told.borrow().iter().map(|line| line.trim().to_owned()).collect();
         assert_eq!(told, ["READY=1", "STATUS=ipmp0 degraded (eth0 failed)"]);
+    }
+
+    #[test]
+    fn a_family_that_is_down_is_named() {
+        let mut view = sample::view();
+        view.interfaces[1].degraded = [false, true];
+        assert_eq!(summary(&view), "ipmp0 degraded (eth0 failed, eth1 inet6 failed)");
     }
 
     #[test]

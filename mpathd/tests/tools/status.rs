@@ -95,6 +95,9 @@ fn as_json() {
     let names: Vec<_> =
         group["interfaces"].as_array().unwrap().iter().map(|i| &i["name"]).collect();
     assert_eq!(names, ["fops1", "fops2", "fops3", "fops0"]);
+    let down: Vec<_> =
+        group["interfaces"].as_array().unwrap().iter().map(|i| &i["families_down"]).collect();
+    assert_eq!(down, [&json!([]), &json!([]), &json!(["inet6"]), &json!([])]);
 }
 
 const STATUS: &str = "\
