@@ -1,5 +1,6 @@
 //! Answers to requests, and what administrators ask for.
 
+use crate::capacity::Fitness;
 use crate::engine::{Engine, may_tell};
 use crate::event::{Command, Done, Errno};
 use crate::instance::Instance;
@@ -155,16 +156,22 @@ impl Engine {
         self.out.push(Action::Notice(Notice::Reply(result)));
     }
 
-    /// Behaviour file 6.1: another member must be usable, or the group has failed anyway.
+    /// Another member must be usable, or the group has failed anyway (behaviour file 6.1). One that has
+    /// not answered yet is no match for one that has.
     fn take_offline(&mut self, now: Instant, m: usize) -> Result<(), CommandError> {
         if self.members[m].offline {
             return Err(CommandError::AlreadyOffline);
         }
         let members = self.groups[self.group_of(m)].members.clone();
         let group_works = self.members[members.clone()].iter().any(Member::usable);
+        let group = &self.groups[self.group_of(m)];
+        let least = match group.fitness(&self.members[m], now) {
+            Fitness::Held | Fitness::Ready => Fitness::Held,
+            Fitness::NotYetAnswered | Fitness::Unfit => Fitness::NotYetAnswered,
+        };
         let others = members.filter(|o| *o != m).filter(|o| {
             let other = &self.members[*o];
-            if group_works { other.usable() } else { !other.offline }
+            if group_works { group.fitness(other, now) >= least } else { !other.offline }
         });
         // In the anonymous group nobody can stand in (behaviour file 5.9).
         if others.count() == 0 || self.is_stranger(m) {

@@ -1,12 +1,23 @@
 //! Which members of a group take part in carrying data: the configured number of active ones, the
 //! spares as needed (founding text, "standby"; behaviour file 5).
 
+/// How much speaks for giving a member data; a member takes part only while no better one can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fitness {
+    /// Not usable.
+    Unfit,
+    /// Usable by all that is known, but it has not answered since its return, as other members have.
+    NotYetAnswered,
+    /// Works, but damping keeps data from returning to it.
+    Held,
+    Ready,
+}
+
 /// What counts about one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     pub standby: bool,
-    /// Works, and may be given data now.
-    pub fit: bool,
+    pub fitness: Fitness,
     /// Repaired under FAILBACK=no while the group had its capacity (behaviour 93).
     pub set_aside: bool,
     /// Takes part at present.
@@ -47,13 +58,16 @@ pub fn intended(members: &[Candidate]) -> usize {
     members.iter().filter(|m| !m.standby).count().max(1)
 }
 
-/// The members that are to be active. Never empty while one is fit; never more than [`intended`].
+/// The members that are to be active: of the fittest only. Never empty while one is usable; never more
+/// than [`intended`].
 ///
 /// Wanted first are the ordinary members. What they lack is filled by standbys, active ones first,
 /// and only then by members that FAILBACK=no has set aside (behaviour 101).
 pub fn choose(members: &[Candidate]) -> Set {
     let intended = intended(members);
     let mut chosen = Set::default();
+    let best = members.iter().map(|m| m.fitness).max();
+    let fit = |m: &Candidate| m.fitness != Fitness::Unfit && Some(m.fitness) == best;
     let rank = |m: &Candidate| match (m.standby, m.set_aside, m.active) {
         (false, false, _) => 0,
         _ if m.led => 1,
@@ -63,7 +77,7 @@ pub fn choose(members: &[Candidate]) -> Set {
     };
     for wanted in 0..=4 {
         for (i, member) in members.iter().enumerate() {
-            if member.fit && rank(member) == wanted && chosen.len() < intended {
+            if fit(member) && rank(member) == wanted && chosen.len() < intended {
                 chosen.insert(i);
             }
         }
@@ -77,10 +91,15 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
-    const UP: Candidate =
-        Candidate { standby: false, fit: true, set_aside: false, active: false, led: false };
+    const UP: Candidate = Candidate {
+        standby: false,
+        fitness: Fitness::Ready,
+        set_aside: false,
+        active: false,
+        led: false,
+    };
     const SPARE: Candidate = Candidate { standby: true, ..UP };
-    const DOWN: Candidate = Candidate { fit: false, ..UP };
+    const DOWN: Candidate = Candidate { fitness: Fitness::Unfit, ..UP };
 
     fn chosen(members: &[Candidate]) -> Vec<usize> {
         let set = choose(members);
@@ -128,7 +147,7 @@ mod tests {
     #[test]
     fn behaviour_99_an_all_standby_group_has_one_active() {
         assert_eq!(chosen(&[SPARE, SPARE, SPARE]), [0]);
-        assert_eq!(chosen(&[Candidate { fit: false, ..SPARE }, SPARE]), [1]);
+        assert_eq!(chosen(&[Candidate { fitness: Fitness::Unfit, ..SPARE }, SPARE]), [1]);
     }
 
     #[test]
@@ -138,25 +157,37 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_answers_comes_before_one_that_does_not_whoever_is_the_spare() {
+        let held = Candidate { fitness: Fitness::Held, ..SPARE };
+        let silent = Candidate { fitness: Fitness::NotYetAnswered, active: true, ..UP };
+        assert_eq!(chosen(&[silent, held]), [1]);
+        assert_eq!(chosen(&[silent, held, SPARE]), [2]);
+        assert_eq!(chosen(&[silent, DOWN]), [0]);
+    }
+
+    #[test]
     fn all_small_groups_keep_the_two_promises() {
+        let fitness = [Fitness::Unfit, Fitness::NotYetAnswered, Fitness::Held, Fitness::Ready];
         let mut seen = 0;
-        for bits in 0u32..1 << 15 {
+        for bits in 0u32..1 << 18 {
             let members: Vec<Candidate> = (0..3)
                 .map(|i| {
-                    let b = bits >> (5 * i);
+                    let b = bits >> (6 * i);
                     Candidate {
                         standby: b & 1 != 0,
-                        fit: b & 2 != 0,
-                        set_aside: b & 4 != 0,
-                        active: b & 8 != 0,
-                        led: b & 16 != 0,
+                        set_aside: b & 2 != 0,
+                        active: b & 4 != 0,
+                        led: b & 8 != 0,
+                        fitness: fitness[b as usize >> 4 & 3],
                     }
                 })
                 .collect();
             let set = choose(&members);
-            assert_eq!(set.is_empty(), members.iter().all(|m| !m.fit), "{members:?}");
+            let best = members.iter().map(|m| m.fitness).max().unwrap();
+            assert_eq!(set.is_empty(), best == Fitness::Unfit, "{members:?}");
             assert!(set.len() <= intended(&members), "{members:?}");
-            assert!((0..3).all(|i| !set.contains(i) || members[i].fit), "{members:?}");
+            let of_the_best = |i: usize| members[i].fitness == best;
+            assert!((0..3).all(|i| !set.contains(i) || of_the_best(i)), "{members:?}");
             // Choosing again from the result changes nothing.
             let settled: Vec<Candidate> = members
                 .iter()
@@ -166,6 +197,6 @@ mod tests {
             assert_eq!(choose(&settled), set, "{members:?}");
             seen += 1;
         }
-        assert_eq!(seen, 1 << 15);
+        assert_eq!(seen, 1 << 18);
     }
 }

@@ -364,7 +364,7 @@ impl Engine {
             }
         }
         for family in Family::ALL {
-            let dead = |m: &Member| m.family_dead(family);
+            let dead = |m: &Member| group.lacks_family(m, family, now);
             if members.iter().any(|m| m.active && dead(m)) {
                 let next = group.taking_part(members, now, |m| !dead(m));
                 let ranks = standing.ranks[family as usize].iter_mut().enumerate();
@@ -374,12 +374,17 @@ impl Engine {
         }
         let best = standing.ranks.iter().flatten().copied().min().unwrap_or(Rank::Absent);
         group.note_best(best, members, now);
+        let best = standing.ranks.map(|r| r.into_iter().min().unwrap_or(Rank::Absent));
         for (i, member) in members.iter().enumerate() {
-            standing.sticky[i] = group.is_sticky(member, now);
+            for family in Family::ALL {
+                let f = family as usize;
+                standing.sticky[f][i] = group.is_sticky(member, family, best[f], now);
+            }
             standing.bearable[i] = group.is_bearable(member, members, now);
         }
         // What stands somewhere at the start stays there until the others have proved themselves (O5).
-        let joining = |m: &Member| m.usable() && !m.has_joined(now, group.quiet_period);
+        let joined = |m: &Member, f| m.has_joined(f, now, group.quiet_period);
+        let joining = |m: &Member| m.usable() && !Family::ALL.into_iter().any(|f| joined(m, f));
         standing.rebalance = group.failback && !members.iter().any(joining);
         standing.settling = group.is_settling(now);
         core::mem::replace(&mut group.standing, standing) != standing

@@ -4,11 +4,11 @@ use core::net::IpAddr;
 use core::ops::Range;
 use core::time::Duration;
 
-use crate::capacity::{Candidate, Set, choose};
+use crate::capacity::{Candidate, Fitness, Set, choose};
 use crate::config;
 use crate::ids::{Family, GroupName, IfName};
 use crate::instance::Instance;
-use crate::member::Member;
+use crate::member::{Member, Outrun};
 use crate::message::{Loss, Message};
 use crate::outbox::Outbox;
 use crate::placement::{Rank, Standing};
@@ -192,22 +192,18 @@ impl Group {
         now: Instant,
         works: impl Fn(&Member) -> bool,
     ) -> Set {
-        // One that joins while others answer takes nobody's part before it has answered itself.
-        let ready = |m: &Member| {
-            m.usable()
-                && works(m)
-                && m.returns.held_until(now).is_none()
-                && (m.active || m.outrun_since.is_none())
-                && !self.late_joiner(m, now)
+        let none = Candidate {
+            standby: false,
+            fitness: Fitness::Unfit,
+            set_aside: false,
+            active: false,
+            led: false,
         };
-        let all_held = !members.iter().any(ready);
-        let mut candidates =
-            [Candidate { standby: false, fit: false, set_aside: false, active: false, led: false };
-                config::MAX_MEMBERS];
+        let mut candidates = [none; config::MAX_MEMBERS];
         for (candidate, m) in candidates.iter_mut().zip(members) {
             *candidate = Candidate {
                 standby: m.config.standby,
-                fit: if all_held { m.usable() && works(m) } else { ready(m) },
+                fitness: if works(m) { self.fitness(m, now) } else { Fitness::Unfit },
                 set_aside: m.set_aside,
                 active: m.active,
                 led: m.led,
@@ -216,12 +212,29 @@ impl Group {
         choose(&candidates[..members.len()])
     }
 
-    /// Remembers who took part until the group is back, and the time in which it may settle is over.
+    /// How much speaks for giving a member data. Damping keeps data from returning; from a member that
+    /// has not lost them, because the whole group had failed or nobody else worked, it takes nothing.
+    pub fn fitness(&self, member: &Member, now: Instant) -> Fitness {
+        let kept = member.active || member.led;
+        if !member.usable() {
+            Fitness::Unfit
+        } else if Family::ALL.into_iter().all(|f| self.not_yet_answered(member, f, now)) {
+            Fitness::NotYetAnswered
+        } else if member.returns.held_until(now).is_some() && !kept {
+            Fitness::Held
+        } else {
+            Fitness::Ready
+        }
+    }
+
+    /// Remembers who took part until the group is back, the time in which it may settle is over, and
+    /// whoever has answered ever since is repaired.
     fn note_leaders(&self, members: &mut [Member], now: Instant) {
         let works = members.iter().any(Member::usable);
         let returning = self.best >= Rank::Answering || self.is_settling(now);
         for member in members {
-            member.led = if works { member.led && returning } else { member.led || member.active };
+            let returns = returning || member.is_being_repaired(now) || member.since == now;
+            member.led = if works { member.led && returns } else { member.led || member.active };
         }
     }
 
@@ -229,28 +242,33 @@ impl Group {
         self.settles_at.is_some_and(|at| now < at)
     }
 
-    /// A member that has not answered yet, while another one has.
+    /// Members that have not answered yet, while another one has, in each family. They stay that until
+    /// they answer, whatever becomes of the other one.
     fn note_outrun(&self, members: &mut [Member], now: Instant) {
-        let others_replied =
-            members.iter().any(|m| m.usable() && m.instances.iter().any(|i| i.replied));
-        for member in members {
-            let joining = !member.has_joined(now, self.quiet_period);
-            member.outrun_since =
-                (joining && others_replied).then(|| member.outrun_since.unwrap_or(now));
+        for family in Family::ALL {
+            let i = family as usize;
+            let others_answer = members.iter().any(|m| m.answers(family, now));
+            for member in members.iter_mut() {
+                let joining = !member.has_joined(family, now, self.quiet_period);
+                let new = Outrun { since: now, took_part: member.active };
+                let outrun = member.outrun[i].or(others_answer.then_some(new));
+                member.outrun[i] = outrun.filter(|_| joining);
+            }
         }
     }
 
-    /// It was asked for one failure detection time and did not answer as the others did: it carries
-    /// nothing until it does (design 2.11).
-    fn late_joiner(&self, member: &Member, now: Instant) -> bool {
-        self.late_at(member).is_some_and(|at| now >= at)
+    /// Others have answered in this family, it has not: it is given nothing until it does. If it took
+    /// part before, it keeps what it has for one failure detection time from its first probe.
+    fn not_yet_answered(&self, member: &Member, family: Family, now: Instant) -> bool {
+        let Some(outrun) = member.outrun[family as usize] else { return false };
+        let is_late = || self.late_at(member, family).is_some_and(|at| now >= at);
+        !(outrun.took_part && member.active) || is_late()
     }
 
     /// Counts from its own first probe: hooks are attached one after the other.
-    fn late_at(&self, member: &Member) -> Option<Instant> {
-        let outrun = member.outrun_since?;
-        let asked = member.instances.iter().filter_map(|i| i.asked_since()).min()?;
-        Some(outrun.max(asked) + self.fdt)
+    fn late_at(&self, member: &Member, family: Family) -> Option<Instant> {
+        let outrun = member.outrun[family as usize]?;
+        Some(outrun.since.max(member.asked_since(family)?) + self.fdt)
     }
 
     pub fn rank(&self, member: &Member, family: Family, now: Instant) -> Rank {
@@ -263,25 +281,43 @@ impl Group {
         } else if member.failed.is_some() {
             let answers = member.instances.iter().any(|i| i.answering(now));
             if answers { Rank::Answering } else { Rank::Silent }
-        } else if member.family_dead(family) || !member.plumbed[family as usize] {
+        } else if self.family_lost(member, family) {
             Rank::FamilyDead
+        } else if self.not_yet_answered(member, family, now) {
+            Rank::NotYetAnswered
         } else if !member.active {
             Rank::Spare
-        } else if member.outrun_since.is_none() {
-            Rank::Active
-        } else if !self.late_joiner(member, now) {
+        } else if member.outrun[family as usize].is_some() {
             Rank::Joining
+        } else if member.returns.held_until(now).is_some() {
+            Rank::Held
         } else {
-            Rank::Spare
+            Rank::Active
         }
     }
 
-    /// Keeps its addresses though better members are there.
-    pub fn is_sticky(&self, member: &Member, now: Instant) -> bool {
+    fn family_lost(&self, member: &Member, family: Family) -> bool {
+        member.family_dead(family) || !member.plumbed[family as usize]
+    }
+
+    /// The family's data addresses are to leave the member for a spare, if one can have them.
+    pub fn lacks_family(&self, member: &Member, family: Family, now: Instant) -> bool {
+        self.family_lost(member, family) || self.not_yet_answered(member, family, now)
+    }
+
+    /// Keeps its addresses though better members are there. `best`: rank of those.
+    pub fn is_sticky(&self, member: &Member, family: Family, best: Rank, now: Instant) -> bool {
         let settling = self.is_settling(now);
-        let joining = self.rank(member, Family::Inet, now) == Rank::Joining
-            || self.rank(member, Family::Inet6, now) == Rank::Joining;
-        (settling && member.link_up() && !member.offline) || joining
+        // No address leaves a member that answers for one that has not answered yet.
+        let answers = best == Rank::NotYetAnswered;
+        match self.rank(member, family, now) {
+            Rank::Held | Rank::Joining => true,
+            Rank::FamilyDead => settling || answers && member.instance(family).answering(now),
+            Rank::Answering => settling || answers || member.led,
+            Rank::Active | Rank::StandIn | Rank::Spare => settling,
+            Rank::NotYetAnswered | Rank::Silent => settling,
+            Rank::LinkDown | Rank::Offline | Rank::Absent => false,
+        }
     }
 
     /// Members that are equally bad must not pass an address to and fro. Where none is usable, one is
@@ -381,7 +417,9 @@ impl Group {
     pub fn wake_at(&self, members: &[Member], now: Instant) -> Option<Instant> {
         let own = [self.judges_again_at, self.settles_at.filter(|at| now < *at)];
         let each = members.iter().flat_map(|m| {
-            let joins = m.up_since.filter(|_| !m.has_joined(now, self.quiet_period));
+            let joined = |family| m.has_joined(family, now, self.quiet_period);
+            let joins = m.up_since.filter(|_| !Family::ALL.into_iter().all(joined));
+            let late = Family::ALL.map(|f| self.late_at(m, f).filter(|at| now < *at));
             [
                 m.returns.held_until(now),
                 m.flap_until(now).filter(|_| m.failed.is_some()),
@@ -389,7 +427,8 @@ impl Group {
                 m.misses_test_address_at().filter(|at| now < *at),
                 m.claim_ends_at().filter(|at| now < *at),
                 m.reported_unwatched_at(self.quiet_period, self.fdt).filter(|at| now < *at),
-                self.late_at(m).filter(|at| now < *at),
+                late[0],
+                late[1],
                 m.tells_family_failure_at().filter(|at| now < *at),
                 joins.map(|at| at + self.quiet_period).filter(|at| now < *at),
             ]

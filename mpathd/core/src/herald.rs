@@ -34,7 +34,8 @@ impl Engine {
             let ranks = &group.standing.ranks[family];
             let leaves = (0..members.len()).any(|p| address.on.contains(p) && ranks[p].is_dead());
             let works = |h: &usize| {
-                !address.on.contains(*h) && matches!(ranks[*h], Rank::Active | Rank::StandIn)
+                let rank = ranks[*h];
+                !address.on.contains(*h) && (rank.carries() || rank == Rank::StandIn)
             };
             let next = address.holder.filter(|_| leaves).filter(works);
             let ifindex = next.and_then(|h| members[h].ifindex());

@@ -437,6 +437,11 @@ impl Instance {
         self.streak(now) >= self.repair_time()
     }
 
+    /// The newest rounds were all answered: two at the least.
+    pub fn answers_all(&self, now: Instant) -> bool {
+        self.streak(now) > Duration::ZERO
+    }
+
     fn repair_time(&self) -> Duration {
         self.fdt.max(self.spacing() * ROUNDS_PER_FDT) * 2
     }

@@ -76,12 +76,20 @@ pub struct Member {
     link_ups: [Option<Instant>; 3],
     pub flap_told: bool,
     pub returns: Returns,
-    /// Since when another member of the group has answered while this one has not yet.
-    pub outrun_since: Option<Instant>,
+    /// Another member of the group has answered while this one has not yet, per family.
+    pub outrun: [Option<Outrun>; 2],
     /// Transmit counter at the last look.
     pub transmits: Option<u64>,
     /// All frames that had come in by then have been handled; `None`: that can't be told.
     pub handled_until: Option<Instant>,
+}
+
+/// A member that has not answered yet, while another one of its group has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outrun {
+    pub since: Instant,
+    /// It took part when the other one answered, and keeps for a while what it has.
+    pub took_part: bool,
 }
 
 impl Member {
@@ -123,7 +131,7 @@ impl Member {
             link_ups: [None; 3],
             flap_told: false,
             returns: Returns::default(),
-            outrun_since: None,
+            outrun: [None; 2],
             transmits: None,
             handled_until: None,
         }
@@ -167,7 +175,7 @@ impl Member {
             link_ups,
             flap_told,
             returns,
-            outrun_since,
+            outrun,
             transmits,
             duplicate,
             has_worked,
@@ -196,7 +204,7 @@ impl Member {
         self.link_ups = *link_ups;
         self.flap_told = *flap_told;
         self.returns = *returns;
-        self.outrun_since = *outrun_since;
+        self.outrun = *outrun;
         self.transmits = *transmits;
         self.duplicate = *duplicate;
         self.has_worked = *has_worked;
@@ -262,7 +270,7 @@ impl Member {
         self.untested_told = false;
         self.up_since = None;
         self.link_ups = [None; 3];
-        self.outrun_since = None;
+        self.outrun = [None; 2];
         self.transmits = None;
         self.handled_until = None;
         for instance in &mut self.instances {
@@ -337,17 +345,50 @@ impl Member {
         self.fit() && self.link_up() && self.failed.is_none() && !self.offline
     }
 
-    /// Has shown that it works: by a reply; by its link where nothing is probed or, where no target
-    /// is known, when that has been up for the quiet period (design 2.11).
-    pub fn has_joined(&self, now: Instant, quiet: Duration) -> bool {
-        if !self.is_to_be_probed() || self.instances.iter().any(|i| i.replied) {
-            return true;
-        }
-        !self.probing() && self.up_since.is_some_and(|at| now.since(at) >= quiet)
+    /// The instance whose answers, or lack of them, speak for a family: its own or, where no target of
+    /// it is known to answer, the other one.
+    fn speaker(&self, family: Family) -> Option<&Instance> {
+        let [inet, inet6] = &self.instances;
+        let both = if family == Family::Inet { [inet, inet6] } else { [inet6, inet] };
+        both.into_iter().find(|i| i.replied || i.probing())
     }
 
-    /// What the state of the link and of the instances comes to. An instance without targets that
-    /// count has no say; of two that have, both must have failed (design 2.8).
+    /// The family has shown that it works here: by a reply; by the link where nothing is probed or,
+    /// where no target is known, when that has been up for the quiet period.
+    pub fn has_joined(&self, family: Family, now: Instant, quiet: Duration) -> bool {
+        match self.speaker(family) {
+            Some(instance) => instance.replied,
+            None => {
+                let proven_by_link = self.up_since.is_some_and(|at| now.since(at) >= quiet);
+                !self.is_to_be_probed() || proven_by_link
+            }
+        }
+    }
+
+    /// The family works here, and a reply has shown it; or it has failed, but answers at this moment.
+    pub fn answers(&self, family: Family, now: Instant) -> bool {
+        let in_service = self.fit() && self.link_up() && !self.offline;
+        let works = |i: &Instance| self.failed.is_none() && i.failure.is_none();
+        let answers = |i: &Instance| i.replied && (works(i) || i.answering(now));
+        in_service && self.speaker(family).is_some_and(answers)
+    }
+
+    /// It has failed, but has answered every round since it began to answer again.
+    pub fn is_being_repaired(&self, now: Instant) -> bool {
+        let in_service = self.fit() && self.link_up() && !self.offline;
+        in_service && self.failed.is_some() && self.instances.iter().any(|i| i.answers_all(now))
+    }
+
+    /// When the family was first asked since it was last without probes.
+    pub fn asked_since(&self, family: Family) -> Option<Instant> {
+        match self.speaker(family) {
+            Some(instance) => instance.asked_since(),
+            None => self.instances.iter().filter_map(Instance::asked_since).min(),
+        }
+    }
+
+    /// What the state of the link and of the instances comes to. Of two instances that have a say, both
+    /// must have failed.
     pub fn verdict(&self, now: Instant) -> Option<Reason> {
         if !self.link_up() {
             let being_set_up = self.set_up_until.is_some_and(|until| now < until);
@@ -356,7 +397,7 @@ impl Member {
         let mut failures = self
             .instances
             .iter()
-            .filter(|i| i.probing() || i.failure.is_some())
+            .filter(|i| i.failure.is_some() || self.speaks_for_it(i, now))
             .map(|i| i.failure.map(|f| f.evidence.reason));
         match failures.next() {
             None => {
@@ -364,6 +405,13 @@ impl Member {
             }
             Some(first) => failures.fold(first, |all, one| all.and(one)),
         }
+    }
+
+    /// An instance that has not failed keeps its interface from failing if it has targets that count,
+    /// and has been answered. An interface that has failed is repaired only by what has earned it.
+    fn speaks_for_it(&self, instance: &Instance, now: Instant) -> bool {
+        let earned = || self.failed.is_none() || instance.has_earned_repair(now);
+        instance.probing() && instance.replied && earned()
     }
 
     /// The family is dead here, and is known to work on another member.
@@ -396,7 +444,8 @@ impl Member {
     /// Until when it carries nothing though its link is up and its targets answer.
     pub fn held_back_until(&self, now: Instant) -> Option<Instant> {
         let flapping = self.flap_until(now).filter(|_| self.failed.is_some() && self.flap_told);
-        self.returns.held_until(now).filter(|_| self.usable()).or(flapping)
+        let held = self.returns.held_until(now).filter(|_| self.usable() && !self.active);
+        held.or(flapping)
     }
 
     pub fn probe_state(&self) -> ProbeState {

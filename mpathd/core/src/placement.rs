@@ -8,6 +8,9 @@ use crate::config::MAX_MEMBERS;
 pub enum Rank {
     /// Works and takes part.
     Active,
+    /// The same, but damping keeps addresses from returning to it: it keeps what it has and is given
+    /// nothing.
+    Held,
     /// Takes part, but has yet to give its first answer while others have given theirs: it keeps what
     /// it has and is given nothing.
     Joining,
@@ -16,6 +19,8 @@ pub enum Rank {
     StandIn,
     /// Works, but is a spare or is held back.
     Spare,
+    /// Usable by all that is known, but it has not answered since its return, as other members have.
+    NotYetAnswered,
     /// Works in the other family only.
     FamilyDead,
     /// Failed by probes, but answers at this moment.
@@ -33,9 +38,19 @@ impl Rank {
     pub fn is_dead(self) -> bool {
         match self {
             Self::FamilyDead | Self::Answering | Self::Silent | Self::LinkDown => true,
-            Self::Active | Self::Joining | Self::StandIn | Self::Spare => false,
-            Self::Offline | Self::Absent => false,
+            Self::Active | Self::Held | Self::Joining | Self::StandIn | Self::Spare => false,
+            Self::NotYetAnswered | Self::Offline | Self::Absent => false,
         }
+    }
+
+    /// It takes part and works.
+    pub fn carries(self) -> bool {
+        matches!(self, Self::Active | Self::Held)
+    }
+
+    /// It may be given addresses for the sake of balance alone.
+    fn is_filled_up(self) -> bool {
+        !matches!(self, Self::Held | Self::Joining | Self::NotYetAnswered)
     }
 }
 
@@ -57,7 +72,7 @@ pub struct Places<'a> {
     pub ranks: [&'a [Rank]; 2],
     /// Keeps what it has though a better one exists: a member that has just joined, or the holder
     /// in a group that comes back.
-    pub sticky: &'a [bool],
+    pub sticky: [&'a [bool]; 2],
     /// Failed, but it answers now and then, and all that works has failed again and again: as good
     /// a place as any for an address that has moved too often.
     pub bearable: &'a [bool],
@@ -70,7 +85,7 @@ pub struct Places<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     pub ranks: [[Rank; MAX_MEMBERS]; 2],
-    pub sticky: [bool; MAX_MEMBERS],
+    pub sticky: [[bool; MAX_MEMBERS]; 2],
     pub bearable: [bool; MAX_MEMBERS],
     pub rebalance: bool,
     /// The group has just come back.
@@ -81,7 +96,7 @@ impl Default for Standing {
     fn default() -> Self {
         Self {
             ranks: [[Rank::Absent; MAX_MEMBERS]; 2],
-            sticky: [false; MAX_MEMBERS],
+            sticky: [[false; MAX_MEMBERS]; 2],
             bearable: [false; MAX_MEMBERS],
             rebalance: false,
             settling: false,
@@ -95,7 +110,7 @@ impl Standing {
         let [inet, inet6] = &self.ranks;
         Places {
             ranks: [&inet[..n], &inet6[..n]],
-            sticky: &self.sticky[..n],
+            sticky: self.sticky.each_ref().map(|sticky| &sticky[..n]),
             bearable: &self.bearable[..n],
             rebalance: self.rebalance,
         }
@@ -128,7 +143,8 @@ pub fn place(items: &mut [Item], places: &Places<'_>) {
 fn rebalance_one(items: &mut [Item], places: &Places<'_>, load: &mut [u16; MAX_MEMBERS]) -> bool {
     let gain = |item: &Item| {
         let (from, to) = (item.holder?, places.best_of_both(load)?);
-        let same = places.rank(from, item.family) == places.rank(to, item.family);
+        let (has, gets) = (places.rank(from, item.family), places.rank(to, item.family));
+        let same = has == gets || (has, gets) == (Rank::Held, Rank::Active);
         (!item.held && same && load[from] > load[to] + 1).then_some((load[from], from, to))
     };
     let movable = (0..items.len()).filter_map(|i| gain(&items[i]).map(|g| (i, g)));
@@ -157,15 +173,16 @@ impl Places<'_> {
 
     fn may_stay(&self, member: usize, family: usize) -> bool {
         let rank = self.rank(member, family);
-        rank != Rank::Absent && (rank == self.best_rank(family) || self.sticky[member])
+        rank != Rank::Absent && (rank == self.best_rank(family) || self.sticky[family][member])
     }
 
     /// The least loaded of those that are among the best in both families: a member where one
     /// family is dead is given nothing for the sake of balance.
     fn best_of_both(&self, load: &[u16; MAX_MEMBERS]) -> Option<usize> {
         let best = [self.best_rank(0), self.best_rank(1)];
-        let candidates = (0..self.sticky.len())
-            .filter(|m| best == [self.rank(*m, 0), self.rank(*m, 1)] && best[0] != Rank::Absent);
+        let there = best[0] != Rank::Absent && best.iter().all(|rank| rank.is_filled_up());
+        let candidates = (0..self.bearable.len())
+            .filter(|m| there && best == [self.rank(*m, 0), self.rank(*m, 1)]);
         candidates.min_by_key(|m| load[*m])
     }
 
@@ -197,7 +214,7 @@ mod tests {
         let sticky = vec![false; ranks.len()];
         let mut items = items.to_vec();
         let places =
-            Places { ranks: [ranks, ranks], sticky: &sticky, bearable: &sticky, rebalance };
+            Places { ranks: [ranks, ranks], sticky: [&sticky; 2], bearable: &sticky, rebalance };
         place(&mut items, &places);
         items.iter().map(|i| i.holder).collect()
     }

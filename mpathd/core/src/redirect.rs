@@ -8,7 +8,6 @@ use core::time::Duration;
 use crate::engine::Engine;
 use crate::ids::{Family, Ifindex};
 use crate::message::Message;
-use crate::placement::Rank;
 use crate::request::{Action, Redirect};
 use crate::resource::DataAddress;
 use crate::time::Instant;
@@ -64,7 +63,7 @@ impl Engine {
         }
         let works = |o: &usize| {
             let other = &self.members[*o];
-            other.redirectable && group.rank(other, family, now) == Rank::Active
+            other.redirectable && group.rank(other, family, now).carries()
         };
         let to = group.members.clone().find(works)?;
         self.members[to].ifindex()

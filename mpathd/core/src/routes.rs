@@ -152,10 +152,11 @@ impl Engine {
         let rank = |m: &Member| group.rank(m, family, now);
         let settling = group.is_settling(now);
         let spread = hops(&|m, present| match rank(m) {
-            Rank::Active => true,
+            Rank::Active | Rank::Held => true,
             Rank::Joining => present,
-            Rank::Answering | Rank::Silent => present && settling,
-            Rank::StandIn | Rank::Spare | Rank::FamilyDead => false,
+            Rank::Answering => present && (settling || m.led),
+            Rank::Silent => present && settling,
+            Rank::StandIn | Rank::Spare | Rank::NotYetAnswered | Rank::FamilyDead => false,
             Rank::LinkDown | Rank::Offline | Rank::Absent => false,
         });
         if !spread.as_slice().is_empty() {

@@ -259,7 +259,8 @@ fn repair(group: &mut Group, members: &mut [Member], i: usize, now: Instant, out
     let worked = core::mem::replace(&mut member.has_worked, true);
     let wait =
         if worked && !group.is_anonymous() { member.returns.returned(now) } else { Duration::ZERO };
-    if wait > Duration::ZERO {
+    // With the whole group it has lost no address that could return.
+    if wait > Duration::ZERO && !member.led {
         out.message(Message::ReturnDamped { interface, wait });
     }
 }
