@@ -263,6 +263,7 @@ impl Engine {
         }
         if self.attention.is_walked(g) {
             self.place(g, now);
+            self.copies_are_urgent(g);
             self.look_at_routes(g, now);
             self.tend_redirects(g, now);
             self.herald(g, now);

@@ -46,8 +46,31 @@ impl Engine {
     /// Who takes part has changed: routes do not wait for whoever fought over them as they were.
     pub(crate) fn routes_are_urgent(&mut self, g: usize) {
         for r in self.groups[g].routes.clone() {
-            let slot = self.slot_of(Resource::Route(r));
-            self.slots[slot].release();
+            for what in [Resource::Route(r), Resource::TakeRoute(r)] {
+                let slot = self.slot_of(what);
+                self.slots[slot].release();
+            }
+        }
+    }
+
+    /// Nor do copies of data addresses on a NIC that is dead: the kernel has a route to the subnet with
+    /// each, and sends by it.
+    pub(crate) fn copies_are_urgent(&mut self, g: usize) {
+        let members = self.groups[g].members.clone();
+        for k in self.groups[g].addresses.clone() {
+            let DataAddress { net, foreign, .. } = self.addresses[k];
+            if foreign.as_slice().is_empty() {
+                continue;
+            }
+            let ranks = &self.groups[g].standing.ranks[net.family() as usize];
+            let on_dead = members.clone().zip(ranks).any(|(m, rank)| {
+                let ifindex = self.members[m].ifindex();
+                rank.is_dead() && ifindex.is_some_and(|i| foreign.as_slice().contains(&i))
+            });
+            if on_dead {
+                let slot = self.slot_of(Resource::TakeData(k));
+                self.slots[slot].hasten();
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use lan::*;
 use mpathd_core::event::{Event, Hops, ObservedRoute, RouteKey};
 use mpathd_core::request::{Request, Role};
 use mpathd_core::state::Saved;
+use mpathd_core::view::InterfaceState;
 
 fn foreign(lan: &Lan, address: &str, on: &[usize]) -> Event {
     let hops: Hops = on.iter().map(|i| lan.nics[&name(*i)].link.ifindex).collect();
@@ -172,4 +173,35 @@ fn a_failure_does_not_wait_for_a_fight() {
     lan.run(S);
     let only: Hops = [lan.nics[&name(1)].link.ifindex].into_iter().collect();
     assert_eq!(lan.routes.get(&key).map(|route| route.hops), Some(only));
+}
+
+/// Another program renews a copy, whatever becomes of it: on a NIC that has just died it would lead all that
+/// is sent to the subnet astray.
+#[test]
+fn a_copy_on_a_nic_that_dies_does_not_wait_for_a_fight() {
+    let copies = |lan: &Lan| requests(lan, "192.0.2.50").iter().filter(|it| *it == "take").count();
+    // On the NIC that has ours, and on the other one.
+    for on in [0, 1] {
+        let mut lan = Lan::settled(group(2, 1, 100 * MS));
+        for _ in 0..5 {
+            let event = foreign(&lan, "192.0.2.50", &[on]);
+            lan.post(Duration::ZERO, event);
+            lan.run(S);
+        }
+        let before = copies(&lan);
+        lan.wire(on, Wire::Cut);
+        lan.until(S, |l| l.view().interfaces[on].state == InterfaceState::Failed);
+        lan.run(5 * MS);
+        assert_eq!(copies(&lan), before + 1, "{on}: {:#?}", lan.requests);
+        // Nor later, while that NIC is dead: but not without a pause.
+        for nth in 0..20 {
+            let event = foreign(&lan, "192.0.2.50", &[on]);
+            lan.post(Duration::ZERO, event);
+            lan.run(20 * MS);
+            assert!(copies(&lan) <= before + 1 + nth);
+            lan.run(100 * MS);
+            assert_eq!(copies(&lan), before + 2 + nth, "{on} {nth}");
+        }
+        assert!(lan.texts().len() < 20, "{:#?}", lan.texts());
+    }
 }
