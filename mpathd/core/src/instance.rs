@@ -9,7 +9,7 @@ use crate::config::{LOSSES_TO_FAIL, MAX_TARGETS};
 use crate::event::Fate;
 use crate::hosts::Hosts;
 use crate::ids::{Family, Ifindex, PathId, Seq};
-use crate::message::{Evidence, Loss, Reason};
+use crate::message::{Evidence, Reason};
 use crate::path::{Outcome, Path};
 use crate::request::{Probe, Round};
 use crate::rounds::{self, Rounds};
@@ -20,9 +20,12 @@ use crate::view::TargetMode;
 
 mod inherit;
 mod suspicion;
+mod targets;
 
 use suspicion::PATIENCE;
 pub use suspicion::Suspicion;
+pub use targets::DOUBT;
+use targets::LOSSES_TO_URGE;
 
 /// Rounds in one failure detection time (design 2).
 const ROUNDS_PER_FDT: u32 = 6;
@@ -30,8 +33,6 @@ const ROUNDS_PER_FDT: u32 = 6;
 const ROUNDS_PER_FDT_DEFERRED: u32 = ROUNDS_PER_FDT + PATIENCE;
 /// Losses in a row after which the target's MAC is asked for again (N9).
 const LOSSES_TO_REFRESH: u8 = 3;
-/// Whoever limits its answers shows it by then.
-const NEW_TARGETS: Duration = Duration::from_secs(5);
 
 /// Rounds that are due so soon are sent with one that is due: NICs share a wake-up and keep their
 /// phases. A probe may so leave before its time by less than any loss takes to be one, or a verdict
@@ -86,6 +87,9 @@ pub struct Instance {
     pub seeks_receive_witness: bool,
     /// Whether it has been reported as unwatched.
     pub coverage: Coverage,
+    /// One of its targets that answer all probes answers on another member as well: if that one falls
+    /// silent here alone, no target that limits its answers has to be waited for.
+    pub confirmed_elsewhere: bool,
 }
 
 /// A failed instance.
@@ -144,6 +148,7 @@ impl Instance {
             deferred: false,
             seeks_receive_witness: false,
             coverage: Coverage::default(),
+            confirmed_elsewhere: false,
         }
     }
 
@@ -162,25 +167,6 @@ impl Instance {
 
     fn open_paths(&self) -> impl Iterator<Item = &Path> {
         self.paths.iter().filter(|p| p.key.is_some())
-    }
-
-    /// Those that have a say. One that limits its answers is no evidence beside others (N23).
-    pub fn counted(&self) -> impl Iterator<Item = &Path> {
-        let free = self.paths.iter().any(|p| p.counts() && !p.pace.policed());
-        self.paths.iter().filter(move |p| p.counts() && !(free && p.pace.policed()))
-    }
-
-    /// Between two probes to one target: more than an interval where all targets limit their answers.
-    pub fn spacing(&self) -> Duration {
-        let every = self.counted().map(|p| p.pace.every()).max();
-        self.interval() * every.unwrap_or(1)
-    }
-
-    /// The targets have begun to answer just now, or answer some probes and others not: a silence in
-    /// common may be theirs, and moves nothing anyway.
-    pub fn may_be_limited(&self, now: Instant) -> bool {
-        self.first_reply.is_some_and(|at| now.since(at) < NEW_TARGETS)
-            || self.counted().any(|p| p.pace.is_gappy())
     }
 
     /// It has targets that count: it has a say in the state of its interface.
@@ -235,7 +221,7 @@ impl Instance {
         let next = self.next_round?;
         let interval = self.interval();
         let needed = self.needed(next);
-        let verdict = self.counted().map(|p| p.verdict_due(needed, interval)).max().flatten();
+        let verdict = self.leading().map(|p| p.verdict_due(needed, interval)).max().flatten();
         Some(verdict.map_or(next, |v| v.min(next)))
     }
 
@@ -252,15 +238,23 @@ impl Instance {
         }
         self.next_round = Some(due + interval * (slept_over + 1));
         let number = self.rounds.next();
+        let urges = self.urges_limited();
         let mut round = Round::new(ifindex, self.family);
         for i in 0..MAX_TARGETS {
             let path = &mut self.paths[i];
             if path.key.is_some() && path.proven {
                 path.pace.pass(now, interval);
             }
+            if !urges {
+                path.calm_down();
+            }
             let refresh = path.losses() >= LOSSES_TO_REFRESH;
-            if path.key.is_some() && path.pace.is_due() {
-                let seq = path.next_probe(number, now);
+            let seq = if path.key.is_some() && path.pace.is_due() {
+                Some(path.next_probe(number, now))
+            } else {
+                (urges && path.is_limited()).then(|| path.urge(number, now))
+            };
+            if let Some(seq) = seq {
                 round.push(Probe { path: self.path_id(i), seq, refresh });
             }
         }
@@ -278,8 +272,8 @@ impl Instance {
         if self.failure.is_some() || !self.paths.iter().any(Path::has_a_say) {
             self.rounds.distrust(0);
         }
-        let interval = self.interval();
-        match self.rounds.begin(now) {
+        let (interval, pace) = (self.interval(), self.pace());
+        match self.rounds.begin(now, pace) {
             Some(heard) => self.chance.round(heard, interval),
             None => self.chance.interrupt(),
         }
@@ -365,6 +359,20 @@ impl Instance {
         }
     }
 
+    /// All targets that answer every probe have begun to be silent: whether it is they or the path is for
+    /// those to say that limit their answers. An answer is worth as much as any, whenever it comes.
+    fn urges_limited(&self) -> bool {
+        let mut free = self.unlimited().peekable();
+        self.failure.is_none()
+            && free.peek().is_some()
+            && free.all(|p| p.losses() >= LOSSES_TO_URGE)
+    }
+
+    /// Stamp of the newest probe that was answered, by any target.
+    fn heard(&self) -> Option<Instant> {
+        self.open_paths().filter_map(|p| p.last_acked).max()
+    }
+
     /// Probes whose reply would still change something.
     pub fn awaited(&self) -> impl Iterator<Item = (PathId, Seq)> + '_ {
         let open = (0..MAX_TARGETS).filter(|n| self.paths[*n].key.is_some());
@@ -424,15 +432,20 @@ impl Instance {
 
     /// It has lost some and answered some for a while: its last losses may be no more than that.
     pub fn is_erratic(&self) -> bool {
-        self.counted().any(|p| p.pace.is_erratic())
+        self.leading().any(|p| p.pace.is_erratic())
     }
 
-    /// One of the five newest rounds that had their time was answered.
+    /// One of the five newest rounds that had their time was answered, or one of so many probes to a
+    /// target that is asked less often.
     pub fn answering(&self, now: Instant) -> bool {
+        let pace = self.pace();
+        let wait = pace.spacing * u32::from(LOSSES_TO_FAIL) + self.longest_limit();
+        let limited = pace.spacing > pace.interval;
         self.decided(now).take(usize::from(LOSSES_TO_FAIL)).any(|r| r.answered)
+            || limited && self.rounds.newest_answered().is_some_and(|at| now.since(at) < wait)
     }
 
-    /// At least one target answered in every round for 2 x FDT (design 2.9).
+    /// For 2 x FDT answers came at least as often as the target that is asked most often was asked.
     pub fn has_earned_repair(&self, now: Instant) -> bool {
         self.streak(now) >= self.repair_time()
     }
@@ -443,17 +456,17 @@ impl Instance {
     }
 
     fn repair_time(&self) -> Duration {
-        self.fdt.max(self.spacing() * ROUNDS_PER_FDT) * 2
+        self.fdt.max(self.pace().spacing * ROUNDS_PER_FDT) * 2
     }
 
     /// Will have earned it a round or two later, if nothing breaks.
     pub fn is_about_to_earn_repair(&self, now: Instant) -> bool {
         let streak = self.streak(now);
-        (self.repair_time() - self.spacing() * 2..self.repair_time()).contains(&streak)
+        (self.repair_time() - self.pace().spacing * 2..self.repair_time()).contains(&streak)
     }
 
     fn streak(&self, now: Instant) -> Duration {
-        self.rounds.streak(now, self.longest_limit())
+        self.rounds.streak(now, self.longest_limit(), self.pace())
     }
 
     fn decided(&self, now: Instant) -> impl Iterator<Item = &rounds::Round> {
@@ -463,43 +476,6 @@ impl Instance {
     fn longest_limit(&self) -> Duration {
         let interval = self.interval();
         self.open_paths().map(|p| p.limit(interval)).max().unwrap_or(interval)
-    }
-
-    /// Losses in a row that make a verdict, our own lateness aside.
-    pub fn losses_to_fail(&self) -> u8 {
-        let (interval, losses) = (self.interval(), self.chance.losses());
-        // So many the ring has room for, however long a reply is waited for.
-        if losses == LOSSES_TO_FAIL {
-            return losses;
-        }
-        self.counted().map(|p| p.most_losses(interval)).fold(losses, u8::min)
-    }
-
-    /// How many rounds are silent here, and what follows.
-    pub fn loss(&self) -> Loss {
-        let silent = self.chance.memory().silent();
-        Loss { losses_to_fail: self.losses_to_fail(), silent_ppm: (silent * 1e6) as u32 }
-    }
-
-    /// Expected by chance at the present number of losses.
-    pub fn false_failures_per_year(&self) -> f64 {
-        self.chance.memory().alarms_a_year(self.losses_to_fail(), self.interval())
-    }
-
-    /// kT + L where it takes more than five losses or L > T, with the wait for a receive witness; the
-    /// requested one otherwise (design 2.4). And the target to blame: the slowest, or the one that has
-    /// lost most.
-    pub fn achieved_fdt(&self) -> (Duration, Option<IpAddr>) {
-        let (interval, losses) = (self.interval(), self.losses_to_fail());
-        let patience = if self.deferred { PATIENCE } else { 0 };
-        let rounds = u32::from(losses) + patience;
-        let detected = |p: &Path| interval * p.pace.every() * rounds + p.limit(interval);
-        let late = self.counted().filter(|p| p.pace.policed() || detected(p) > self.fdt);
-        let Some((fdt, slowest)) = late.map(|p| (detected(p), p.target())).max() else {
-            return (self.fdt, None);
-        };
-        let lossiest = || self.counted().max_by_key(|p| p.lost_part()).and_then(Path::target);
-        (fdt, if losses > LOSSES_TO_FAIL { lossiest() } else { slowest })
     }
 
     /// L of the slowest target: how long a group that comes back waits for the present holder (N4).

@@ -16,8 +16,14 @@ const HOLES: u16 = 2;
 const HOLES_OF_ALL: u16 = 3;
 /// A target that answers more than this part is not limiting us: 3 of 4.
 const LOST_ONE_IN: u16 = 4;
+/// A trial at a higher rate must lose less than this part: 9 of 10 are answered.
+const LOST_IN_TRIAL: u16 = 10;
 /// One run of losses in so many probes: chance makes more where it loses a tenth or more.
 const ERRATIC: u16 = 16;
+/// Before a target has been asked for so long, nothing is said about it.
+const TOO_NEW: Duration = Duration::from_secs(1);
+/// So many silences in common are more than outages: several targets limit their answers alike.
+const COMMON_HOLES: u16 = 4;
 /// However little it answers, it is asked as often as this.
 const LONGEST_SPACING: Duration = Duration::from_secs(5);
 /// After so long without a loss it is asked twice as often again (behaviour file 0.3,
@@ -39,7 +45,12 @@ pub struct Tally {
     holes: u16,
     /// Of those, the ones too short for a verdict.
     short_holes: u16,
+    /// Runs of losses that do not count, because all targets were silent at the same time.
+    outages: u16,
 }
+
+const NO_TALLY: Tally =
+    Tally { answered: 0, lost: 0, burst: 0, holes: 0, short_holes: 0, outages: 0 };
 
 impl Tally {
     fn and(self, other: Self) -> Self {
@@ -49,6 +60,7 @@ impl Tally {
             burst: self.burst.saturating_add(other.burst),
             holes: self.holes.saturating_add(other.holes),
             short_holes: self.short_holes.saturating_add(other.short_holes),
+            outages: self.outages.saturating_add(other.outages),
         }
     }
 
@@ -84,6 +96,8 @@ pub struct Pace {
     halves: [Tally; 2],
     /// Losses since the last answer.
     hole: u16,
+    /// Losses before the present answers, while it is open whether all targets were silent then.
+    ended_hole: u16,
     last_loss: Option<Instant>,
     /// What part was lost before it was asked less often, in thousandths.
     lost_before: Option<u32>,
@@ -110,8 +124,9 @@ impl Pace {
             skip: 0,
             since: None,
             begun: None,
-            halves: [Tally { answered: 0, lost: 0, burst: 0, holes: 0, short_holes: 0 }; 2],
+            halves: [NO_TALLY; 2],
             hole: 0,
+            ended_hole: 0,
             last_loss: None,
             lost_before: None,
             trial: false,
@@ -136,17 +151,55 @@ impl Pace {
         due
     }
 
+    /// It was asked before its time: the next probe waits as long as ever.
+    pub fn postpone(&mut self) {
+        self.skip = self.every - 1;
+    }
+
     pub fn answered(&mut self, late: bool) {
         let tally = &mut self.halves[0];
         tally.answered = tally.answered.saturating_add(1);
         if late {
             tally.lost = tally.lost.saturating_sub(1);
         } else {
-            let short = (1..u16::from(LOSSES_TO_FAIL)).contains(&self.hole);
+            let short = is_short(self.hole);
             tally.holes = tally.holes.saturating_add(u16::from(self.hole > 0));
             tally.short_holes = tally.short_holes.saturating_add(u16::from(short));
+            if self.hole > 0 {
+                self.ended_hole = self.hole;
+            }
         }
         self.hole = 0;
+    }
+
+    pub fn losses_in_a_row(&self) -> u16 {
+        self.hole
+    }
+
+    /// Whether the last run of losses belongs to this target alone has not been found out yet.
+    pub fn may_be_outage(&self) -> bool {
+        self.ended_hole > 0
+    }
+
+    /// The last run of losses was its own.
+    pub fn confirm_hole(&mut self) {
+        self.ended_hole = 0;
+    }
+
+    /// The last run of losses was shared by all targets: it says nothing about this one.
+    pub fn forgive_hole(&mut self) {
+        let hole = core::mem::take(&mut self.ended_hole);
+        if self.tally().outages >= COMMON_HOLES {
+            return;
+        }
+        self.halves[0].outages = self.halves[0].outages.saturating_add(1);
+        let (mut lost, mut holes, mut short) =
+            (hole, u16::from(hole > 0), u16::from(is_short(hole)));
+        for half in &mut self.halves {
+            take_from(&mut half.lost, &mut lost);
+            take_from(&mut half.holes, &mut holes);
+            take_from(&mut half.short_holes, &mut short);
+        }
     }
 
     pub fn lost(&mut self, now: Instant) {
@@ -156,6 +209,8 @@ impl Pace {
         }
         tally.lost = tally.lost.saturating_add(1);
         self.hole = self.hole.saturating_add(1);
+        // A target that goes on as before an outage answers more than one or two probes.
+        self.ended_hole = 0;
         self.last_loss = Some(now);
     }
 
@@ -213,14 +268,39 @@ impl Pace {
         tally.answered > 0 && tally.lost_part() < 1000 / u32::from(LOST_ONE_IN) / 2
     }
 
+    /// It has answered by turns before the present run of losses, and that it limits its answers has
+    /// neither been found nor ruled out yet.
+    pub fn is_doubtful(&self) -> bool {
+        let mut before = self.tally();
+        before.lost = before.lost.saturating_sub(self.hole);
+        self.every == 1 && self.left_alone_until.is_none() && before.is_gappy()
+    }
+
+    /// Asked long enough for a limit to show.
+    pub fn is_known(&self, now: Instant) -> bool {
+        let long = self.since.is_some_and(|since| now.since(since) >= TOO_NEW);
+        long && u32::from(self.tally().asked()) >= HALF_WINDOW_PROBES
+    }
+
+    /// Answered nearly all before the present run of losses.
+    pub fn was_steady(&self) -> bool {
+        let Tally { answered, lost, .. } = self.tally();
+        u32::from(lost.saturating_sub(self.hole)) * 2 * u32::from(LOST_ONE_IN)
+            <= u32::from(answered)
+    }
+
     /// It is time to say that the target limits us, if nothing speaks against it.
     pub fn is_limited(&self, now: Instant, path_is_well: bool) -> bool {
         let tally = self.tally();
         let holes = if path_is_well { HOLES } else { HOLES_OF_ALL };
+        let gappy = tally.is_gappy()
+            || self.trial && tally.holes > 0 && tally.lost >= tally.asked() / LOST_IN_TRIAL;
         let alone = self.left_alone_until.is_some_and(|until| now < until);
         !alone
-            && self.hole == 0
-            && tally.is_gappy()
+            && self.is_known(now)
+            && self.hole <= 1
+            && !self.may_be_outage()
+            && gappy
             && tally.holes >= holes
             && u32::from(tally.asked()) >= HALF_WINDOW_PROBES
     }
@@ -254,6 +334,18 @@ impl Pace {
         self.trial = true;
         (self.every == 1).then_some(Change::Full)
     }
+}
+
+/// Too short for a verdict.
+fn is_short(hole: u16) -> bool {
+    (1..u16::from(LOSSES_TO_FAIL)).contains(&hole)
+}
+
+/// Takes as much of `wanted` from `part` as there is.
+fn take_from(part: &mut u16, wanted: &mut u16) {
+    let taken = (*part).min(*wanted);
+    *part -= taken;
+    *wanted -= taken;
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use crate::request::PathKey;
 use crate::rtt::Rtt;
 use crate::time::Instant;
 
+mod silence;
+
 /// Probes remembered; as many as the kernel's slot has words (design 4).
 pub const RING: usize = 32;
 /// No reply is waited for longer than this many intervals, or it would leave the ring unjudged.
@@ -39,10 +41,18 @@ struct Entry {
     mark: Mark,
     /// Our own ARP request or NS stood in for it.
     resolving: bool,
+    /// Sent before a target that limits its answers was due: an answer counts, a missing one does not.
+    extra: bool,
 }
 
-const UNUSED: Entry =
-    Entry { seq: Seq(0), round: 0, at: Instant(0), mark: Mark::Unused, resolving: false };
+const UNUSED: Entry = Entry {
+    seq: Seq(0),
+    round: 0,
+    at: Instant(0),
+    mark: Mark::Unused,
+    resolving: false,
+    extra: false,
+};
 
 /// Places of the ring by what became of their probes, a bit each: as a rule one is open, and a walk
 /// over all 32 of each path at each turn was half of what the engine cost.
@@ -110,13 +120,17 @@ pub struct Path {
     pub lost: u64,
     /// When the newest answered probe had left.
     pub last_acked: Option<Instant>,
-    /// The same, of one that was answered like the probe before: no single answer of a target that
-    /// limits them.
+    /// The same, of one that was answered like the probe before, or like the one before that where the
+    /// target is asked as seldom as it answers: no single answer of a target that limits them.
     pub last_steady: Option<Instant>,
     pub last_reply: Option<Instant>,
     /// Stamp of the first probe of the present run of answers.
     answering_since: Option<Instant>,
     answers_in_a_row: u8,
+    /// Stamp of the last answered probe before that run.
+    answered_before: Option<Instant>,
+    /// A target that limits its answers has been asked in every round since then, without an answer.
+    urged_since: Option<Instant>,
     /// Probes before it were sent at a quicker pace: their loss is no evidence at the present one.
     evidence_since: Instant,
     /// Replies in a row that left it too slow for its interval.
@@ -142,6 +156,8 @@ impl Path {
             last_reply: None,
             answering_since: None,
             answers_in_a_row: 0,
+            answered_before: None,
+            urged_since: None,
             evidence_since: Instant(0),
             slow_in_a_row: 0,
             next: Seq(1),
@@ -170,7 +186,12 @@ impl Path {
         self.lost * 1000 / self.sent.max(1)
     }
 
-    /// Has a say in the verdict by itself, not only where all targets limit their answers.
+    /// In use, and known to limit what it answers.
+    pub fn is_limited(&self) -> bool {
+        self.key.is_some() && self.proven && self.pace.policed()
+    }
+
+    /// Has a say in the verdict at the pace of the rounds.
     pub fn has_a_say(&self) -> bool {
         self.counts() && !self.pace.policed()
     }
@@ -187,6 +208,7 @@ impl Path {
         self.pace.forget();
         self.answering_since = None;
         self.answers_in_a_row = 0;
+        self.urged_since = None;
     }
 
     /// Losses count from here on; what was learnt otherwise stays.
@@ -196,9 +218,22 @@ impl Path {
 
     /// Takes the next sequence number for `round`. Its fate follows by [`Path::sent`].
     pub fn next_probe(&mut self, round: u32, now: Instant) -> Seq {
+        self.urged_since = None;
+        self.probe(round, now, false)
+    }
+
+    /// The same for a target that limits its answers and is asked before its time.
+    pub fn urge(&mut self, round: u32, now: Instant) -> Seq {
+        self.urged_since.get_or_insert(now);
+        self.pace.postpone();
+        self.probe(round, now, true)
+    }
+
+    fn probe(&mut self, round: u32, now: Instant, extra: bool) -> Seq {
         let seq = self.next;
         self.next = seq.next();
-        *self.entry_at(seq) = Entry { seq, round, at: now, mark: Mark::Refused, resolving: false };
+        let (mark, resolving) = (Mark::Refused, false);
+        *self.entry_at(seq) = Entry { seq, round, at: now, mark, resolving, extra };
         self.places.set(seq, Mark::Refused);
         seq
     }
@@ -236,21 +271,28 @@ impl Path {
         let entry = self.entry(seq).filter(|e| {
             matches!(e.mark, Mark::Pending | Mark::Lost | Mark::Waiting | Mark::Resolved)
         })?;
-        let Entry { round, at: sent, mark, .. } = *entry;
+        let Entry { round, at: sent, mark, extra, .. } = *entry;
         entry.mark = Mark::Acked;
         self.places.set(seq, Mark::Acked);
         self.lost -= u64::from(mark == Mark::Lost);
-        self.pace.answered(mark == Mark::Lost);
+        let hiccup = self.pace.policed() && self.pace.losses_in_a_row() <= 1;
+        if !extra {
+            self.pace.answered(mark == Mark::Lost);
+        }
+        self.urged_since = None;
         self.acked += 1;
         // When a waiting one left is not known: the time in the queue is none of the path's.
         if mark != Mark::Waiting {
             self.rtt.take(at.since(sent), interval);
         }
+        if self.answering_since.is_none() {
+            self.answered_before = self.last_acked;
+        }
         self.last_acked = self.last_acked.max(Some(sent));
         self.last_reply = self.last_reply.max(Some(at));
         self.answering_since = self.answering_since.or(Some(sent));
         self.answers_in_a_row = self.answers_in_a_row.saturating_add(1);
-        if self.answers_in_a_row >= 2 {
+        if self.answers_in_a_row >= 2 || hiccup {
             self.last_steady = self.last_steady.max(Some(sent));
         }
         if self.answers_in_a_row >= LOSSES_TO_FAIL {
@@ -298,9 +340,11 @@ impl Path {
                 self.ring[i].mark = Mark::Lost;
                 self.places.set(entry.seq, Mark::Lost);
                 self.lost += 1;
-                self.pace.lost(now);
-                self.answering_since = None;
-                self.answers_in_a_row = 0;
+                if !entry.extra {
+                    self.pace.lost(now);
+                    self.answering_since = None;
+                    self.answers_in_a_row = 0;
+                }
                 told(Outcome { seq: entry.seq, sent: entry.at, received: None });
             }
         }
@@ -314,7 +358,7 @@ impl Path {
 
     /// What is open, waiting or was refused is passed over: only what left can be lost.
     fn lost_in_a_row(&self) -> impl Iterator<Item = &Entry> {
-        self.unanswered().filter(|e| e.mark == Mark::Lost)
+        self.unanswered().filter(|e| e.mark == Mark::Lost && !e.extra)
     }
 
     /// Losses since the last answer.
@@ -322,20 +366,37 @@ impl Path {
         if self.places.lost == 0 { 0 } else { self.lost_in_a_row().count() as u8 }
     }
 
-    /// The losses since the last answer, if there are `needed` at least; five or more.
-    pub fn run(&self, needed: u8, interval: Duration) -> Option<Run> {
-        let losses = usize::from(self.losses());
-        let newer = losses.checked_sub(usize::from(needed))?;
-        let mut from_last = self.lost_in_a_row().skip(newer);
+    /// The losses since the last answer, if `needed` of them at least left after `moment`; five or more.
+    pub fn run(&self, needed: u8, moment: Option<Instant>, interval: Duration) -> Option<Run> {
+        if self.places.lost == 0 {
+            return None;
+        }
+        let losses = || self.lost_in_a_row().take_while(|e| Some(e.at) > moment);
+        let newer = losses().count().checked_sub(usize::from(needed))?;
+        let mut from_last = losses().skip(newer);
         let last = from_last.next()?;
         let fourth = from_last.nth(usize::from(needed).saturating_sub(5))?;
         let first = from_last.last()?;
         Some(Run { first: first.at, fourth: fourth.at, due: self.due(last, interval) })
     }
 
-    /// Stamp of the oldest of the newest `losses` since the last answer, if there are so many.
-    pub fn silent_since(&self, losses: u8) -> Option<Instant> {
-        self.lost_in_a_row().nth(usize::from(losses).checked_sub(1)?).map(|e| e.at)
+    /// Between two probes.
+    pub fn spacing(&self, interval: Duration) -> Duration {
+        interval * self.pace.every()
+    }
+
+    /// Stamps of the first and the last but one of the newest `losses` since the last answer, if there are
+    /// so many; two at least.
+    pub fn silence(&self, losses: u8) -> Option<(Instant, Instant)> {
+        let mut newest = self.lost_in_a_row().skip(1);
+        let later = newest.next()?.at;
+        let first = newest.nth(usize::from(losses).checked_sub(3)?)?.at;
+        Some((first, later))
+    }
+
+    /// Ends asking it before its time.
+    pub fn calm_down(&mut self) {
+        self.urged_since = None;
     }
 
     /// Losses in a row that the ring can show, beside the probes whose time is not over.
@@ -356,7 +417,7 @@ impl Path {
         if self.places.pending.count_ones() <= u32::from(missing) {
             return None;
         }
-        let open = || self.unanswered().filter(|e| e.mark == Mark::Pending);
+        let open = || self.unanswered().filter(|e| e.mark == Mark::Pending && !e.extra);
         // Newest first; the one that decides is the `missing`th oldest.
         let newer = open().count().checked_sub(usize::from(missing) + 1)?;
         open().nth(newer).map(|entry| self.due(entry, interval))

@@ -114,7 +114,7 @@ impl Engine {
                 continue;
             };
             let spare = instance.spare(candidates, now);
-            let enough = instance.counted().count() > MIN_TARGETS;
+            let enough = instance.leading().count() > MIN_TARGETS;
             if instance.failure.is_some()
                 || instance.is_in_doubt()
                 || spare.is_none() && !(fault == Fault::Slow && enough)
@@ -186,7 +186,7 @@ impl Instance {
     fn fault(&self, n: usize) -> Option<Fault> {
         let (path, interval) = (&self.paths[n], self.interval());
         path.key?;
-        let others = || self.counted().filter(|other| other.target() != path.target());
+        let others = || self.leading().filter(|other| other.target() != path.target());
         let quick = others().all(|other| other.limit(interval) <= interval / 2);
         if path.dead {
             Some(Fault::Dead)
@@ -202,7 +202,7 @@ impl Instance {
     /// All that count, and have answered here before, may have begun to be silent.
     fn is_in_doubt(&self) -> bool {
         let interval = self.interval();
-        let mut heard = self.counted().filter(|path| path.last_acked.is_some()).peekable();
+        let mut heard = self.leading().filter(|path| path.last_acked.is_some()).peekable();
         let silent = heard.peek().is_some() && heard.all(|path| path.owes_an_answer(interval));
         self.failure.is_none() && silent
     }

@@ -16,8 +16,51 @@ pub struct Round {
     heard: bool,
 }
 
+/// Answers that follow each other closely enough to earn a repair.
+#[derive(Clone, Copy)]
+struct Streak {
+    /// Stamp of the round that began it.
+    from: Option<Instant>,
+    /// Of the newest answered one.
+    newest: Instant,
+}
+
+impl Streak {
+    const NONE: Self = Self { from: None, newest: Instant(0) };
+
+    /// One more round is known to the end. A lost one breaks the streak where an answer was due.
+    fn take(&mut self, round: &Round, pace: Pace) {
+        if round.answered {
+            self.from.get_or_insert(round.at);
+            self.newest = round.at;
+        } else if round.at + pace.interval / 2 >= self.newest + pace.spacing {
+            self.from = None;
+        }
+    }
+
+    fn length(self) -> Duration {
+        self.from.map_or(Duration::ZERO, |from| self.newest.since(from))
+    }
+}
+
+/// How often something is asked.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    /// Between two rounds.
+    pub interval: Duration,
+    /// Between two probes to the target that is asked most often.
+    pub spacing: Duration,
+}
+
 const NONE: Round =
     Round { number: u32::MAX, at: Instant(0), left: false, answered: false, heard: false };
+
+impl Round {
+    /// It has left and had its time; an answered one has had it.
+    fn is_decided(&self, now: Instant, wait: Duration) -> bool {
+        self.left && (self.answered || self.at + wait <= now)
+    }
+}
 
 #[derive(Clone, Copy)]
 pub struct Rounds {
@@ -25,11 +68,13 @@ pub struct Rounds {
     next: u32,
     /// Those before it teach nothing.
     trusted_from: u32,
+    /// Of the rounds that have left the ring.
+    streak: Streak,
 }
 
 impl Rounds {
     pub const fn new() -> Self {
-        Self { ring: [NONE; RING], next: 0, trusted_from: 0 }
+        Self { ring: [NONE; RING], next: 0, trusted_from: 0, streak: Streak::NONE }
     }
 
     /// Number of the round that comes next.
@@ -44,11 +89,14 @@ impl Rounds {
 
     /// Begins a round. Returns whether a target with a say was heard in the one that leaves the ring
     /// for it, as nothing more can come of that; `None` where it has nothing to tell.
-    pub fn begin(&mut self, now: Instant) -> Option<bool> {
+    pub fn begin(&mut self, now: Instant, pace: Pace) -> Option<bool> {
         let number = self.next;
         let new = Round { number, at: now, ..NONE };
         let old = core::mem::replace(&mut self.ring[number as usize % RING], new);
         self.next += 1;
+        if old.left {
+            self.streak.take(&old, pace);
+        }
         let known = old.left && (self.trusted_from..number).contains(&old.number);
         known.then_some(old.heard)
     }
@@ -79,6 +127,7 @@ impl Rounds {
     /// What was answered before proves nothing any more.
     pub fn forget(&mut self) {
         self.ring = [NONE; RING];
+        self.streak = Streak::NONE;
     }
 
     /// Those that have left and had their time, newest first; an answered one has had it.
@@ -88,14 +137,25 @@ impl Rounds {
             .map(|number| (number, &self.ring[number as usize % RING]))
             .take_while(|(number, round)| round.number == *number)
             .map(|(_, round)| round)
-            .filter(move |r| r.left && (r.answered || r.at + wait <= now))
+            .filter(move |r| r.is_decided(now, wait))
     }
 
-    /// How long every round has been answered. Rounds that did not leave are passed over.
-    pub fn streak(&self, now: Instant, wait: Duration) -> Duration {
-        let mut answered = self.decided(now, wait).take_while(|r| r.answered);
-        let Some(newest) = answered.next() else { return Duration::ZERO };
-        newest.at.since(answered.last().unwrap_or(newest).at)
+    /// How long answers have come at the pace of the target that is asked most often. Rounds that did
+    /// not leave are passed over.
+    pub fn streak(&self, now: Instant, wait: Duration, pace: Pace) -> Duration {
+        let mut streak = self.streak;
+        let oldest_first = (1..=RING as u32).rev().map(|back| self.next.wrapping_sub(back));
+        let rounds = oldest_first.map(|number| (number, &self.ring[number as usize % RING]));
+        let known = rounds.filter(|(number, round)| round.number == *number);
+        let decided = known.map(|(_, round)| round).filter(|r| r.is_decided(now, wait));
+        decided.for_each(|round| streak.take(round, pace));
+        streak.length()
+    }
+
+    /// Stamp of the newest answered one.
+    pub fn newest_answered(&self) -> Option<Instant> {
+        let answered = self.ring.iter().filter(|r| r.answered).map(|r| r.at).max();
+        answered.or(self.streak.from.map(|_| self.streak.newest))
     }
 
     fn round(&mut self, number: u32) -> Option<&mut Round> {

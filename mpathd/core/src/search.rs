@@ -122,7 +122,7 @@ impl Instance {
     /// where all hosts fell silent on all NICs, it may be they that have died.
     fn is_searching(&self) -> bool {
         let none_answers = self.failure.is_some_and(|failure| failure.together);
-        self.seeks_hosts() && (none_answers || self.counted().count() <= 1)
+        self.seeks_hosts() && (none_answers || self.leading().count() <= 1)
     }
 
     fn tries_neighbours(&self) -> bool {

@@ -112,8 +112,8 @@ impl Engine {
                     target,
                     state: match (path.proven, path.dead) {
                         (false, _) => TargetState::Unproven,
-                        (true, _) if path.pace.policed() => TargetState::Policed,
                         (true, true) => TargetState::Dead,
+                        (true, _) if path.pace.policed() => TargetState::Policed,
                         (true, false) => TargetState::Active,
                     },
                     interval: instance.interval() * path.pace.every(),

@@ -15,16 +15,15 @@ use core::time::Duration;
 use crate::capacity;
 use crate::group::Group;
 use crate::ids::Family;
-use crate::instance::{Failure, Instance, Suspicion};
+use crate::instance::{DOUBT, Failure, Instance, Suspicion};
 use crate::member::Member;
 use crate::message::{Evidence, Message, Reason};
 use crate::outbox::Outbox;
+use crate::policing;
 use crate::time::Instant;
 
 /// How often in a round a receive witness is looked for: it wakes nobody.
 const LOOKS_PER_ROUND: u32 = 4;
-/// A silence in common of targets that are new, or answer by turns, is judged no sooner.
-const DOUBT: Duration = Duration::from_secs(1);
 
 /// Did anybody else hear something that was asked after our fourth loss?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,25 +74,31 @@ fn judge_instance(
     now: Instant,
     out: &mut Outbox,
 ) {
-    let case = suspicion(group, &members[i], family, now);
+    let case = suspicion(group, members, i, family, now);
     let handled = members[i].handled_until;
     let instance = &mut members[i].instances[family as usize];
     let lacks = |case: &Suspicion| instance.lacks_receive_witness(case, handled, now);
     instance.seeks_receive_witness = case.as_ref().is_some_and(lacks);
     let Some(case) = case else { return };
+    if case.ready > now {
+        return group.judge_again(case.ready);
+    }
     if instance.seeks_receive_witness {
         return group.judge_again(now + instance.interval() / LOOKS_PER_ROUND);
     }
     // A silence in common moves nothing: it has time where the targets are not known yet (N23).
     // It counts from the last reply: of quick rounds a path remembers less than a second of losses.
     let heard = case.evidence.last_reply.map(|age| now - age).unwrap_or(case.fourth);
-    let doubt = instance.may_be_limited(now).then(|| heard.min(case.fourth) + DOUBT);
-    let common_at = (case.ready + instance.spacing()).max(doubt.unwrap_or(case.ready));
+    let doubted_until = heard.min(case.fourth) + DOUBT;
+    let doubt = instance.may_be_limited(now).then_some(doubted_until);
+    let doubtful = instance.is_doubtful(now) && now < doubted_until;
+    let common_at = (case.ready + instance.longest_spacing()).max(doubt.unwrap_or(case.ready));
     let witness = match group.is_anonymous() {
         true => Witness::Heard,
         false => witness(members, i, family, case.fourth),
     };
     match witness {
+        Witness::Heard if doubtful => group.judge_again(case.fourth + DOUBT),
         Witness::Heard => {
             let failure =
                 Failure { since: now, together: false, told: false, evidence: case.evidence };
@@ -106,7 +111,14 @@ fn judge_instance(
     }
 }
 
-fn suspicion(group: &Group, member: &Member, family: Family, now: Instant) -> Option<Suspicion> {
+fn suspicion(
+    group: &Group,
+    members: &[Member],
+    i: usize,
+    family: Family,
+    now: Instant,
+) -> Option<Suspicion> {
+    let member = &members[i];
     let instance = member.instance(family);
     if instance.failure.is_some() || !member.link_up() || member.offline || !instance.running() {
         return None;
@@ -115,7 +127,10 @@ fn suspicion(group: &Group, member: &Member, family: Family, now: Instant) -> Op
     if quiet && !instance.replied {
         return None;
     }
-    instance.suspicion(now)
+    let early = || instance.early_suspicion(now);
+    let lives =
+        |case: &Suspicion| policing::lives_elsewhere(members, i, family, Some(case.fourth), now);
+    instance.suspicion(now).or_else(|| early().filter(lives))
 }
 
 /// Members without probing in this family witness by the other one; members that nothing proves

@@ -140,3 +140,123 @@ fn nics_that_are_cut_by_turns_make_no_limit_of_the_targets() {
         assert_eq!(policed(&lan), [] as [String; 0], "cut after {wait} ms");
     }
 }
+
+const FAILED: &str = "IP interface failure detected on eth0 of group g";
+const REPAIRED: &str = "IP interface repair detected on eth0 of group g";
+
+/// One answer in so many milliseconds to each source, after a burst.
+fn one_in(ms: u64, burst: u64) -> Option<Limit> {
+    Some(Limit { per_second: 1000 / ms, burst, per_source: true })
+}
+
+fn with_limits(members: usize, limits: &[Option<Limit>]) -> Lan {
+    let mut group = group(members, 2, 100 * MS);
+    let names: Vec<String> = (1..=limits.len()).map(|t| format!("192.0.2.{t}")).collect();
+    group.targets = ip(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut lan = Lan::new(group, Default::default());
+    lan.targets.values_mut().zip(limits).for_each(|(t, limit)| t.limit = *limit);
+    lan.survey();
+    lan
+}
+
+fn achieved(lan: &Lan) -> Duration {
+    lan.view().groups[0].fdt.unwrap()
+}
+
+/// The only target without a limit dies: the others answer, so nothing has failed.
+#[test]
+fn the_death_of_the_free_target_beside_limited_ones_fails_nothing() {
+    for (burst, phase) in [(1, 0), (1, 30), (1, 70), (6, 0), (6, 50)] {
+        for ms in [50, 100, 500, 1000] {
+            for members in [1, 2, 3] {
+                let limits = [one_in(ms, burst), one_in(ms, burst), None];
+                let mut lan = with_limits(members, &limits);
+                lan.run(20 * S + phase * MS);
+                lan.target("192.0.2.3").alive = false;
+                lan.run(40 * S);
+                assert_eq!(
+                    failures(&lan),
+                    [] as [String; 0],
+                    "{ms} {burst} {members} {:#?}",
+                    lan.texts()
+                );
+                let down = "Target 192.0.2.3 is silent on eth0 while others answer; it no longer counts there";
+                assert_eq!(lan.told(down), 1, "{:#?}", lan.texts());
+                // The other two still find a cut.
+                let fdt = achieved(&lan);
+                lan.wire(0, Wire::Cut);
+                lan.until(fdt + 5 * MS, |l| l.view().interfaces[0].reason.is_some());
+            }
+        }
+    }
+}
+
+/// What is known of one of them first leaves the other as the only one that seems to answer always.
+#[test]
+fn different_limits_fail_nothing() {
+    for (one, other) in [(100, 500), (50, 1000), (500, 100), (200, 250)] {
+        for burst in [1, 6] {
+            for members in [1, 2] {
+                let mut lan = with_limits(members, &[one_in(one, burst), one_in(other, burst)]);
+                lan.run(60 * S);
+                let told = format!("{one} {other} {burst} {members} {:#?}", lan.texts());
+                assert_eq!(failures(&lan), [] as [String; 0], "{told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_repair_is_earned_at_any_mix_of_paces() {
+    let mixes = [
+        vec![one_in(100, 6), one_in(500, 6)],
+        vec![one_in(50, 1), one_in(1000, 1)],
+        vec![one_in(1000, 6), one_in(1000, 6)],
+        vec![None, one_in(500, 6)],
+        vec![one_in(500, 1)],
+    ];
+    for (limits, free_dies) in mixes.iter().flat_map(|mix| [(mix, false), (mix, true)]) {
+        let mut lan = with_limits(2, limits);
+        lan.run(20 * S);
+        lan.wire(0, Wire::Cut);
+        let cut = lan.until(achieved(&lan) + 5 * MS, |l| l.told(FAILED) == 1);
+        lan.run(5 * S);
+        if free_dies && limits[0].is_none() {
+            lan.target("192.0.2.1").alive = false;
+        }
+        lan.wire(0, Wire::Works);
+        let longest = lan.view().targets.iter().map(|t| t.interval).max().unwrap();
+        let bound = longest.max(achieved(&lan) / 6) * 14 + S / 5;
+        lan.until(bound, |l| l.told(REPAIRED) == 1);
+        assert!(cut > 50 * MS);
+    }
+}
+
+/// Of three targets on two NICs nobody answers for a second, twice: that is no limit of any.
+#[test]
+fn outages_in_common_are_no_limits() {
+    for (members, targets) in [(1, 2), (2, 1), (2, 3), (3, 2)] {
+        for (outage, pause) in [(S, S), (S / 5, S / 2), (S, S / 5), (3 * S, 2 * S)] {
+            let mut lan = with_limits(members, &vec![None; targets]);
+            lan.run(10 * S);
+            for _ in 0..3 {
+                lan.targets.values_mut().for_each(|t| t.alive = false);
+                lan.run(outage);
+                lan.targets.values_mut().for_each(|t| t.alive = true);
+                lan.run(pause);
+            }
+            lan.run(2 * S);
+            assert_eq!(
+                policed(&lan),
+                [] as [String; 0],
+                "{members} {targets} {outage:?} {pause:?}"
+            );
+            assert_eq!(achieved(&lan), 100 * MS);
+            lan.run(10 * S);
+            lan.wire(0, Wire::Cut);
+            lan.until(if members == 1 { 130 } else { 101 } * MS, |l| {
+                l.view().interfaces[0].reason.is_some()
+            });
+        }
+    }
+}

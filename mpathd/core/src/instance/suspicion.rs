@@ -34,15 +34,17 @@ impl Instance {
 
     /// A target that is silent while another one of this instance answers has died by itself, or is
     /// policed: it stops counting here (design 2.6). Its losses must all fall into the time in which
-    /// the other one answered: after a common silence the slower of two is not dead. Returns one of
-    /// them at a time.
+    /// the other one answered: after a common silence the slower of two is not dead. One that is asked
+    /// seldom must have answered since, for before that nothing tells a dead target from a dead path.
+    /// Returns one of them at a time.
     pub fn find_dead_target(&mut self) -> Option<IpAddr> {
+        let answers = |since: Instant, later: Instant| {
+            self.open_paths().any(|p| p.answers_since(since) && p.last_acked >= Some(later))
+        };
         let dead = (0..MAX_TARGETS).find(|i| {
             let path = &self.paths[*i];
-            path.counts()
-                && path
-                    .silent_since(losses_to_die(path))
-                    .is_some_and(|since| self.counted().any(|other| other.answers_since(since)))
+            let silence = path.silence(losses_to_die(path)).filter(|_| path.counts());
+            silence.is_some_and(|(since, later)| answers(since, later))
         })?;
         self.paths[dead].dead = true;
         self.paths[dead].target()
@@ -53,12 +55,38 @@ impl Instance {
         self.stuck(now).or_else(|| self.silent(now))
     }
 
+    /// Every target that counts is silent since the newest answer of any. One that limits its answers
+    /// has its own pace, or twice the time between two probes at that pace while it is asked in every
+    /// round.
     fn silent(&self, now: Instant) -> Option<Suspicion> {
-        let (interval, needed) = (self.interval(), self.needed(now));
+        let mut case = self.leading_silence(now)?;
+        let (interval, needed, heard) = (self.interval(), self.needed(now), self.heard());
+        let urged = self.unlimited().next().is_some();
+        for path in self.limited().filter(|_| urged) {
+            let due = path.run_when_urged(needed, heard, interval)?;
+            case.ready = case.ready.max(due);
+            case.evidence.silent += 1;
+        }
+        (case.ready <= now).then_some(case)
+    }
+
+    /// The targets that answer every probe are silent, and those that limit their answers have been
+    /// asked and did not contradict. That is a case if one of the former is known to live: it answers
+    /// on another member.
+    pub fn early_suspicion(&self, now: Instant) -> Option<Suspicion> {
+        let mut case = self.leading_silence(now).filter(|_| self.unlimited().next().is_some())?;
+        // Whoever answered lately, and may not answer again so soon, has one failure detection time.
+        let answered = self.limited().filter_map(|p| p.last_reply).max();
+        case.ready = case.ready.max(answered.map_or(case.ready, |at| at + self.fdt));
+        Some(case)
+    }
+
+    fn leading_silence(&self, now: Instant) -> Option<Suspicion> {
+        let (interval, needed, heard) = (self.interval(), self.needed(now), self.heard());
         let mut all: Option<Run> = None;
         let mut silent = 0;
-        for path in self.counted() {
-            let run = path.run(needed, interval)?;
+        for path in self.leading() {
+            let run = path.run(needed, heard, interval)?;
             silent += 1;
             all = Some(all.map_or(run, |all| Run {
                 first: all.first.min(run.first),
@@ -67,9 +95,6 @@ impl Instance {
             }));
         }
         let run = all?;
-        if self.paths.iter().any(|p| p.dead && p.last_acked > Some(run.first)) {
-            return None;
-        }
         Some(Suspicion {
             fourth: run.fourth,
             ready: run.due,

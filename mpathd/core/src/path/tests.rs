@@ -92,7 +92,7 @@ fn the_verdict_is_due_when_the_fifth_is() {
     assert_eq!(path.verdict_due(5, T), Some(at(43)));
     expire(&mut path, at(43));
     let run = Run { first: at(0), fourth: at(30), due: at(43) };
-    assert_eq!((path.losses(), path.run(5, T), path.run(6, T)), (5, Some(run), None));
+    assert_eq!((path.losses(), path.run(5, None, T), path.run(6, None, T)), (5, Some(run), None));
     assert_eq!(path.verdict_due(5, T), None);
 }
 
@@ -154,7 +154,7 @@ fn the_ring_has_room_for_a_verdict_however_long_a_reply_is_waited_for() {
         let seq = path.next_probe(n, at(u64::from(n) * 10));
         path.sent(seq, at(u64::from(n) * 10), Fate::Left);
         expire(&mut path, at(u64::from(n) * 10));
-        path.run(needed, T).is_some()
+        path.run(needed, None, T).is_some()
     });
     assert!(found, "{needed} losses");
 }
