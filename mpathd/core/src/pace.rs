@@ -24,6 +24,9 @@ const ERRATIC: u16 = 16;
 const TOO_NEW: Duration = Duration::from_secs(1);
 /// So many silences in common are more than outages: several targets limit their answers alike.
 const COMMON_HOLES: u16 = 4;
+/// So many long silences of a target that is asked as seldom as it answers are more than outages: it
+/// answers less now.
+const LONG_HOLES: u16 = 2;
 /// However little it answers, it is asked as often as this.
 const LONGEST_SPACING: Duration = Duration::from_secs(5);
 /// After so long without a loss it is asked twice as often again (behaviour file 0.3,
@@ -167,6 +170,11 @@ impl Pace {
             tally.short_holes = tally.short_holes.saturating_add(u16::from(short));
             if self.hole > 0 {
                 self.ended_hole = self.hole;
+            }
+            // Asked as seldom as it answers: so long a silence is one of the path, or of a dead target.
+            let long = self.policed() && self.hole >= u16::from(LOSSES_TO_FAIL);
+            if long && self.tally().outages < LONG_HOLES {
+                self.forgive_hole();
             }
         }
         self.hole = 0;

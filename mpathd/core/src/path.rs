@@ -191,6 +191,11 @@ impl Path {
         self.key.is_some() && self.proven && self.pace.policed()
     }
 
+    /// The same, and it counts, or has begun to answer again.
+    pub fn may_contradict(&self) -> bool {
+        self.is_limited() && (!self.dead || self.answering_since.is_some())
+    }
+
     /// Has a say in the verdict at the pace of the rounds.
     pub fn has_a_say(&self) -> bool {
         self.counts() && !self.pace.policed()
@@ -295,7 +300,9 @@ impl Path {
         if self.answers_in_a_row >= 2 || hiccup {
             self.last_steady = self.last_steady.max(Some(sent));
         }
-        if self.answers_in_a_row >= LOSSES_TO_FAIL {
+        // One that is asked seldom would be away for too long.
+        let enough = if self.pace.policed() { 2 } else { LOSSES_TO_FAIL };
+        if self.answers_in_a_row >= enough {
             self.dead = false;
         }
         Some((round, Outcome { seq, sent, received: Some(at) }))

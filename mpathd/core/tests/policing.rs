@@ -8,6 +8,8 @@ use std::time::Duration;
 use lan::*;
 use mpathd_core::config::Group;
 use mpathd_core::view::{InterfaceState, TargetState};
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// How many targets limit their answers, and how.
 fn limited(group: Group, targets: usize, limit: Limit) -> Lan {
@@ -257,6 +259,119 @@ fn outages_in_common_are_no_limits() {
             lan.until(if members == 1 { 130 } else { 101 } * MS, |l| {
                 l.view().interfaces[0].reason.is_some()
             });
+        }
+    }
+}
+
+/// What happens to a group whose targets limit their answers, each in its own way.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// All targets but this one die.
+    Spare(usize),
+    /// No target answers for so many milliseconds.
+    Outage(u64),
+    /// eth0 is cut, and mended after so many milliseconds.
+    Cut(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..4usize).prop_map(Step::Spare),
+        (100..3000u64).prop_map(Step::Outage),
+        (100..8000u64).prop_map(Step::Cut),
+    ]
+}
+
+fn any_limit() -> impl Strategy<Value = Option<Limit>> {
+    let limit = (1..=20u64, 1..=20u64);
+    let limit = limit.prop_map(|(per_second, burst)| Limit { per_second, burst, per_source: true });
+    prop_oneof![1 => Just(None), 2 => limit.prop_map(Some)]
+}
+
+fn failed(lan: &Lan, i: usize) -> bool {
+    lan.view().interfaces[i].reason.is_some()
+}
+
+fn works(lan: &Lan) -> bool {
+    lan.view().interfaces.iter().all(|i| i.reason.is_none())
+}
+
+/// The longest time that a repair takes by what is shown.
+fn repair_bound(lan: &Lan) -> Duration {
+    let view = lan.view();
+    let longest = view.targets.iter().map(|t| t.interval).max().unwrap_or_default();
+    view.groups[0].fdt.unwrap().max(longest * 6) * 2 + longest * 4 + S
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 32,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(11),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn any_mix_of_limits_keeps_the_promise(
+        limits in proptest::collection::vec(any_limit(), 1..=4),
+        members in 1..=3usize,
+        attach in 1..300u32,
+        phase in 0..1000u32,
+        steps in proptest::collection::vec(step(), 1..=4),
+    ) {
+        let mut lan = with_limits(members, &limits);
+        lan.attach = MS * attach;
+        lan.run(40 * S + MS * phase);
+        prop_assert!(failures(&lan).is_empty(), "at the start: {:#?}", lan.texts());
+        let targets: Vec<_> = lan.targets.keys().copied().collect();
+        for step in steps {
+            lan.messages.clear();
+            match step {
+                Step::Spare(n) => {
+                    let spared = targets[n % targets.len()];
+                    // One that was down has time to count again.
+                    lan.targets.get_mut(&spared).unwrap().alive = true;
+                    lan.run(30 * S);
+                    lan.messages.clear();
+                    lan.targets.iter_mut().for_each(|(t, it)| it.alive = *t == spared);
+                    lan.run(30 * S);
+                    prop_assert!(failures(&lan).is_empty(), "{step:?}: {:#?}", lan.texts());
+                }
+                Step::Outage(ms) => {
+                    let alive = lan.targets.clone();
+                    lan.targets.values_mut().for_each(|t| t.alive = false);
+                    lan.run(MS * ms as u32);
+                    lan.targets = alive;
+                    let bound = repair_bound(&lan);
+                    lan.run(bound);
+                    prop_assert!(works(&lan), "{step:?}: {:#?}", lan.texts());
+                    lan.run(20 * S);
+                    prop_assert!(works(&lan), "{step:?}: {:#?}", lan.texts());
+                }
+                Step::Cut(ms) => {
+                    // With one member nobody else can tell: every silence is one in common.
+                    let shown = achieved(&lan) + 5 * MS;
+                    let longest = lan.view().targets.iter().map(|t| t.interval).max().unwrap();
+                    let bound = if members > 1 { shown } else { shown + longest + 3 * S };
+                    lan.wire(0, Wire::Cut);
+                    let begun = lan.now;
+                    while !failed(&lan, 0) && lan.now.since(begun) <= bound {
+                        lan.run(MS);
+                    }
+                    prop_assert!(failed(&lan, 0), "{step:?}: {bound:?} {:#?} {:#?}", lan.texts(), lan.view().targets);
+                    prop_assert!((1..members).all(|i| !failed(&lan, i)), "{:#?}", lan.texts());
+                    lan.run(MS * ms as u32);
+                    lan.wire(0, Wire::Works);
+                    let bound = repair_bound(&lan);
+                    lan.run(bound);
+                    prop_assert!(works(&lan), "{step:?}: {bound:?} {:#?}", lan.texts());
+                    lan.run(20 * S);
+                    prop_assert!(works(&lan), "{step:?}: {:#?}", lan.texts());
+                }
+            }
+        }
+        for row in lan.view().targets.iter().filter(|t| t.state == TargetState::Policed) {
+            prop_assert!(lan.targets[&row.target].limit.is_some(), "{row:#?} {:#?}", lan.texts());
         }
     }
 }

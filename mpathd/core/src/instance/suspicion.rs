@@ -62,7 +62,7 @@ impl Instance {
         let mut case = self.leading_silence(now)?;
         let (interval, needed, heard) = (self.interval(), self.needed(now), self.heard());
         let urged = self.unlimited().next().is_some();
-        for path in self.limited().filter(|_| urged) {
+        for path in self.open_paths().filter(|p| urged && p.may_contradict()) {
             let due = path.run_when_urged(needed, heard, interval)?;
             case.ready = case.ready.max(due);
             case.evidence.silent += 1;
