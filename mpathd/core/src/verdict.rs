@@ -98,7 +98,7 @@ fn judge_instance(
         false => witness(members, i, family, case.fourth),
     };
     match witness {
-        Witness::Heard if doubtful => group.judge_again(case.fourth + DOUBT),
+        Witness::Heard if doubtful => group.judge_again(doubted_until),
         Witness::Heard => {
             let failure =
                 Failure { since: now, together: false, told: false, evidence: case.evidence };
