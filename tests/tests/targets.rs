@@ -184,6 +184,51 @@ fn next_hops_of_the_routing_table_are_targets_where_none_are_configured() {
     });
 }
 
+/// On-link host routes, more than targets are chosen from, with lower addresses than the routers; they are of
+/// one family and hide no router of either.
+#[test]
+fn routers_are_probed_beside_eighteen_host_routes() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let host = lab.host();
+        // Neither router is configured: somebody else has set its route.
+        for to in ["192.0.2.0/24", "2001:db8::/64"] {
+            host.expect("ip", &["route", "add", to, "dev", "eth1", "metric", "99"]);
+        }
+        for n in 200..218 {
+            let to = format!("192.0.2.{n}");
+            host.expect("ip", &["route", "add", &to, "dev", "eth0"]);
+        }
+        lab.target(3).expect("ip", &["address", "add", "192.0.2.250/24", "dev", "eth0"]);
+        for to in
+            ["default via 192.0.2.250", "203.0.113.0/24 via 192.0.2.251", "default via 2001:db8::1"]
+        {
+            let v6 = if to.contains("::") { "-6" } else { "-4" };
+            let route = to.split(' ').chain(["dev", "eth1", "metric", "99", "onlink"]);
+            host.expect("ip", &[v6, "route", "add"].into_iter().chain(route).collect::<Vec<_>>());
+        }
+        let mut config = Config::dual_stack(2);
+        config.targets.clear();
+        config.routes.clear();
+        let wire = Capture::start(lab.lan(), "sw0");
+        let begun = clock::now();
+        let daemon = Daemon::start(host, &config.to_string());
+        for nic in ["eth0", "eth1"] {
+            wait_targets(&daemon, nic, Family::Inet6, &["2001:db8::1"]);
+            let told =
+                format!("inet targets on {nic} are chosen from 16 candidates, and at least 4 more");
+            daemon.wait_log(&told, begun, LIMIT);
+            daemon.wait_log(&format!("first reply on {nic} from 192.0.2.250"), begun, LIMIT);
+        }
+        let rows = rows(&daemon, "-t", "interface,mode");
+        assert!(rows.iter().all(|row| row[1] == "routes"), "{rows:?}");
+        let router: IpAddr = "192.0.2.250".parse().expect("an address");
+        wire.wait("probe of the router", begun, LIMIT, |frame| {
+            matches!(frame.content, Content::Echo { request: true, destination, .. } if destination == router)
+        });
+    });
+}
+
 /// Behaviour 21: an address of the kernel's own on each NIC, and a router that is known by its link-local address.
 #[test]
 fn ipv6_is_probed_from_link_local_to_a_link_local_next_hop() {

@@ -47,7 +47,8 @@ pub struct Engine {
     pub(crate) data_slots: Vec<usize>,
     /// First slot of what is taken over: data addresses, test addresses, routes.
     pub(crate) take_slots: usize,
-    pub(crate) gateways: Gateways,
+    /// Next hops by interface and family, those without any left out: at most two lists for each member.
+    pub(crate) gateways: Vec<Gateways>,
     /// Targets that have answered this host.
     pub(crate) proven: Vec<IpAddr>,
     pub(crate) saved: Saved,
@@ -95,7 +96,7 @@ impl Engine {
             slots: Vec::new(),
             data_slots: Vec::new(),
             take_slots: 0,
-            gateways: Gateways::default(),
+            gateways: Vec::new(),
             proven: Vec::new(),
             saved,
             surveyed: false,
@@ -150,6 +151,7 @@ impl Engine {
         let paths = self.members.len() * 2 * MAX_TARGETS;
         self.proven = Vec::with_capacity(paths + self.saved.proven.len());
         self.proven.extend(&self.saved.proven);
+        self.gateways = Vec::with_capacity(self.members.len() * Family::ALL.len());
         self.items = Vec::with_capacity(self.addresses.len());
         self.attention = Attention::new(self.members.len(), self.groups.len());
         self.out = Outbox::new(256 + 4 * self.slots.len() + 4 * paths + 5 * self.addresses.len());

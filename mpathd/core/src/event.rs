@@ -4,7 +4,7 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
-use crate::config::MAX_MEMBERS;
+use crate::config::{MAX_CANDIDATES, MAX_MEMBERS};
 use crate::ids::{Family, IfName, Ifindex, IpNet, PathId, Seq};
 use crate::request::OpId;
 use crate::time::Instant;
@@ -42,8 +42,8 @@ pub enum Event {
         key: RouteKey,
         stand: bool,
     },
-    /// The next hops by members that stand in any routing table, own addresses left out: all of
-    /// them, each time one comes or goes. A host route that names no gateway names its host.
+    /// The next hops of one family that the routing tables reach by one interface and that may be
+    /// targets there, own addresses left out: the whole list, each time it changes.
     Gateways(Gateways),
     /// A host that may be a target was found, in answer to `Request::Search`.
     Found {
@@ -277,10 +277,15 @@ pub struct ObservedRoute {
     pub ours: bool,
 }
 
-/// Next hops known to the host's routing tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// Next hops of one interface and family, by [`GatewayKind`] and then in the order in which they were
+/// added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Gateways {
+    pub ifindex: Ifindex,
+    pub family: Family,
+    /// Next hops that did not fit.
+    pub omitted: u32,
     len: u8,
     all: [Option<Gateway>; Gateways::MAX],
 }
@@ -289,27 +294,69 @@ pub struct Gateways {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Gateway {
     pub address: IpAddr,
-    /// The interface the route names: an IPv6 link-local next hop means nothing without it.
-    pub ifindex: Ifindex,
+    pub kind: GatewayKind,
+}
+
+/// What a next hop is to this host; the first is the best target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum GatewayKind {
+    /// Gateway of a default route.
+    Default,
+    /// Gateway of another route.
+    Other,
+    /// Destination of an on-link host route.
+    Host,
+}
+
+impl GatewayKind {
+    pub const ALL: [Self; 3] = [Self::Default, Self::Other, Self::Host];
 }
 
 impl Gateways {
-    /// More next hops than any instance can use.
-    pub const MAX: usize = 16;
+    /// As many as an instance chooses its targets from.
+    pub const MAX: usize = MAX_CANDIDATES;
+
+    pub fn new(ifindex: Ifindex, family: Family) -> Self {
+        Self { ifindex, family, omitted: 0, len: 0, all: [None; Self::MAX] }
+    }
 
     pub fn iter(&self) -> impl Iterator<Item = Gateway> + '_ {
         self.all.iter().copied().flatten()
     }
 
-    /// One too many is left out and `false` returned.
-    pub fn push(&mut self, gateway: Gateway) -> bool {
-        if self.iter().any(|g| g == gateway) {
-            return true;
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds a next hop behind those of its kind. In a full list the last of the worst kind makes room, and
+    /// is counted in `omitted`.
+    pub fn push(&mut self, gateway: Gateway) {
+        let mut len = usize::from(self.len);
+        let known = self.iter().enumerate().find(|(_, known)| known.address == gateway.address);
+        if let Some((at, known)) = known {
+            if known.kind <= gateway.kind {
+                return;
+            }
+            self.all.copy_within(at + 1..len, at);
+            len -= 1;
+            self.all[len] = None;
         }
-        let Some(place) = self.all.get_mut(usize::from(self.len)) else { return false };
-        *place = Some(gateway);
-        self.len += 1;
-        true
+        let place = self.iter().filter(|known| known.kind <= gateway.kind).count();
+        if len == Self::MAX {
+            self.omitted += 1;
+            if place == len {
+                return;
+            }
+            len -= 1;
+        }
+        self.all.copy_within(place..len, place + 1);
+        self.all[place] = Some(gateway);
+        self.len = (len + 1) as u8;
     }
 }
 

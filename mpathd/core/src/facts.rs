@@ -250,16 +250,29 @@ impl Engine {
         }
     }
 
-    pub(crate) fn gateways(&mut self, gateways: Gateways) {
-        if self.gateways == gateways {
-            return;
+    pub(crate) fn gateways(&mut self, list: Gateways) {
+        let Gateways { ifindex, family, .. } = list;
+        let known =
+            self.gateways.iter().position(|it| (it.ifindex, it.family) == (ifindex, family));
+        match known {
+            Some(at) if list.is_empty() => drop(self.gateways.swap_remove(at)),
+            Some(at) if self.gateways[at] == list => return,
+            Some(at) => self.gateways[at] = list,
+            None if list.is_empty() => return,
+            None => self.add_gateways(list),
         }
-        self.gateways = gateways;
-        for m in 0..self.members.len() {
-            for family in Family::ALL {
-                self.retarget(m, family);
-            }
+        let concerned = self.member_at(ifindex).map_or(0..self.members.len(), |m| self.circle(m));
+        concerned.for_each(|m| self.retarget(m, family));
+    }
+
+    /// The interface may not be known yet; a list of one that has gone makes room.
+    pub(crate) fn add_gateways(&mut self, list: Gateways) {
+        if self.gateways.len() >= self.members.len() * Family::ALL.len() {
+            let gone = |it: &Gateways| self.member_at(it.ifindex).is_none();
+            let Some(at) = self.gateways.iter().position(gone) else { return };
+            self.gateways.swap_remove(at);
         }
+        self.gateways.push(list);
     }
 
     /// A dump is complete: addresses that are new to us stay where they are, or where they were last.

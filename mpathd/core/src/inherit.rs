@@ -41,6 +41,7 @@ impl Engine {
         for m in 0..self.members.len() {
             self.member(old, m, now);
         }
+        old.gateways.iter().for_each(|list| self.add_gateways(*list));
         for g in 0..self.groups.len() {
             if let Some(before) = old.groups.iter().find(|b| b.name == self.groups[g].name) {
                 let members = &self.members[self.groups[g].members.clone()];
@@ -69,7 +70,6 @@ impl Engine {
     }
 
     fn general(&mut self, old: &Self) {
-        self.gateways = old.gateways;
         self.surveyed = old.surveyed;
         self.retelling = true;
         self.started = old.started;

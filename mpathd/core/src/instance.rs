@@ -52,6 +52,9 @@ pub struct Instance {
     /// Found where no router is known; and how often they were asked for since something changed.
     pub hosts: Hosts,
     pub searches: u32,
+    /// Next hops that were left out of the candidates, as last logged, and when that was.
+    pub omitted: u32,
+    pub omitted_told: Option<Instant>,
     /// Targets set aside.
     pub bench: Bench,
     /// Targets are looked after again then, or at once where they are to be chosen anew.
@@ -128,6 +131,8 @@ impl Instance {
             mode: TargetMode::Disabled,
             hosts: Hosts::default(),
             searches: 0,
+            omitted: 0,
+            omitted_told: None,
             bench: Bench::default(),
             review_at: Instant(0),
             unsettled: true,

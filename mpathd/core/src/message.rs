@@ -116,6 +116,12 @@ pub enum Message {
         by: IpAddr,
         interface: IfName,
     },
+    /// More possible targets than an instance chooses from; at least `omitted` are not considered.
+    TargetsOmitted {
+        interface: IfName,
+        family: Family,
+        omitted: u32,
+    },
     /// No router is known.
     Searching {
         interface: IfName,
@@ -332,6 +338,7 @@ impl Message {
             | Message::Standby { .. }
             | Message::Offline { .. }
             | Message::NobodyAnswers { .. }
+            | Message::TargetsOmitted { .. }
             | Message::UniqueMac { .. }
             | Message::NewMac { .. }
             | Message::Consistent { .. }
@@ -378,6 +385,7 @@ impl Message {
             Message::TargetFull { .. } => "target-full-rate",
             Message::TargetSlow { .. } => "target-slow",
             Message::TargetReplaced { .. } => "target-replaced",
+            Message::TargetsOmitted { .. } => "targets-omitted",
             Message::Searching { .. } => "searching",
             Message::NobodyAnswers { .. } => "nobody-answers",
             Message::HostFound { .. } => "host-found",

@@ -6,10 +6,12 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::config::{LOSSES_TO_FAIL, MAX_TARGETS, MIN_TARGETS};
-use crate::engine::Engine;
+use crate::engine::{Engine, may_tell};
+use crate::event::Gateways;
 use crate::hosts::Hosts;
 use crate::ids::Family;
 use crate::instance::Instance;
+use crate::member::Member;
 use crate::message::Message;
 use crate::path::Path;
 use crate::request::{Action, PathKey};
@@ -68,6 +70,7 @@ impl Engine {
             Choice { group: &self.config.groups[self.group_of(m)], test: test_config, family };
         let hosts = self.known_hosts(now, m, &choice);
         let candidates = self.candidates(m, &choice, &hosts);
+        self.note_omitted(now, m, i, candidates.omitted);
         let instance = &mut self.members[m].instances[i];
         instance.mode = candidates.mode;
         if instance.seeks_hosts() {
@@ -89,19 +92,47 @@ impl Engine {
     }
 
     /// Routing software withdraws routes when the network is down, so the routers of a failed group
-    /// stay (behaviour 83).
+    /// stay (behaviour 83). Where there are more next hops than candidates, a target that answers stays,
+    /// for it may be one of those that were left out.
     fn candidates(&self, m: usize, choice: &Choice<'_>, hosts: &Hosts) -> Candidates {
         let (g, instance) = (self.group_of(m), self.members[m].instance(choice.family));
-        let links = &self.members[self.circle(m)];
-        let own_link = |at| links.iter().any(|l| l.ifindex() == Some(at));
         let had_routers = instance.mode == TargetMode::Routes && instance.has_targets();
-        if !(had_routers && self.groups[g].failure_told) {
-            return choice.choose(&self.gateways, own_link, hosts);
+        if had_routers && self.groups[g].failure_told {
+            let gateways = self.gateways_of(m, choice.family);
+            let mut routers = choice.choose(gateways, &Hosts::default());
+            routers.mode = TargetMode::Routes;
+            let probed = instance.paths.iter().filter_map(Path::target);
+            probed.for_each(|t| routers.keep(t, |other| instance.is_probed(other)));
+            return routers;
         }
-        let mut routers = choice.choose(&self.gateways, own_link, &Hosts::default());
-        routers.mode = TargetMode::Routes;
-        instance.paths.iter().filter_map(Path::target).for_each(|t| routers.offer(t));
-        routers
+        let mut candidates = choice.choose(self.gateways_of(m, choice.family), hosts);
+        if had_routers && candidates.mode == TargetMode::Routes && candidates.omitted > 0 {
+            let answers = |path: &&Path| !path.dead && path.last_acked.is_some();
+            let answering = instance.paths.iter().filter(answers).filter_map(Path::target);
+            answering.for_each(|t| candidates.keep(t, |other| instance.is_probed(other)));
+        }
+        candidates
+    }
+
+    /// The next hops of one family behind the interfaces among which `m` is, in file order.
+    fn gateways_of(&self, m: usize, family: Family) -> impl Iterator<Item = &Gateways> + Clone {
+        let links = self.members[self.circle(m)].iter().filter_map(Member::ifindex);
+        links.filter_map(move |at| {
+            self.gateways.iter().find(|list| (list.ifindex, list.family) == (at, family))
+        })
+    }
+
+    /// Logs that next hops are left out, when there are more of them than before.
+    fn note_omitted(&mut self, now: Instant, m: usize, i: usize, omitted: u32) {
+        let interface = self.members[m].name();
+        let instance = &mut self.members[m].instances[i];
+        let (family, more) = (instance.family, omitted > instance.omitted);
+        if omitted == 0 {
+            instance.omitted = 0;
+        } else if more && may_tell(&mut instance.omitted_told, now) {
+            instance.omitted = omitted;
+            self.out.message(Message::TargetsOmitted { interface, family, omitted });
+        }
     }
 
     /// Sets aside a target that is dead, slow or mute where another one can take its place; one at a

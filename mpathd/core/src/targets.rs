@@ -4,30 +4,46 @@
 use core::net::IpAddr;
 
 use crate::config::{self, MAX_CANDIDATES, TestAddress};
-use crate::event::Gateways;
+use crate::event::{GatewayKind, Gateways};
 use crate::hosts::Hosts;
-use crate::ids::{Family, Ifindex};
+use crate::ids::Family;
 use crate::view::TargetMode;
 
 /// How they were found, and all of them; five at most are probed at a time.
 pub struct Candidates {
     pub mode: TargetMode,
+    /// Others that could be targets, but did not fit; at least so many.
+    pub omitted: u32,
     all: [Option<IpAddr>; MAX_CANDIDATES],
 }
 
 impl Candidates {
     fn new(mode: TargetMode, from: impl Iterator<Item = IpAddr>) -> Self {
-        let mut candidates = Self { mode, all: [None; MAX_CANDIDATES] };
+        let mut candidates = Self { mode, omitted: 0, all: [None; MAX_CANDIDATES] };
         from.for_each(|target| candidates.offer(target));
         candidates
     }
 
-    /// One that is there is left out, and one too many.
+    /// Adds a target that is not there yet; one too many is counted only.
     pub fn offer(&mut self, target: IpAddr) {
-        if !self.contains(target)
-            && let Some(place) = self.all.iter_mut().find(|place| place.is_none())
-        {
-            *place = Some(target);
+        if self.contains(target) {
+            return;
+        }
+        match self.all.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(target),
+            None => self.omitted += 1,
+        }
+    }
+
+    /// Adds a target; where all places are taken, in that of the last one that is not probed.
+    pub fn keep(&mut self, target: IpAddr, is_probed: impl Fn(IpAddr) -> bool) {
+        if self.contains(target) {
+            return;
+        }
+        let free = self.all.iter().position(Option::is_none);
+        let unused = || self.all.iter().rposition(|it| it.is_some_and(|it| !is_probed(it)));
+        if let Some(place) = free.or_else(unused) {
+            self.all[place] = Some(target);
         }
     }
 
@@ -48,11 +64,11 @@ pub struct Choice<'a> {
 }
 
 impl Choice<'_> {
-    /// `own_links`: the interfaces of the group, for a next hop behind another one is on another LAN.
-    pub fn choose(
+    /// `gateways`: of this family, by the interfaces of the group, for a next hop behind another one is on
+    /// another LAN.
+    pub fn choose<'g>(
         &self,
-        gateways: &Gateways,
-        own_links: impl Fn(Ifindex) -> bool,
+        gateways: impl Iterator<Item = &'g Gateways> + Clone,
         hosts: &Hosts,
     ) -> Candidates {
         let pinned = self.group.targets.iter().copied().filter(|t| Family::of(*t) == self.family);
@@ -61,11 +77,17 @@ impl Choice<'_> {
             return Candidates::new(TargetMode::Pinned, fit);
         }
         let configured = self.group.routes.iter().map(|route| route.via);
-        let of_tables = gateways.iter().filter(|g| own_links(g.ifindex)).map(|g| g.address);
+        let of_kind = |kind| {
+            let all = gateways.clone().flat_map(Gateways::iter);
+            all.filter(move |gateway| gateway.kind == kind).map(|gateway| gateway.address)
+        };
+        let of_tables = GatewayKind::ALL.into_iter().flat_map(of_kind);
         let routers = configured.chain(of_tables).filter(|r| is_link_local(*r) || self.admits(*r));
         let routers = routers.filter(|r| Family::of(*r) == self.family);
-        let routers = Candidates::new(TargetMode::Routes, routers);
+        let mut routers = Candidates::new(TargetMode::Routes, routers);
         if routers.iter().next().is_some() {
+            // The same ones may be missing in each list.
+            routers.omitted += gateways.map(|list| list.omitted).max().unwrap_or(0);
             return routers;
         }
         Candidates::new(hosts.mode(), hosts.iter().filter(|host| self.admits(*host)))
@@ -107,6 +129,7 @@ mod tests {
     use super::*;
     use crate::config::{Group, Member, Route};
     use crate::event::{FoundBy, Gateway};
+    use crate::ids::Ifindex;
     use alloc::vec;
     use alloc::vec::Vec;
     use core::time::Duration;
@@ -142,19 +165,23 @@ mod tests {
         gateways: &[(&str, u32)],
         found: &[&str],
     ) -> (TargetMode, Vec<String>) {
-        let mut all = Gateways::default();
+        let family = match test {
+            TestAddress::Static(net) => net.family(),
+            TestAddress::LinkLocal => Family::Inet6,
+        };
+        // Interfaces of the group are 1 and 2.
+        let mut all = [1, 2].map(|ifindex| Gateways::new(Ifindex(ifindex), family));
         for (address, ifindex) in gateways {
-            all.push(Gateway { address: address.parse().unwrap(), ifindex: Ifindex(*ifindex) });
+            let address = address.parse().unwrap();
+            for list in all.iter_mut().filter(|list| list.ifindex.0 == *ifindex) {
+                list.push(Gateway { address, kind: GatewayKind::Other });
+            }
         }
         let mut hosts = Hosts::default();
         for host in found {
             hosts.add(host.parse().unwrap(), FoundBy::Echo, |_| false);
         }
-        let family = match test {
-            TestAddress::Static(net) => net.family(),
-            TestAddress::LinkLocal => Family::Inet6,
-        };
-        let targets = Choice { group, test, family }.choose(&all, |i| i.0 < 3, &hosts);
+        let targets = Choice { group, test, family }.choose(all.iter(), &hosts);
         (targets.mode, targets.iter().map(|t| t.to_string()).collect())
     }
 

@@ -94,6 +94,8 @@ fn nothing_is_allocated_for_targets_that_are_found() {
     }
     lan.gateways(&hosts[..16]);
     lan.run(5 * S);
+    lan.gateways(&hosts);
+    lan.run(5 * S);
     lan.gateways(&[]);
     lan.run(5 * S);
     assert!(lan.view().proven.len() > 30, "{:?}", lan.view().proven);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lan::{Lan, MS, S, Target, Wire, group, name};
 use mpathd_core::config::{Config, Datapath, Group};
-use mpathd_core::event::{Command, Event, FoundBy, Gateway, Gateways, OwnAddress};
+use mpathd_core::event::{Command, Event, FoundBy, Gateway, GatewayKind, Gateways, OwnAddress};
 use mpathd_core::ids::{Family, Ifindex};
 use mpathd_core::request::Request;
 use mpathd_core::state::Saved;
@@ -28,11 +28,12 @@ fn watched() -> Lan {
     (0..2).for_each(|i| lan.plug(name(i), 2 + i as u32));
     lan.survey();
     (2..4).for_each(|i| plug(&mut lan, i));
-    let mut gateways = Gateways::default();
     for ifindex in [4, 5, 6].map(Ifindex) {
-        gateways.push(Gateway { address: ROUTER.parse().unwrap(), ifindex });
+        let mut gateways = Gateways::new(ifindex, Family::Inet);
+        let router = Gateway { address: ROUTER.parse().unwrap(), kind: GatewayKind::Default };
+        gateways.push(router);
+        lan.post(MS, Event::Gateways(gateways));
     }
-    lan.post(MS, Event::Gateways(gateways));
     lan.run(6 * S);
     lan
 }
@@ -135,7 +136,9 @@ fn one_too_many_is_named_and_takes_the_next_seat() {
 #[test]
 fn a_host_that_is_found_is_not_shared() {
     let mut lan = watched();
-    lan.post(MS, Event::Gateways(Gateways::default()));
+    for ifindex in [4, 5, 6].map(Ifindex) {
+        lan.post(MS, Event::Gateways(Gateways::new(ifindex, Family::Inet)));
+    }
     lan.run(S);
     let address: IpAddr = "198.51.100.77".parse().unwrap();
     lan.targets.insert(address, Target { alive: true, rtt: MS / 5, lose_percent: 0, limit: None });

@@ -3,11 +3,12 @@
 
 mod lan;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use lan::*;
 use mpathd_core::config::Group;
-use mpathd_core::event::{Event, FoundBy};
+use mpathd_core::event::{Event, FoundBy, GatewayKind};
 use mpathd_core::ids::{Family, Ifindex};
 use mpathd_core::request::Request;
 use mpathd_core::state::Saved;
@@ -251,6 +252,63 @@ fn a_failure_is_found_in_time_though_a_target_is_exchanged() {
     let routers: Vec<String> = (1..=7).map(|n| format!("192.0.2.{n}")).collect();
     let routers: Vec<&str> = routers.iter().map(String::as_str).collect();
     assert_found_in_time(&routers, &routers, Some("192.0.2.2"));
+}
+
+/// Host routes that fill the list do not hide the router, whatever the order of their addresses.
+#[test]
+fn a_default_gateway_comes_before_eighteen_host_routes() {
+    let hosts: Vec<String> = (101..=118).map(|n| format!("192.0.2.{n}")).collect();
+    let mut all: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let (router, other) = ("192.0.2.200", "192.0.2.199");
+    all.extend([other, router]);
+    let kind = |address: IpAddr| match address.to_string().as_str() {
+        "192.0.2.200" => GatewayKind::Default,
+        "192.0.2.199" => GatewayKind::Other,
+        _ => GatewayKind::Host,
+    };
+    let mut lan = lan_with(&all, |lan| lan.next_hops(&all, kind));
+    let first = [router, other, "192.0.2.101", "192.0.2.102", "192.0.2.103"];
+    assert_targets(&lan, TargetMode::Routes, &first);
+    let told =
+        "inet targets on eth0 are chosen from 16 candidates, and at least 4 more are left out";
+    let count = lan.texts().iter().filter(|text| text.starts_with(told)).count();
+    assert_eq!(count, 1, "{:#?}", lan.texts());
+
+    // Host routes with lower addresses and more gateways: what answers stays, though it may be left out now.
+    let more: Vec<String> = (70..=90).map(|n| format!("192.0.2.{n}")).collect();
+    let more: Vec<&str> = more.iter().map(String::as_str).chain([router]).collect();
+    lan.add_targets(&more);
+    lan.next_hops(&more, |it| {
+        if it == ip(&[router])[0] { GatewayKind::Default } else { GatewayKind::Other }
+    });
+    lan.run(5 * S);
+    assert_targets(&lan, TargetMode::Routes, &first);
+    // A list that is complete has the last word.
+    lan.next_hops(&[router], |_| GatewayKind::Default);
+    lan.run(S);
+    assert_targets(&lan, TargetMode::Routes, &[router]);
+}
+
+/// Neither family's next hops take the places of the other's.
+#[test]
+fn routers_of_both_families_are_probed_beside_many_host_routes() {
+    let hosts: Vec<String> = (101..=118).map(|n| format!("192.0.2.{n}")).collect();
+    let mut all: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    all.push("2001:db8::1");
+    let mut group = dual_stack(group(2, 2, FDT));
+    group.targets.clear();
+    group.routes.clear();
+    let mut lan = Lan::new(group, Saved::default());
+    lan.add_targets(&all);
+    lan.next_hops(&all, |_| GatewayKind::Host);
+    lan.survey();
+    lan.run(6 * S);
+    for i in 0..2 {
+        let probed6 = probed(TargetMode::Routes, &["2001:db8::1"]);
+        assert_eq!(lan.targets_of(i, Family::Inet6), probed6, "eth{i}");
+    }
+    let left_out = |text: &String| text.contains("left out");
+    assert_eq!(lan.texts().into_iter().filter(left_out).count(), 2, "{:#?}", lan.texts());
 }
 
 /// Behaviours 48, 49: a slow one is set aside, as long as enough others are quick.

@@ -8,9 +8,7 @@ mod gateways;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use mpathd_core::event::{
-    Address, Event, Gateways, Hops, Link, ObservedRoute, OwnAddress, RouteKey,
-};
+use mpathd_core::event::{Address, Event, Hops, Link, ObservedRoute, OwnAddress, RouteKey};
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
 use mpathd_core::request::Role;
 
@@ -28,7 +26,7 @@ pub(super) struct Mirror {
     vouched: BTreeMap<(Ifindex, IpAddr), (IpNet, Role)>,
     routes: BTreeMap<RouteKey, RouteFact>,
     nexthops: BTreeMap<u32, NexthopFact>,
-    gateways: BTreeSet<(IpAddr, Ifindex)>,
+    next_hops: gateways::NextHops,
     foreign: foreign::Foreign,
     told: Told,
     events: Vec<Event>,
@@ -49,7 +47,6 @@ struct Told {
     addresses: BTreeMap<(Ifindex, IpAddr), Address>,
     own: BTreeMap<(Ifindex, Family), IpNet>,
     routes: BTreeMap<RouteKey, ObservedRoute>,
-    gateways: Gateways,
 }
 
 impl Mirror {
@@ -57,26 +54,25 @@ impl Mirror {
     /// was told before: all is told again. A full dump is to follow.
     pub(super) fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
-        let before = std::mem::take(&mut self.told);
+        self.told = Told::default();
         self.routes
             .retain(|key, fact| fact.protocol == PROTOCOL || self.settings.routes.contains(key));
         self.retell();
         self.tell_all_foreign();
         let links: Vec<Ifindex> = self.links.keys().copied().collect();
         links.into_iter().for_each(|ifindex| self.retell_own(ifindex));
-        let none = Gateways::default();
-        if before.gateways != none && self.told.gateways == none {
-            self.events.push(Event::Gateways(none));
-        }
+        self.retell_gateways();
     }
 
     /// The differences since the last call.
     pub(super) fn take_events(&mut self) -> Vec<Event> {
+        self.tell_gateways();
         std::mem::take(&mut self.events)
     }
 
     /// An event of the host thread's own, in its place among the differences.
     pub(super) fn tell(&mut self, event: Event) {
+        self.tell_gateways();
         self.events.push(event);
     }
 
@@ -187,7 +183,7 @@ impl Mirror {
         if old.is_none_or(|o| o.link.name != fact.link.name) {
             self.retell_addresses_of(ifindex);
             self.retell_rivals();
-            self.tell_gateways();
+            self.doubt_gateways();
         }
         self.watch_stranger(old.as_ref(), &fact);
         old.is_some_and(|o| o.flags != fact.flags)
@@ -200,7 +196,7 @@ impl Mirror {
         let was = old.is_some_and(|old| self.is_stranger(&old.link));
         let is = self.is_stranger(&new.link);
         if was != is {
-            self.tell_gateways();
+            self.doubt_gateways();
         }
         if was && !is && old.is_some_and(|old| old.link.name == new.link.name) {
             self.gone.push(Gone { ifindex, name: new.link.name, renamed: None });
@@ -214,6 +210,7 @@ impl Mirror {
         }
         if let Some(fact) = self.links.remove(&ifindex) {
             self.told.own.retain(|(told, _), _| *told != ifindex);
+            self.doubt_gateways();
             self.gone.push(Gone { ifindex, name: fact.link.name, renamed: None });
         }
     }
@@ -248,7 +245,7 @@ impl Mirror {
         self.addresses.insert((fact.ifindex, ip, fact.address.len), fact);
         self.retell_address(fact.ifindex, ip);
         self.retell_own(fact.ifindex);
-        self.retell_gateway(ip);
+        self.doubt_gateways();
     }
 
     fn drop_address(&mut self, ifindex: Ifindex, address: IpNet) {
@@ -258,7 +255,7 @@ impl Mirror {
         }
         self.retell_address(ifindex, address.address);
         self.retell_own(ifindex);
-        self.retell_gateway(address.address);
+        self.doubt_gateways();
     }
 
     /// What serves as a stranger's test addresses: the one that has been told as long as it stands.
@@ -286,6 +283,7 @@ impl Mirror {
                 None => self.told.own.remove(&(ifindex, family)),
             };
             self.events.push(Event::OwnAddress(OwnAddress { ifindex, family, address }));
+            self.doubt_gateways();
         }
     }
 
@@ -293,6 +291,7 @@ impl Mirror {
     pub(super) fn retell_watched(&mut self, ifindex: Ifindex) {
         self.told.own.retain(|(told, _), _| *told != ifindex);
         self.retell_own(ifindex);
+        self.forget_told_gateways(ifindex);
     }
 
     pub(super) fn sweep_addresses(&mut self, dump: Vec<AddressFact>) {
@@ -404,11 +403,7 @@ impl Mirror {
     // Routes and next hops
 
     fn set_route(&mut self, fact: RouteFact) {
-        let before = self.gateways.len();
         self.add_gateways(&fact);
-        if self.gateways.len() > before {
-            self.tell_gateways();
-        }
         self.note_other_route(&fact);
         if fact.protocol == PROTOCOL || self.settings.routes.contains(&fact.key) {
             let key = fact.key;
@@ -435,7 +430,7 @@ impl Mirror {
     /// Replaces what is known by a dump of all tables. Of several routes at one key the first counts:
     /// it is the one the kernel uses.
     pub(super) fn sweep_routes(&mut self, dump: Vec<RouteFact>) {
-        self.gateways.clear();
+        self.clear_gateways();
         self.sweep_other_routes(&dump);
         let mut routes = BTreeMap::new();
         for fact in dump {
@@ -446,7 +441,6 @@ impl Mirror {
         }
         self.routes = routes;
         self.retell_routes();
-        self.tell_gateways();
     }
 
     /// Replaces what is known of routes with our protocol by a dump of these alone.
@@ -539,6 +533,5 @@ impl Mirror {
         }
         self.retell_routes();
         self.retell_rivals();
-        self.tell_gateways();
     }
 }

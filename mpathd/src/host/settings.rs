@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use mpathd_core::config::{Config, Group, ROUTE_METRIC, TABLE_MAIN, TestAddress};
 use mpathd_core::event::RouteKey;
-use mpathd_core::ids::{IfName, IpNet};
+use mpathd_core::ids::{Family, IfName, IpNet};
 use mpathd_core::request::Role;
 
 use super::taken::Taken;
@@ -42,6 +42,8 @@ pub struct Settings {
     /// Configured routes and their gateways: those of somebody else that go the same way are taken
     /// over.
     pub gateways: BTreeMap<RouteKey, IpAddr>,
+    /// Prefixes on which the targets of each interface are, those of all its group.
+    pub target_subnets: BTreeMap<IfName, BTreeSet<IpNet>>,
     /// Gateways of [`MANY`] routes.
     pub busy_gateways: BTreeSet<IpAddr>,
     /// Addresses that are taken over though they have a lifetime.
@@ -106,6 +108,9 @@ impl Settings {
                 }
             }
         }
+        let subnets = target_subnets(group);
+        let of_member = group.members.iter().map(|member| (member.name, subnets.clone()));
+        self.target_subnets.extend(of_member);
         let consuming = group.members.iter().filter(|member| member.consume_replies);
         self.consuming.extend(consuming.map(|member| member.name));
         self.interfaces.extend(group.members.iter().map(|member| member.name));
@@ -126,6 +131,22 @@ impl Settings {
         self.homes.insert((home, net.address));
         self.roles.insert(net.address, (net, role));
     }
+}
+
+/// Those of the test addresses; a link-local one reaches the IPv6 data subnets too.
+fn target_subnets(group: &Group) -> BTreeSet<IpNet> {
+    let tests = group.members.iter().flat_map(|member| member.test.into_iter().flatten());
+    let mut subnets = BTreeSet::new();
+    for test in tests {
+        match test {
+            TestAddress::Static(net) => drop(subnets.insert(net.network())),
+            TestAddress::LinkLocal => {
+                let data = group.data.iter().filter(|net| net.family() == Family::Inet6);
+                subnets.extend(data.map(IpNet::network));
+            }
+        }
+    }
+    subnets
 }
 
 #[cfg(test)]

@@ -53,6 +53,7 @@ cases! {
     behaviour_102_addresses_spread_move_and_return
     behaviour_105_three_addresses_on_two_nics
     behaviour_115_the_last_router_goes
+    next_hops_by_interface_and_family
     behaviour_122_offline_and_undo
     behaviours_138_139_a_nic_is_removed_and_returns
     behaviour_140_a_nic_is_missing_at_the_start

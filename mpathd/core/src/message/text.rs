@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::{Message, Unwatched, Wish};
+use crate::config::MAX_CANDIDATES;
 use crate::event::{FoundBy, HookLoss, ReceiveMode, Unfit};
 use crate::ids::{Family, GroupName};
 
@@ -89,6 +90,12 @@ impl fmt::Display for Message {
             Message::TargetReplaced { target, by, interface } => {
                 write!(f, "Target {by} takes the place of {target} on {interface}")
             }
+            Message::TargetsOmitted { interface, family, omitted } => write!(
+                f,
+                "{family} targets on {interface} are chosen from {MAX_CANDIDATES} candidates, and at least \
+                 {omitted} more are left out: configured targets count in their order; of next hops \
+                 gateways of default routes come first, then other gateways, then host routes"
+            ),
             Message::Searching { interface, family } => write!(
                 f,
                 "No {family} router is known on the test subnet of {interface}; \

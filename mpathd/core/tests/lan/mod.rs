@@ -10,7 +10,8 @@ use std::time::Duration;
 use mpathd_core::config::{Config, Group};
 use mpathd_core::engine::Engine;
 use mpathd_core::event::{
-    Address, Command, Event, Fate, Gateway, Gateways, Link, ObservedRoute, ReceiveMode, RouteKey,
+    Address, Command, Event, Fate, Gateway, GatewayKind, Gateways, Link, ObservedRoute,
+    ReceiveMode, RouteKey,
 };
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet, PathId};
 use mpathd_core::message::Message;
@@ -339,11 +340,18 @@ impl Lan {
 
     /// The next hops of the routing tables from now on, all by eth0.
     pub fn gateways(&mut self, next_hops: &[&str]) {
-        let mut all = Gateways::default();
-        for address in ip(next_hops) {
-            all.push(Gateway { address, ifindex: Ifindex(2) });
+        self.next_hops(next_hops, |_| GatewayKind::Other);
+    }
+
+    /// The same, each of the kind that `kind` says.
+    pub fn next_hops(&mut self, next_hops: &[&str], kind: impl Fn(IpAddr) -> GatewayKind) {
+        for family in Family::ALL {
+            let mut all = Gateways::new(Ifindex(2), family);
+            for address in ip(next_hops).into_iter().filter(|it| Family::of(*it) == family) {
+                all.push(Gateway { address, kind: kind(address) });
+            }
+            self.post(Duration::ZERO, Event::Gateways(all));
         }
-        self.post(Duration::ZERO, Event::Gateways(all));
     }
 
     pub fn command(&mut self, command: Command) -> bool {

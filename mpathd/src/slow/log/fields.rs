@@ -105,6 +105,7 @@ impl Subject {
             | Message::TargetFull { interface, .. }
             | Message::TargetSlow { interface, .. }
             | Message::TargetReplaced { interface, .. }
+            | Message::TargetsOmitted { interface, .. }
             | Message::Searching { interface, .. }
             | Message::NobodyAnswers { interface, .. }
             | Message::HostFound { interface, .. }
@@ -150,6 +151,10 @@ fn details(fields: &mut Fields, message: &Message) {
             put(fields, "MPATHD_FAMILY", Some(family));
             put(fields, "MPATHD_REASON", Some(reason.word()));
             put(fields, "MPATHD_TARGET", target);
+        }
+        Message::TargetsOmitted { family, omitted, .. } => {
+            put(fields, "MPATHD_FAMILY", Some(family));
+            fields.push(("MPATHD_OMITTED", omitted.into()));
         }
         Message::DuplicateMac { .. } => {
             put(fields, "MPATHD_REASON", Some(Reason::DuplicateMac));

@@ -35,10 +35,16 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
         Event::Route(route) => ("route", self::route(route, names)),
         Event::RouteGone(key) => ("route-gone", Value::Object(self::key(key))),
         Event::Gateways(gateways) => {
-            let all = gateways.iter().map(|gateway| {
-                json!({ "address": gateway.address, "interface": names.of(gateway.ifindex) })
+            let all = gateways
+                .iter()
+                .map(|gateway| json!({ "address": gateway.address, "kind": gateway.kind }));
+            let fact = json!({
+                "interface": names.of(gateways.ifindex),
+                "family": gateways.family,
+                "all": all.collect::<Vec<_>>(),
+                "omitted": gateways.omitted,
             });
-            ("gateways", json!({ "all": all.collect::<Vec<_>>() }))
+            ("next-hops", fact)
         }
         Event::Found { ifindex, address, by } => {
             ("found", json!({ "interface": names.of(*ifindex), "address": address, "by": by }))

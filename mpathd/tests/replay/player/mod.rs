@@ -18,7 +18,7 @@ use std::time::Duration;
 use lan::{Answer, Lan, Outcome};
 use mpathd_core::config::Config;
 use mpathd_core::event::{self, Event, Fate, ReceiveMode};
-use mpathd_core::ids::{IfName, Ifindex};
+use mpathd_core::ids::{Family, IfName, Ifindex};
 use mpathd_core::request::OpId;
 use mpathd_core::time::Instant;
 
@@ -61,6 +61,7 @@ pub fn play(recording: &Recording, config: &str, from: Duration) -> Result<Playe
         lan,
         surveyed: false,
         ifindexes: BTreeMap::new(),
+        gateways: Vec::new(),
         numbered: 1,
         modes: modes(recording),
         stood: BTreeMap::new(),
@@ -130,6 +131,8 @@ struct Player {
     awake_at: Instant,
     surveyed: bool,
     ifindexes: BTreeMap<IfName, Ifindex>,
+    /// Lists of next hops that are not empty.
+    gateways: Vec<(Ifindex, Family)>,
     /// The highest number so far.
     numbered: u32,
     modes: BTreeMap<IfName, ReceiveMode>,
@@ -195,12 +198,28 @@ impl Player {
             Fact::Route(route) => self.route(route),
             Fact::RouteGone(key) => self.route_gone(key),
             Fact::Gateways(gateways) => {
-                let mut all = event::Gateways::default();
-                for gateway in &gateways.all {
-                    let ifindex = self.ifindex(gateway.interface);
-                    all.push(event::Gateway { address: gateway.address, ifindex });
+                let known: Vec<_> = self.gateways.drain(..).collect();
+                for (ifindex, family) in known {
+                    self.next_hops(event::Gateways::new(ifindex, family));
                 }
-                self.post(Event::Gateways(all));
+                let mut lists: Vec<event::Gateways> = Vec::new();
+                for gateway in &gateways.all {
+                    let (ifindex, address) = (self.ifindex(gateway.interface), gateway.address);
+                    let key = (ifindex, Family::of(address));
+                    let at = lists.iter().position(|list| (list.ifindex, list.family) == key);
+                    let at = at.unwrap_or_else(|| {
+                        lists.push(event::Gateways::new(key.0, key.1));
+                        lists.len() - 1
+                    });
+                    lists[at].push(event::Gateway { address, kind: event::GatewayKind::Other });
+                }
+                lists.into_iter().for_each(|list| self.next_hops(list));
+            }
+            Fact::NextHops(next) => {
+                let mut list = event::Gateways::new(self.ifindex(next.interface), next.family);
+                next.all.iter().for_each(|gateway| list.push(*gateway));
+                list.omitted = next.omitted;
+                self.next_hops(list);
             }
             Fact::Found(found) => {
                 let ifindex = self.ifindex(found.interface);
@@ -276,6 +295,15 @@ impl Player {
         let ifindex = Ifindex(self.numbered);
         self.ifindexes.insert(name, ifindex);
         ifindex
+    }
+
+    fn next_hops(&mut self, list: event::Gateways) {
+        let key = (list.ifindex, list.family);
+        self.gateways.retain(|known| *known != key);
+        if !list.is_empty() {
+            self.gateways.push(key);
+        }
+        self.post(Event::Gateways(list));
     }
 
     fn link(&mut self, link: &Link) {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mpathd_core::event::{Fate, FoundBy, HookLoss, ReceiveMode, Unfit};
+use mpathd_core::event::{self, Fate, FoundBy, HookLoss, ReceiveMode, Unfit};
 use mpathd_core::ids::{Family, IfName, IpNet};
 use mpathd_core::state::Saved;
 use serde::Deserialize;
@@ -46,6 +46,7 @@ pub enum Fact {
     Route(Route),
     RouteGone(RouteKey),
     Gateways(Gateways),
+    NextHops(NextHops),
     Found(Found),
     Surveyed,
     OwnAddress(OwnAddress),
@@ -135,6 +136,17 @@ pub struct Route {
     pub ours: bool,
 }
 
+/// Of one interface and family; the list is complete.
+#[derive(Clone, Debug, Deserialize)]
+pub struct NextHops {
+    pub interface: IfName,
+    pub family: Family,
+    pub all: Vec<event::Gateway>,
+    #[serde(default)]
+    pub omitted: u32,
+}
+
+/// As recorded before next hops were told by interface and family: all of the host.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Gateways {
     pub all: Vec<Gateway>,
@@ -336,6 +348,7 @@ fn read_fact(
         "route" => read(content, Fact::Route),
         "route-gone" => read(content, Fact::RouteGone),
         "gateways" => read(content, Fact::Gateways),
+        "next-hops" => read(content, Fact::NextHops),
         "found" => read(content, Fact::Found),
         "surveyed" => Ok(Fact::Surveyed),
         "own-address" => read(content, Fact::OwnAddress),
