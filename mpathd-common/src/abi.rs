@@ -33,7 +33,7 @@ use core::sync::atomic::Ordering;
 
 /// Version of everything in this file. Part of the pin directory's name, and written into the
 /// object, see [`layout_of`].
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// Number of slots; one slot is one (interface, target) pair, so 204 interfaces with two families of
 /// five targets each. A slot takes 576 bytes once and 320 on each possible CPU: all slots 1.1 MiB
@@ -41,6 +41,8 @@ pub const LAYOUT: u32 = 4;
 pub const SLOTS: u32 = 2048;
 /// Probes of one slot that can be outstanding; a reply to an older one is [`Outcome::Late`].
 pub const RING: u32 = 32;
+/// Devices below a NIC that its slots name; a further one counts its replies as [`Outcome::WrongNic`].
+pub const LOWER: usize = 3;
 /// Words per slot in [`maps::OUTCOMES`].
 pub const OUTCOME_ROW: u32 = Outcome::ALL.len() as u32;
 /// Words per slot in [`maps::RTT`]: bucket b counts RTTs of 2^b to 2^(b+1) - 1 ns, the last one
@@ -111,7 +113,8 @@ impl Word for AtomicU64 {
 #[derive(Debug, Default)]
 pub struct Slot<W> {
     pub cookie: W,
-    /// Counts the uses of this slot (u32).
+    /// Counts the uses of this slot (u32). In the upper half of this word and of the next two: ifindexes of
+    /// the devices below the NIC, see [`SlotKey::lower`].
     pub generation: W,
     /// The NIC the reply has to come in on (u32).
     pub ifindex: W,
@@ -160,6 +163,9 @@ pub struct SlotKey {
     pub cookie: u64,
     pub generation: u32,
     pub ifindex: u32,
+    /// Devices on which the NIC is stacked, as a VLAN or macvlan device is on its parent; 0 = none. Our hook
+    /// may be on them too and then sees the replies first.
+    pub lower: [u32; LOWER],
     /// Whether replies end here, see [`CONSUME`].
     pub consume: bool,
     pub path: Path,
@@ -175,12 +181,20 @@ impl<W: Word> Slot<W> {
             Path::V4 { test, target } => (IpAddr::V4(target), IpAddr::V4(test)),
             Path::V6 { test, target } => (IpAddr::V6(target), IpAddr::V6(test)),
         };
-        self.generation.set(key.generation.into());
-        self.ifindex.set(key.ifindex.into());
-        self.flags.set(if key.consume { CONSUME } else { 0 });
+        let with_lower = |low: u64, n: usize| u64::from(key.lower[n]) << 32 | low;
+        self.generation.set(with_lower(key.generation.into(), 0));
+        self.ifindex.set(with_lower(key.ifindex.into(), 1));
+        self.flags.set(with_lower(if key.consume { CONSUME } else { 0 }, 2));
         store_pair(&self.target, address_words(target));
         store_pair(&self.test, address_words(test));
         self.cookie.set(key.cookie);
+    }
+
+    /// Whether the NIC of this slot is stacked on `ifindex`.
+    #[inline(always)]
+    pub fn is_above(&self, ifindex: u32) -> bool {
+        let words = [&self.generation, &self.ifindex, &self.flags];
+        ifindex != 0 && words.iter().any(|word| (word.get() >> 32) as u32 == ifindex)
     }
 
     /// From now on no reply matches.
@@ -418,6 +432,8 @@ counted! {
         Options = "options",
         /// The slot index is beyond [`SLOTS`].
         NoSlot = "no-slot",
+        /// For a device that is stacked on the one where it was seen, which takes it.
+        Stacked = "stacked",
     }
 }
 

@@ -43,6 +43,9 @@ pub fn match_reply<T: Tables>(
         return Err(Skip::NoSlot);
     }
     let slot = tables.slot(reply.slot).ok_or(Skip::NoSlot)?;
+    if slot.ifindex.get() as u32 != ifindex && slot.is_above(ifindex) {
+        return Err(Skip::Stacked);
+    }
     let outcome = match mismatch(slot, reply, ifindex) {
         Some(outcome) => outcome,
         None => enter(tables, reply, now_ns()).ok_or(Skip::NoSlot)?,
@@ -83,7 +86,7 @@ fn mismatch<W: Word>(slot: &Slot<W>, reply: &EchoReply, ifindex: u32) -> Option<
     if cookie == 0 || cookie != reply.cookie {
         return Some(Outcome::Forged);
     }
-    if slot.generation.get() != u64::from(reply.generation) {
+    if slot.generation.get() as u32 != reply.generation {
         return Some(Outcome::Stale);
     }
     if differ(&slot.target, reply.source) {
@@ -92,7 +95,7 @@ fn mismatch<W: Word>(slot: &Slot<W>, reply: &EchoReply, ifindex: u32) -> Option<
     if differ(&slot.test, reply.destination) {
         return Some(Outcome::WrongDestination);
     }
-    if slot.ifindex.get() != u64::from(ifindex) {
+    if slot.ifindex.get() as u32 != ifindex {
         return Some(Outcome::WrongNic);
     }
     None

@@ -60,6 +60,7 @@ const KEY: SlotKey = SlotKey {
     cookie: 0xfeed,
     generation: 3,
     ifindex: 2,
+    lower: [0; LOWER],
     consume: true,
     path: Path::V4 { test: TEST, target: TARGET },
 };
@@ -137,6 +138,30 @@ fn every_outcome() {
     }
     memory.slots[SLOT as usize].retire();
     assert_eq!(run(good, 2), Ok(Outcome::Forged));
+}
+
+/// A frame for a stacked device passes the hooks of the devices below it first.
+#[test]
+fn a_reply_is_no_stray_on_the_devices_below_its_own() {
+    for depth in 0..LOWER {
+        let memory = Memory::new();
+        let mut lower = [0; LOWER];
+        (0..=depth).for_each(|n| lower[n] = 7 + n as u32);
+        memory.slots[SLOT as usize].publish(&SlotKey { lower, ..KEY });
+        memory.send(7, 1000);
+        let run = |reply: EchoReply, ifindex| {
+            match_reply(&memory, &reply, ifindex, || 4000).map(|found| found.outcome)
+        };
+        for below in lower.into_iter().filter(|it| *it != 0) {
+            assert_eq!(run(reply(7), below), Err(Skip::Stacked));
+            let forged = EchoReply { cookie: 1, ..reply(7) };
+            assert_eq!(run(forged, below), Err(Skip::Stacked), "it is counted once, above");
+        }
+        assert_eq!(run(reply(7), 6), Ok(Outcome::WrongNic), "another NIC's");
+        assert_eq!(run(reply(7), 0), Ok(Outcome::WrongNic));
+        assert_eq!(run(reply(7), 2), Ok(Outcome::Reply));
+        assert_eq!(run(EchoReply { generation: 2, ..reply(7) }, 2), Ok(Outcome::Stale));
+    }
 }
 
 #[test]

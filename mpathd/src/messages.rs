@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mpathd_common::abi::LOWER;
 use mpathd_common::frame::Mac;
 use mpathd_core::event::{Event, ReceiveMode};
 use mpathd_core::ids::{IfName, Ifindex};
@@ -70,6 +71,8 @@ pub struct Channel {
     pub receivers: Vec<Receiver>,
     /// `consume_replies` of `Request::Attach`: for the slots of this NIC's paths.
     pub consume: bool,
+    /// Devices below the NIC, see `SlotKey::lower`.
+    pub lower: [u32; LOWER],
     /// This host forwards IPv6 that comes in by the NIC: a neighbour advertisement has to say so.
     pub router: bool,
 }

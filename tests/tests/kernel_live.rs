@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::programs::xdp::XdpMode;
-use mpathd_common::abi::{Outcome, Path, SlotKey, Word, outcome_key, ring_key, word, word_seq};
+use mpathd_common::abi::{
+    LOWER, Outcome, Path, SlotKey, Word, outcome_key, ring_key, word, word_seq,
+};
 use mpathd_common::frame::{Echo, Probe};
 use mpathd_tests::object::{self, Hook, Program};
 use nix::sched::{CloneFlags, unshare};
@@ -98,7 +100,14 @@ fn probe(hook: Hook, mode: XdpMode, path: Path, consume: bool) -> Result<()> {
     let ifindex = nix::net::if_::if_nametoindex("near")?;
     let mut program = Program::load(&object::read()?)?;
     program.attach(hook, "near", mode)?;
-    let key = SlotKey { cookie: 0x1234_5678_9abc_def0, generation: 1, ifindex, consume, path };
+    let key = SlotKey {
+        cookie: 0x1234_5678_9abc_def0,
+        generation: 1,
+        ifindex,
+        lower: [0; LOWER],
+        consume,
+        path,
+    };
     program.slots.at(SLOT).publish(&key);
     let echo = Echo {
         source_mac: MAC,

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use aya::maps::MapError;
 use mpathd::host::counters::{CounterFds, Counters};
 use mpathd_common::abi::{
-    OUTCOME_ROW, Outcome, Path, RTT_ROW, SLOTS, Skip, SlotKey, Word, outcome_key, ring_key,
+    LOWER, OUTCOME_ROW, Outcome, Path, RTT_ROW, SLOTS, Skip, SlotKey, Word, outcome_key, ring_key,
     rtt_bucket, rtt_key, rtt_ns, skip_key, word, word_seq, word_stamp,
 };
 use mpathd_common::frame::{Echo, PROBE_MAX, Probe};
@@ -29,7 +29,14 @@ const V6: Path = Path::V6 {
 };
 
 fn key(path: Path) -> SlotKey {
-    SlotKey { cookie: 0xfeed_face_0123_4567, generation: 3, ifindex: IFINDEX, consume: true, path }
+    SlotKey {
+        cookie: 0xfeed_face_0123_4567,
+        generation: 3,
+        ifindex: IFINDEX,
+        lower: [0; LOWER],
+        consume: true,
+        path,
+    }
 }
 
 /// The answer that a target gives to the probe of `key`: a real probe with its addresses and type

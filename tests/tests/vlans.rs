@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mpathd_tests::owner::wait_held;
-use mpathd_tests::told::{rows, wait_interface, wait_ok};
+use mpathd_tests::told::{json, rows, wait_interface, wait_ok};
 use mpathd_tests::traffic::{EchoServer, Stream};
 use mpathd_tests::{Daemon, Lab, clock, isolated};
 
@@ -97,4 +97,57 @@ fn two_groups_over_two_nics_fail_and_return_together() {
             assert_eq!(stream.finish(Duration::from_secs(1)).broken, None);
         }
     });
+}
+
+/// A group of NICs, and one of devices that are stacked on them: a frame for the upper device passes the hook of
+/// the lower one, which is no stray reply.
+fn stacked_members_are_no_strays(datapath: &str) {
+    let lab = Lab::builder().build();
+    let host = lab.host();
+    for nic in 0..2 {
+        host.ip(&format!(
+            "link add mac{nic} link eth{nic} address 02:00:00:00:03:0{nic} type macvlan mode bridge
+            link set mac{nic} up
+        "
+        ));
+    }
+    for (station, address) in [(lab.target(1), 1), (lab.target(2), 2)] {
+        station.ip(&format!("address add 198.18.7.{address}/24 dev eth0\n"));
+    }
+    let group = |name: &str, nics: [&str; 2], subnet: &str| {
+        let members = nics.iter().enumerate().map(|(n, nic)| {
+            let test = 11 + n;
+            format!("[groups.{name}.interfaces.{nic}]\ntest_addresses = [\"{subnet}.{test}/24\"]\n")
+        });
+        format!(
+            "[groups.{name}]\ndata_addresses = [\"{subnet}.50/24\"]\ntargets = [\"{subnet}.1\", \"{subnet}.2\"]\n{}",
+            members.collect::<String>()
+        )
+    };
+    let lower = group("lower", ["eth0", "eth1"], "192.0.2");
+    let upper = group("upper", ["mac0", "mac1"], "198.18.7");
+    let config =
+        format!("failure_detection_time = \"200ms\"\ndatapath = \"{datapath}\"\n{lower}{upper}");
+    let daemon = Daemon::start(host, &config);
+    wait_ok(&daemon, &["eth0", "eth1", "mac0", "mac1"]);
+    // The daemon looks for stray replies every ten seconds; its first look is for comparison.
+    let began = clock::now();
+    let log = |daemon: &Daemon| daemon.log_text();
+    clock::sleep_until(began + clock::nanos(Duration::from_secs(25)));
+    assert!(!log(&daemon).contains("came in on another interface"), "{}", log(&daemon));
+    for target in json(&daemon, "-t") {
+        let outcomes = &target["outcomes"];
+        assert!(outcomes["reply"].as_u64() > Some(100), "{target:#?}");
+        assert_eq!(outcomes["wrong_nic"], 0, "{target:#?}");
+    }
+}
+
+#[test]
+fn stacked_members_are_no_strays_to_the_kernel_program() {
+    isolated(|| stacked_members_are_no_strays("auto"));
+}
+
+#[test]
+fn stacked_members_are_no_strays_in_socket_mode() {
+    isolated(|| stacked_members_are_no_strays("socket"));
 }

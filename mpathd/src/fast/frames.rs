@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use mpathd_common::abi::{Path as Ends, SlotKey};
+use mpathd_common::abi::{LOWER, Path as Ends, SlotKey};
 use mpathd_common::frame::{Echo, Mac, PROBE_MAX, Probe};
 use mpathd_common::neighbour::{Buffer, NEIGHBOUR_MAX, arp_request, neighbour_solicitation};
 use mpathd_common::wire::MAGIC;
@@ -112,12 +112,13 @@ impl Paths {
     }
 
     /// Opens a path with a cookie of its own. `None` if its ends are not of one family. `consume`:
-    /// replies end at the hook.
+    /// replies end at the hook. `lower`: the devices below the NIC.
     pub(super) fn open(
         &mut self,
         path: PathId,
         key: PathKey,
         consume: bool,
+        lower: [u32; LOWER],
         random: &mut Random,
     ) -> Option<&Path> {
         let index = usize::from(path.0);
@@ -129,6 +130,7 @@ impl Paths {
             cookie: random.draw(),
             generation: self.generation,
             ifindex: key.ifindex.0,
+            lower,
             consume,
             path: Ends::new(key.test, key.target)?,
         };
@@ -225,7 +227,7 @@ mod tests {
         for (test, target) in [("192.0.2.11", "192.0.2.1"), ("2001:db8::11", "2001:db8::1")] {
             let mut paths = Paths::new(8);
             let key = key(test, target);
-            paths.open(PathId(5), key, true, &mut Random::new().unwrap()).unwrap();
+            paths.open(PathId(5), key, true, [0; LOWER], &mut Random::new().unwrap()).unwrap();
             let path = paths.get_mut(PathId(5)).unwrap();
             let mut frame = Frame::EMPTY;
             path.probe(PathId(5), Seq(700), HERE, THERE, &mut frame);
@@ -245,7 +247,9 @@ mod tests {
     #[test]
     fn a_changed_mac_is_used_at_once_and_the_cookie_stays() {
         let (mut paths, mut random) = (Paths::new(1), Random::new().unwrap());
-        paths.open(PathId(0), key("192.0.2.11", "192.0.2.1"), true, &mut random).unwrap();
+        paths
+            .open(PathId(0), key("192.0.2.11", "192.0.2.1"), true, [0; LOWER], &mut random)
+            .unwrap();
         let path = paths.get_mut(PathId(0)).unwrap();
         let (mut first, mut second) = (Frame::EMPTY, Frame::EMPTY);
         path.probe(PathId(0), Seq(1), HERE, THERE, &mut first);
@@ -258,14 +262,20 @@ mod tests {
     #[test]
     fn every_use_of_a_slot_has_another_cookie() {
         let (mut paths, mut random) = (Paths::new(1), Random::new().unwrap());
-        let one =
-            paths.open(PathId(0), key("192.0.2.11", "192.0.2.1"), true, &mut random).unwrap().slot;
-        let two =
-            paths.open(PathId(0), key("192.0.2.11", "192.0.2.1"), true, &mut random).unwrap().slot;
+        let one = paths
+            .open(PathId(0), key("192.0.2.11", "192.0.2.1"), true, [0; LOWER], &mut random)
+            .unwrap()
+            .slot;
+        let two = paths
+            .open(PathId(0), key("192.0.2.11", "192.0.2.1"), true, [0; LOWER], &mut random)
+            .unwrap()
+            .slot;
         assert_ne!(one.cookie, two.cookie);
         assert_ne!(one.generation, two.generation);
         assert!(
-            paths.open(PathId(0), key("192.0.2.11", "2001:db8::1"), true, &mut random).is_none()
+            paths
+                .open(PathId(0), key("192.0.2.11", "2001:db8::1"), true, [0; LOWER], &mut random)
+                .is_none()
         );
     }
 }

@@ -159,6 +159,8 @@ impl From<u64> for Source {
 
 #[cfg(test)]
 mod tests {
+    use mpathd_common::abi::LOWER;
+
     use super::*;
     use crate::messages::Bypass;
     use mpathd_core::event::ReceiveMode;
@@ -186,6 +188,7 @@ mod tests {
             stamped: true,
             receivers: Vec::new(),
             consume: false,
+            lower: [0; LOWER],
             router: false,
         };
         ready.watch_channel(&channel).unwrap();

@@ -190,7 +190,7 @@ impl Tables for SlotMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mpathd_common::abi::Path;
+    use mpathd_common::abi::{LOWER, Path};
     use mpathd_common::matching::match_reply;
     use mpathd_common::wire::EchoReply;
 
@@ -198,7 +198,7 @@ mod tests {
 
     fn key() -> SlotKey {
         let path = Path::V4 { test: [192, 0, 2, 11].into(), target: [192, 0, 2, 1].into() };
-        SlotKey { cookie: 99, generation: 3, ifindex: 4, consume: true, path }
+        SlotKey { cookie: 99, generation: 3, ifindex: 4, lower: [0; LOWER], consume: true, path }
     }
 
     fn reply(seq: u16) -> EchoReply {

@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mpathd_common::abi::LOWER;
 use mpathd_core::event::{Done, Errno, Event, Fate};
 use mpathd_core::ids::{Family, Ifindex, PathId, Seq};
 use mpathd_core::message::Severity;
@@ -249,8 +250,8 @@ impl<B: Brain> Fast<B> {
 
     fn open_channel(&mut self, channel: Channel) {
         for (path, open) in self.probing.paths.of_nic(channel.ifindex) {
-            if open.slot.consume != channel.consume {
-                open.slot.consume = channel.consume;
+            if (open.slot.consume, open.slot.lower) != (channel.consume, channel.lower) {
+                (open.slot.consume, open.slot.lower) = (channel.consume, channel.lower);
                 self.probing.slots.update(path, &open.slot);
             }
         }
@@ -384,8 +385,10 @@ impl<B: Brain> Fast<B> {
         let Some(key) = key else { return };
         neighbours.watch(key.ifindex, key.target, now);
         neighbours.guard(key.ifindex, key.test, now);
-        let consume = self.channels.get(key.ifindex).is_none_or(|channel| channel.consume);
-        if let Some(open) = paths.open(path, key, consume, random) {
+        let channel = self.channels.get(key.ifindex);
+        let consume = channel.is_none_or(|channel| channel.consume);
+        let lower = channel.map_or([0; LOWER], |channel| channel.lower);
+        if let Some(open) = paths.open(path, key, consume, lower, random) {
             slots.set(path, &open.slot);
         }
     }

@@ -14,7 +14,7 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use libc::EINVAL;
-use mpathd_common::abi::programs;
+use mpathd_common::abi::{LOWER, programs};
 use mpathd_core::config::Datapath;
 use mpathd_core::event::ReceiveMode;
 use mpathd_core::ids::Ifindex;
@@ -40,6 +40,8 @@ pub(super) struct Hooks {
     /// Modes in which nothing is received on a NIC although the hook is in place.
     deaf: BTreeMap<Ifindex, Vec<ReceiveMode>>,
     watch: watch::Watch,
+    /// Devices below a NIC, see `SlotKey::lower`.
+    lower: BTreeMap<Ifindex, [u32; LOWER]>,
     /// The rows of the egress program are the fast thread's.
     redirects: bool,
 }
@@ -100,8 +102,14 @@ impl Hooks {
             attached: BTreeMap::new(),
             deaf: BTreeMap::new(),
             watch: watch::Watch::default(),
+            lower: BTreeMap::new(),
             redirects: false,
         }
+    }
+
+    /// On what a NIC is stacked; for the sockets that are opened from now on.
+    pub(super) fn set_lower(&mut self, ifindex: Ifindex, lower: [u32; LOWER]) {
+        self.lower.insert(ifindex, lower);
     }
 
     /// Attaches the best hook that can be had, and hands over the sockets. A hook that is in place and the
@@ -168,7 +176,8 @@ impl Hooks {
     /// As [`Hooks::attach`].
     pub(super) fn open_channel(&self, link: &LinkFact, fast: &mut Fast) -> Result<(), Refused> {
         if let Some(Attached { mode, consume, .. }) = self.attached.get(&link.link.ifindex) {
-            fast.push(ToFast::Channel(sockets::channel(link, *mode, *consume)?));
+            let lower = self.lower.get(&link.link.ifindex).copied().unwrap_or_default();
+            fast.push(ToFast::Channel(sockets::channel(link, lower, *mode, *consume)?));
         }
         Ok(())
     }
@@ -176,6 +185,7 @@ impl Hooks {
     /// Also where the device has gone: a pin of what was attached to it blocks its name.
     pub(super) fn detach(&mut self, ifindex: Ifindex) {
         self.deaf.remove(&ifindex);
+        self.lower.remove(&ifindex);
         let Some(attached) = self.attached.remove(&ifindex) else { return };
         self.unpin_hook(attached.mode, ifindex);
         if let Kernel::Ready { pins: Some(pins), .. } = &self.kernel {

@@ -77,7 +77,7 @@ pub(super) struct LinkFact {
     pub(super) flags: u32,
     /// Frames pass through another device's queue: VLAN, macvlan, bond ... (N1).
     pub(super) lower: bool,
-    /// The one device below, where there is one.
+    /// The one device below, where there is one in this network namespace.
     pub(super) below: Option<Ifindex>,
     /// Programs in the XDP slot.
     pub(super) xdp: XdpSlot,
@@ -178,7 +178,7 @@ fn link(message: &Message) -> Result<Option<LinkFact>, Undecoded> {
         link,
         flags: message.body.get(8..).and_then(u32_of).unwrap_or(0),
         lower: parts.lower(link.ifindex),
-        below: parts.link.filter(|_| parts.lower(link.ifindex)),
+        below: parts.link.filter(|_| parts.lower(link.ifindex) && !parts.elsewhere),
         xdp: parts.xdp,
         transmitted: parts.transmitted,
     }))
@@ -187,6 +187,8 @@ fn link(message: &Message) -> Result<Option<LinkFact>, Undecoded> {
 #[derive(Default)]
 struct LinkParts {
     link: Option<Ifindex>,
+    /// `link` is an index of another network namespace.
+    elsewhere: bool,
     kind: String,
     xdp: XdpSlot,
     transmitted: u64,
@@ -198,6 +200,7 @@ impl LinkParts {
         for (kind, value) in attributes(body) {
             match kind {
                 libc::IFLA_LINK => parts.link = u32_of(value).map(Ifindex),
+                libc::IFLA_LINK_NETNSID => parts.elsewhere = true,
                 libc::IFLA_XDP => parts.xdp = xdp_slot(value),
                 libc::IFLA_STATS64 => parts.transmitted = transmitted(value),
                 libc::IFLA_LINKINFO => parts.kind = kind_of_link(value),

@@ -8,6 +8,7 @@ mod gateways;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use mpathd_common::abi::LOWER;
 use mpathd_core::event::{Address, Event, Hops, Link, ObservedRoute, OwnAddress, RouteKey};
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet};
 use mpathd_core::request::Role;
@@ -109,6 +110,14 @@ impl Mirror {
 
     pub(super) fn link(&self, ifindex: Ifindex) -> Option<&LinkFact> {
         self.links.get(&ifindex)
+    }
+
+    /// The devices on which a link is stacked, from the next one down; 0 = no further one.
+    pub(super) fn lower(&self, link: &LinkFact) -> [u32; LOWER] {
+        let below = std::iter::successors(link.below, |below| self.links.get(below)?.below);
+        let mut lower = [0; LOWER];
+        lower.iter_mut().zip(below).for_each(|(place, below)| *place = below.0);
+        lower
     }
 
     /// Of all links of this host.

@@ -73,6 +73,7 @@ impl Host {
             Request::Attach { ifindex, datapath, consume_replies, bypassed, .. } => {
                 // Anew: the XDP slot is not told by every notice.
                 let link = monitor::link(requests, ifindex)?;
+                self.hooks.set_lower(ifindex, self.monitor.mirror.lower(&link));
                 let (fast, slow) = (&mut self.fast, &mut self.slow);
                 let wanted = Wanted { datapath, consume: consume_replies, bypassed };
                 let mode = self.hooks.attach(&link, wanted, fast, slow)?;

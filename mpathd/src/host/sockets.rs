@@ -5,6 +5,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use mpathd_common::abi::LOWER;
 use mpathd_common::wire::MAGIC;
 use mpathd_core::event::ReceiveMode;
 use mpathd_core::ids::{Family, Ifindex};
@@ -22,7 +23,12 @@ const PRIORITY: libc::c_int = 7;
 ///
 /// # Errors
 /// EPERM without CAP_NET_RAW; ENODEV where the device has just gone.
-pub(super) fn channel(link: &LinkFact, mode: ReceiveMode, consume: bool) -> io::Result<Channel> {
+pub(super) fn channel(
+    link: &LinkFact,
+    lower: [u32; LOWER],
+    mode: ReceiveMode,
+    consume: bool,
+) -> io::Result<Channel> {
     let ifindex = link.link.ifindex;
     let send = packet_socket()?;
     prepare_send(&send, link.lower)?;
@@ -38,13 +44,14 @@ pub(super) fn channel(link: &LinkFact, mode: ReceiveMode, consume: bool) -> io::
         name: link.link.name,
         mode,
         mac: link.link.mac,
-        consume,
         send,
         receive,
         behind: if mode == ReceiveMode::Tcx { behind_tcx(ifindex)? } else { Vec::new() },
         bypass: Bypass::default(),
         stamped: link.lower,
         receivers: deferral::receivers(ifindex, link.link.name),
+        consume,
+        lower,
         router: sysctl::forwards_v6(link.link.name),
     })
 }

@@ -136,6 +136,7 @@ impl Rig {
         };
         let (send, receive) = self.host.run(open);
         Channel {
+            lower: [0; mpathd_common::abi::LOWER],
             router: false,
             receivers: Vec::new(),
             ifindex: Ifindex(found.ifindex),

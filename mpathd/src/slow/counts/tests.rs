@@ -1,4 +1,4 @@
-use mpathd_common::abi::{Path, SlotKey};
+use mpathd_common::abi::{LOWER, Path, SlotKey};
 use mpathd_common::matching::match_reply;
 use mpathd_common::wire::EchoReply;
 use mpathd_core::ids::Seq;
@@ -22,7 +22,17 @@ impl Bench {
     fn new(adopted: bool, before: impl FnOnce(&mut Self)) -> Self {
         let slots = SlotMap::plain().unwrap();
         let path = Path::V4 { test: [192, 0, 2, 11].into(), target: [192, 0, 2, 1].into() };
-        slots.set(PATH, &SlotKey { cookie: 99, generation: 3, ifindex: NIC, consume: true, path });
+        slots.set(
+            PATH,
+            &SlotKey {
+                cookie: 99,
+                generation: 3,
+                ifindex: NIC,
+                lower: [0; LOWER],
+                consume: true,
+                path,
+            },
+        );
         let counts = Counts::default();
         let mut bench = Self { slots, counts, now: Instant(1 << 40), seq: Seq(0) };
         before(&mut bench);
