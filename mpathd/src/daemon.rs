@@ -15,9 +15,9 @@ use crate::cli::check::host as facts;
 use crate::config::{self, Settings};
 use crate::slow::trial::Place;
 use crate::slow::{Recording, lock, log::Log, state};
-use crate::{fast, slow, stock};
+use crate::{descriptors, fast, slow, stock};
 use source::Source;
-use threads::{Threads, seed};
+use threads::{Threads, members, seed};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mpathd.bpf.o"));
 
@@ -88,6 +88,10 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
         if groups == 1 { "" } else { "s" }
     );
     log.line(Severity::Info, text);
+    let limit = descriptors::raise(members(&source.settings.engine).count());
+    if limit.is_short() {
+        log.line(Severity::Warning, &limit.to_string());
+    }
     source.settle(&place, &mut log);
     let Source { settings, text, note, unconfirmed } = source;
     let stock = stock::take(settings, &loaded.state).map_err(StartError::Host)?;

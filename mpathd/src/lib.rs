@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod cpu;
 pub mod daemon;
+pub mod descriptors;
 pub mod fast;
 pub mod host;
 pub mod messages;

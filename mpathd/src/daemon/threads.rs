@@ -155,7 +155,7 @@ impl slow::Reload for Threads {
     }
 }
 
-fn members(config: &Config) -> impl Iterator<Item = IfName> + '_ {
+pub(super) fn members(config: &Config) -> impl Iterator<Item = IfName> + '_ {
     config.groups.iter().flat_map(|group| &group.members).map(|member| member.name)
 }
 

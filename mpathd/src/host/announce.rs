@@ -128,7 +128,7 @@ impl Announcer {
 
     /// Opens the NIC's socket ahead of need.
     pub(super) fn open(&mut self, link: &LinkFact) -> io::Result<()> {
-        voice(&mut self.voices, link)?.router = sysctl::forwards_v6(link.link.name);
+        voice(&mut self.voices, link)?.router = sysctl::forwards_v6(link.link.name)?;
         Ok(())
     }
 
@@ -234,7 +234,7 @@ fn voice<'a>(
     match voices.entry(link.link.ifindex) {
         Entry::Occupied(entry) => Ok(entry.into_mut()),
         Entry::Vacant(entry) => {
-            let router = sysctl::forwards_v6(link.link.name);
+            let router = sysctl::forwards_v6(link.link.name)?;
             Ok(entry.insert(Voice { socket: sockets::announcing(link)?, router }))
         }
     }

@@ -27,10 +27,16 @@ use super::facts::{LinkFact, XdpSlot};
 use super::netlink::Refused;
 use super::outbox::{Fast, Slow};
 use super::{pins, sockets};
+use crate::descriptors;
 use crate::fast::clock;
 use crate::fast::priority::at_ease;
 use crate::fast::slots::SlotMap;
 use crate::messages::{ToFast, ToSlow};
+
+/// More than loading the object takes: maps, programs, counters, pins; and attaching one NIC.
+const DESCRIPTORS_TO_LOAD: usize = 32;
+/// More than the links of both programs and the sockets of a NIC take.
+const DESCRIPTORS_TO_ATTACH: usize = 10;
 
 pub(super) struct Hooks {
     object: &'static [u8],
@@ -117,7 +123,8 @@ impl Hooks {
     /// where the kernel takes only one, by the sockets.
     ///
     /// # Errors
-    /// Where not even the sockets can be opened (EPERM without CAP_NET_RAW).
+    /// Where not even the sockets can be opened (EPERM without CAP_NET_RAW), and EMFILE where descriptors are
+    /// used up: then nothing is tried, for it would fail as if the kernel could not do it.
     pub(super) fn attach(
         &mut self,
         link: &LinkFact,
@@ -127,6 +134,8 @@ impl Hooks {
     ) -> Result<ReceiveMode, Refused> {
         let mut link = *link;
         let ifindex = link.link.ifindex;
+        let untried = matches!(self.kernel, Kernel::Untried);
+        descriptors::available(if untried { DESCRIPTORS_TO_LOAD } else { DESCRIPTORS_TO_ATTACH })?;
         self.load_once(fast, slow)?;
         self.look_again(&mut link, wanted.bypassed, slow);
         let (mode, hook) = match self.choose(&mut link, wanted.datapath, slow) {

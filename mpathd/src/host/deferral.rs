@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 
 use mpathd_core::event::Event;
 use mpathd_core::ids::{IfName, Ifindex};
 
+use crate::descriptors::is_lack;
 use crate::fast::receivers::Receiver;
 
 /// From here on a softirq is no longer put off because ksoftirqd runs already.
@@ -20,9 +22,9 @@ pub(super) struct Deferral(BTreeMap<Ifindex, Vec<u32>>);
 
 impl Deferral {
     /// What the engine has to hear, if it has changed. The channel is to be opened anew then: its
-    /// receivers are others.
+    /// receivers are others. What can't be found out at the moment is taken to be as it was.
     pub(super) fn look(&mut self, ifindex: Ifindex, name: IfName) -> Option<Event> {
-        let now = responsible(ifindex, name);
+        let now = responsible(ifindex, name).ok()?;
         if now.as_ref() == self.0.get(&ifindex) {
             return None;
         }
@@ -45,22 +47,44 @@ impl Deferral {
 }
 
 /// The threads as the fast thread watches them.
-pub(super) fn receivers(ifindex: Ifindex, name: IfName) -> Vec<Receiver> {
-    let threads = responsible(ifindex, name).unwrap_or_default();
-    let stats = threads.iter().filter_map(|pid| fs::File::open(format!("/proc/{pid}/stat")).ok());
-    stats.map(|file| Receiver::new(file.into())).collect()
+///
+/// # Errors
+/// Where descriptors or memory are used up: some of the threads would prove nothing.
+pub(super) fn receivers(ifindex: Ifindex, name: IfName) -> io::Result<Vec<Receiver>> {
+    let threads = responsible(ifindex, name)?.unwrap_or_default();
+    let mut receivers = Vec::new();
+    for pid in threads {
+        let stat = unless_lack(fs::File::open(format!("/proc/{pid}/stat")))?;
+        receivers.extend(stat.map(|file| Receiver::new(file.into())));
+    }
+    Ok(receivers)
+}
+
+/// `None`: what was to be read is not there, or not for us.
+fn unless_lack<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_lack(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// `None` where frames are handled as they come in.
-fn responsible(ifindex: Ifindex, name: IfName) -> Option<Vec<u32>> {
-    if threaded(ifindex, name) == Some(true) {
-        return Some(napi_threads(name));
+///
+/// # Errors
+/// As [`receivers`].
+fn responsible(ifindex: Ifindex, name: IfName) -> io::Result<Option<Vec<u32>>> {
+    if threaded(ifindex, name)? == Some(true) {
+        return napi_threads(name).map(Some);
     }
-    softirqs_wait().then(|| kernel_threads(|comm| comm.starts_with("ksoftirqd/")))
+    softirqs_wait().then(|| kernel_threads(|comm| comm.starts_with("ksoftirqd/"))).transpose()
 }
 
 /// `napi/NAME-` and a number (Linux 5.17 and newer show more than 15 bytes of it).
-pub(super) fn napi_threads(name: IfName) -> Vec<u32> {
+///
+/// # Errors
+/// As [`receivers`].
+pub(super) fn napi_threads(name: IfName) -> io::Result<Vec<u32>> {
     let number = |comm: &str| comm.strip_prefix(&format!("napi/{name}-"))?.parse::<u32>().ok();
     kernel_threads(|comm| number(comm).is_some())
 }
@@ -71,11 +95,16 @@ pub(super) fn attribute(name: IfName) -> String {
 
 /// NAPI in kernel threads, by the device's `threaded` attribute (Linux 5.12); `None` where that is not to
 /// be read, for the file system may show another network namespace than ours.
-pub(crate) fn threaded(ifindex: Ifindex, name: IfName) -> Option<bool> {
-    let index = fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?;
-    let ours = index.trim().parse() == Ok(ifindex.0);
-    let text = fs::read_to_string(attribute(name)).ok().filter(|_| ours)?;
-    Some(text.trim() != "0")
+///
+/// # Errors
+/// As [`receivers`].
+pub(crate) fn threaded(ifindex: Ifindex, name: IfName) -> io::Result<Option<bool>> {
+    let index = unless_lack(fs::read_to_string(format!("/sys/class/net/{name}/ifindex")))?;
+    if index.is_none_or(|index| index.trim().parse() != Ok(ifindex.0)) {
+        return Ok(None);
+    }
+    let text = unless_lack(fs::read_to_string(attribute(name)))?;
+    Ok(text.map(|text| text.trim() != "0"))
 }
 
 pub(crate) fn softirqs_wait() -> bool {
@@ -89,15 +118,17 @@ fn is_older(release: &str) -> bool {
 }
 
 /// Ascending. A process of the user that took such a name would only make verdicts late.
-fn kernel_threads(is_one: impl Fn(&str) -> bool) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let named = |pid: &u32| {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| is_one(comm.trim_end()))
-    };
-    let mut threads: Vec<u32> = pids.filter(named).collect();
+fn kernel_threads(is_one: impl Fn(&str) -> bool) -> io::Result<Vec<u32>> {
+    let Some(entries) = unless_lack(fs::read_dir("/proc"))? else { return Ok(Vec::new()) };
+    let pids =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let mut threads: Vec<u32> = Vec::new();
+    for pid in pids {
+        let comm = unless_lack(fs::read_to_string(format!("/proc/{pid}/comm")))?;
+        threads.extend(comm.filter(|comm| is_one(comm.trim_end())).map(|_| pid));
+    }
     threads.sort_unstable();
-    threads
+    Ok(threads)
 }
 
 #[cfg(test)]
@@ -117,7 +148,7 @@ mod tests {
     #[test]
     fn threads_are_found_by_their_name() {
         let own = fs::read_to_string("/proc/self/comm").unwrap();
-        let named = |name: &str| kernel_threads(|comm| comm == name);
+        let named = |name: &str| kernel_threads(|comm| comm == name).unwrap();
         assert!(named(own.trim()).contains(&std::process::id()));
         assert_eq!(named("no thread has that"), Vec::<u32>::new());
     }

@@ -35,17 +35,20 @@ pub mod takeover;
 mod twins;
 mod unconfigured;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use mpathd_core::ids::{IfName, Ifindex};
 use mpathd_core::message::Severity;
 use mpathd_core::time::Instant;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
+use crate::descriptors::Reminder;
 use crate::fast::{clock, priority};
 use crate::messages::{Queues, ToFast, ToHost, ToSlow};
 use inbox::{Inbox, Task};
@@ -103,6 +106,8 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
         twins: twins::Twins::new(),
         claims: claims::Claims::default(),
         drift: drift::Drift::default(),
+        v6_unknown: BTreeMap::new(),
+        reminder: Reminder::default(),
         announcer: announce::Announcer::default(),
         hooks: attach::Hooks::new(object, bpffs),
         searcher: search::Searcher::new()?,
@@ -134,6 +139,9 @@ struct Host {
     twins: twins::Twins,
     claims: claims::Claims,
     drift: drift::Drift,
+    /// Interfaces of which it could not be read whether they take IPv6 addresses: tried again.
+    v6_unknown: BTreeMap<Ifindex, IfName>,
+    reminder: Reminder,
     announcer: announce::Announcer,
     hooks: attach::Hooks,
     searcher: search::Searcher,
@@ -187,6 +195,7 @@ impl Host {
             self.searcher.forget(gone.ifindex);
             self.claims.forget(gone.ifindex);
             self.deferral.forget(gone.ifindex);
+            self.v6_unknown.remove(&gone.ifindex);
             if let Some(renamed) = gone.renamed {
                 self.sysctls.give_back(gone.name, renamed, &mut self.slow);
             }
@@ -262,6 +271,7 @@ impl Host {
                 .log(Severity::Warning, format!("removing unused next hops failed: {refused}"));
         }
         self.compare_sysctls();
+        self.read_v6_again();
         self.searcher.close_idle(clock::now());
     }
 

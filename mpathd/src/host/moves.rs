@@ -103,8 +103,33 @@ impl Host {
     }
 
     pub(super) fn tell_plumbed(&mut self, ifindex: Ifindex, name: IfName) {
-        let plumbed = sysctl::takes_v6(name);
-        self.monitor.mirror.tell(Event::Plumbed { ifindex, family: Family::Inet6, plumbed });
+        match sysctl::takes_v6(name) {
+            Ok(plumbed) => {
+                self.v6_unknown.remove(&ifindex);
+                self.monitor.mirror.tell(Event::Plumbed {
+                    ifindex,
+                    family: Family::Inet6,
+                    plumbed,
+                });
+            }
+            Err(error) => {
+                if self.v6_unknown.insert(ifindex, name).is_none() {
+                    let text = format!(
+                        "{name}: reading whether it takes IPv6 addresses failed: {error}; what was known is \
+                         kept, and it is read again"
+                    );
+                    self.slow.log(Severity::Warning, text);
+                }
+                self.note_lack(error.raw_os_error().unwrap_or_default());
+            }
+        }
+    }
+
+    pub(super) fn read_v6_again(&mut self) {
+        for (ifindex, name) in self.v6_unknown.clone() {
+            self.tell_plumbed(ifindex, name);
+        }
+        self.pass_on();
     }
 
     /// What was seen of routes may be out of date, for some losses come without notice: a refusal is

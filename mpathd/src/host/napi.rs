@@ -14,6 +14,7 @@ use nix::errno::Errno;
 
 use super::deferral;
 use super::outbox::Slow;
+use crate::descriptors::is_lack;
 use crate::messages::ToSlow;
 
 #[derive(Default)]
@@ -32,6 +33,8 @@ enum Obstacle {
     Write(io::Error),
     NoThreads,
     Schedule(Errno),
+    /// Descriptors or memory are used up: tried again.
+    Lack(io::Error),
 }
 
 impl fmt::Display for Obstacle {
@@ -48,6 +51,7 @@ impl fmt::Display for Obstacle {
             Obstacle::NoThreads => f.write_str(
                 "its NAPI threads are not to be seen: it has none, or mpathd runs in a PID namespace",
             ),
+            Obstacle::Lack(error) => write!(f, "it can't be looked at: {error}"),
             Obstacle::Schedule(errno) => write!(
                 f,
                 "the priority of its NAPI threads can't be set ({}); grant CAP_SYS_NICE",
@@ -73,7 +77,7 @@ impl Napi {
             return;
         }
         match self.try_to_raise(ifindex, name, priority, slow) {
-            Ok(0) => {}
+            Ok(0) | Err(Obstacle::Lack(_)) => {}
             Ok(raised) => {
                 let text = format!(
                     "{name}: {raised} threads at SCHED_FIFO {priority} handle what it receives"
@@ -103,15 +107,19 @@ impl Napi {
         priority: u8,
         slow: &mut Slow,
     ) -> Result<usize, Obstacle> {
-        let threaded = deferral::threaded(ifindex, name).ok_or(Obstacle::NoAttribute)?;
+        let threaded = deferral::threaded(ifindex, name).map_err(Obstacle::Lack)?;
+        let threaded = threaded.ok_or(Obstacle::NoAttribute)?;
         if !threaded {
-            set_threaded(name, true).map_err(Obstacle::Write)?;
+            set_threaded(name, true).map_err(|error| match is_lack(&error) {
+                true => Obstacle::Lack(error),
+                false => Obstacle::Write(error),
+            })?;
         }
         if let Entry::Vacant(place) = self.before.entry(name) {
             place.insert(threaded);
             slow.push(ToSlow::Threaded { interface: name, before: threaded });
         }
-        let threads = deferral::napi_threads(name);
+        let threads = deferral::napi_threads(name).map_err(Obstacle::Lack)?;
         if threads.is_empty() {
             return Err(Obstacle::NoThreads);
         }
@@ -161,11 +169,11 @@ impl Napi {
 /// without our hook: to be called before that is detached.
 pub(crate) fn give_back(name: IfName, threaded: bool) -> io::Result<()> {
     let Ok(ifindex) = nix::net::if_::if_nametoindex(name.as_str()) else { return Ok(()) };
-    if deferral::threaded(Ifindex(ifindex), name).is_none() {
+    if deferral::threaded(Ifindex(ifindex), name)?.is_none() {
         return Err(io::Error::other(Obstacle::NoAttribute.to_string()));
     }
     // First, for threads that are no longer used may be used again one day.
-    for thread in deferral::napi_threads(name).into_iter().filter(|it| priority(*it) > 0) {
+    for thread in deferral::napi_threads(name)?.into_iter().filter(|it| priority(*it) > 0) {
         schedule(thread, 0)?;
     }
     set_threaded(name, threaded)

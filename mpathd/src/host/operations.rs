@@ -14,6 +14,7 @@ use super::facts::LinkFact;
 use super::netlink::Refused;
 use super::{Host, address, monitor, route, search};
 use crate::config::Sysctls;
+use crate::descriptors::is_lack_errno;
 use crate::fast::clock;
 use crate::messages::ToFast;
 
@@ -34,6 +35,7 @@ impl Host {
         for (op, result) in ops.iter().zip(results) {
             if let Err(refused) = &result {
                 self.explain(&op.request, refused);
+                self.note_lack(refused.errno);
             }
             self.fast.push(ToFast::Event(Event::Done(Done {
                 op: op.id,
@@ -156,7 +158,13 @@ impl Host {
     fn prepare(&mut self, ifindex: Ifindex, name: IfName, set_up: bool) -> Result<(), Refused> {
         let link = monitor::link(&mut self.requests, ifindex)?;
         self.tell_plumbed(ifindex, name);
-        self.sysctls.prepare(ifindex, name, self.sysctl_mode(), &mut self.slow)?;
+        let result = self.sysctls.prepare(ifindex, name, self.sysctl_mode(), &mut self.slow);
+        // Descriptors that are used up keep no link down; the values are compared at the next survey.
+        if let Err(refused) = &result
+            && !is_lack_errno(refused.errno)
+        {
+            return result;
+        }
         // Of addresses that stand already, too.
         self.twins.ask_if_never();
         if set_up && !link.link.up {
@@ -167,7 +175,7 @@ impl Host {
             self.requests.request(RouteNetlinkMessage::SetLink(message), 0)?;
         }
         self.warm(&link);
-        Ok(())
+        result
     }
 
     fn sysctl_mode(&self) -> Sysctls {
@@ -177,6 +185,7 @@ impl Host {
     /// Opens the socket for announcements ahead of need. Without it only they fail, and say so then.
     fn warm(&mut self, link: &LinkFact) {
         if let Err(error) = self.announcer.open(link) {
+            self.note_lack(error.raw_os_error().unwrap_or_default());
             let name = link.link.name;
             self.slow.log(Severity::Error, format!("{name}: no socket for announcements: {error}"));
         }
@@ -254,6 +263,13 @@ impl Host {
             self.monitor.mirror.tell(Event::Link(link));
         }
         self.pass_on();
+    }
+
+    /// Says what is used up, and what to do about it.
+    pub(super) fn note_lack(&mut self, errno: i32) {
+        if let Some(text) = self.reminder.text(errno) {
+            self.slow.log(Severity::Error, text);
+        }
     }
 
     /// The kernel's words, which an errno does not carry.

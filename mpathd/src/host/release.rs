@@ -352,7 +352,7 @@ fn announce(link: &LinkFact, address: IpAddr) -> io::Result<()> {
             sockets::send(&socket, gratuitous_reply(&mut buffer, mac, ip))
         }
         IpAddr::V6(ip) => {
-            let router = sysctl::forwards_v6(link.link.name);
+            let router = sysctl::forwards_v6(link.link.name)?;
             sockets::send(&socket, unsolicited_advertisement(&mut buffer, mac, ip, router))
         }
     }

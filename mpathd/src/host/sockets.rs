@@ -22,7 +22,7 @@ const PRIORITY: libc::c_int = 7;
 /// The sockets of one NIC for the fast thread.
 ///
 /// # Errors
-/// EPERM without CAP_NET_RAW; ENODEV where the device has just gone.
+/// EPERM without CAP_NET_RAW; ENODEV where the device has just gone; EMFILE.
 pub(super) fn channel(
     link: &LinkFact,
     lower: [u32; LOWER],
@@ -49,10 +49,10 @@ pub(super) fn channel(
         behind: if mode == ReceiveMode::Tcx { behind_tcx(ifindex)? } else { Vec::new() },
         bypass: Bypass::default(),
         stamped: link.lower,
-        receivers: deferral::receivers(ifindex, link.link.name),
+        receivers: deferral::receivers(ifindex, link.link.name)?,
         consume,
         lower,
-        router: sysctl::forwards_v6(link.link.name),
+        router: sysctl::forwards_v6(link.link.name)?,
     })
 }
 

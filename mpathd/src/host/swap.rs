@@ -35,7 +35,7 @@ pub(super) fn swap(
     let mut batch = vec![(removal, 0)];
     batch.extend(instead.clone().map(|message| (message, NLM_F_CREATE | NLM_F_EXCL)));
     batch.extend(routes.into_iter().map(|m| (RouteNetlinkMessage::NewRoute(m), flags)));
-    let _kept = sysctl::Promotion::of(name);
+    let _kept = sysctl::Promotion::of(name)?;
     let answers = requests.each(batch);
     match answers.first() {
         Some(Err(refused)) if refused.errno != libc::EADDRNOTAVAIL => return Err(refused.clone()),

@@ -15,6 +15,7 @@ use super::mirror::Mirror;
 use super::netlink::Refused;
 use super::outbox::Slow;
 use crate::config::Sysctls as Mode;
+use crate::descriptors::is_lack;
 use crate::messages::{SysctlKey, ToSlow};
 use crate::slow::state::OldSysctl;
 
@@ -23,8 +24,10 @@ const ROOT: &str = "/proc/sys";
 #[derive(Default)]
 pub(super) struct Sysctls {
     prepared: BTreeMap<IfName, Ifindex>,
-    /// Per value: how often it was found changed, or could not be set.
+    /// Per value: how often it was found changed.
     seen: BTreeMap<(IfName, SysctlKey), u32>,
+    /// Those that could not be read or set, as has been logged.
+    complained: BTreeSet<(IfName, SysctlKey)>,
     refused: Option<String>,
     /// Values that were there before ours.
     before: BTreeMap<(IfName, SysctlKey), i32>,
@@ -36,7 +39,8 @@ impl Sysctls {
     /// Sets or checks the values of a member.
     ///
     /// # Errors
-    /// EINVAL where `all` holds a value that makes our addresses unreachable.
+    /// EINVAL where `all` holds a value that makes our addresses unreachable; EMFILE, ENFILE or ENOMEM
+    /// where not all could be looked at.
     pub(super) fn prepare(
         &mut self,
         ifindex: Ifindex,
@@ -47,13 +51,18 @@ impl Sysctls {
         self.prepared.insert(name, ifindex);
         self.refuse_global(slow)?;
         for key in SysctlKey::ALL {
-            self.apply(name, key, mode, slow);
+            self.apply(name, key, mode, slow)?;
         }
         Ok(())
     }
 
     fn refuse_global(&mut self, slow: &mut Slow) -> Result<(), Refused> {
-        let Some(reason) = global_obstacle() else {
+        let reason = match global_obstacle() {
+            Ok(reason) => reason,
+            // What was found last holds.
+            Err(_) => self.refused.clone(),
+        };
+        let Some(reason) = reason else {
             self.refused = None;
             return Ok(());
         };
@@ -64,34 +73,44 @@ impl Sysctls {
         Err(Refused::with(libc::EINVAL, reason))
     }
 
-    fn apply(&mut self, name: IfName, key: SysctlKey, mode: Mode, slow: &mut Slow) {
+    /// # Errors
+    /// Only where descriptors or memory are used up: nothing is known of the value then, and it is looked at
+    /// again.
+    fn apply(
+        &mut self,
+        name: IfName,
+        key: SysctlKey,
+        mode: Mode,
+        slow: &mut Slow,
+    ) -> io::Result<()> {
         let path = key.path(name);
         let wanted = key.wanted();
         let old = match read(&path) {
             Ok(old) => old,
             // No IPv6 in this kernel or on this device: nothing to set, and no harm to IPv4.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if is_lack(&error) => return Err(error),
             Err(error) => {
-                return self.complain(name, key, slow, &format!("reading failed: {error}"));
+                self.complain(name, key, slow, &format!("reading failed: {error}"));
+                return Ok(());
             }
         };
         if old == wanted {
-            return;
+            return Ok(());
         }
         if mode == Mode::Check {
-            return self.complain(
-                name,
-                key,
-                slow,
-                &format!("it is {old}, and mpathd may only check"),
-            );
+            let why = format!("it is {old}, and mpathd may only check");
+            self.complain(name, key, slow, &why);
+            return Ok(());
         }
         match std::fs::write(Path::new(ROOT).join(&path), wanted.to_string()) {
             Ok(()) => self.report(name, key, old, slow),
+            Err(error) if is_lack(&error) => return Err(error),
             Err(error) => {
-                self.complain(name, key, slow, &format!("it is {old}; writing failed: {error}"))
+                self.complain(name, key, slow, &format!("it is {old}; writing failed: {error}"));
             }
         }
+        Ok(())
     }
 
     /// The first change is ours and is remembered for `release`; a later one puts right what somebody
@@ -116,9 +135,7 @@ impl Sysctls {
     }
 
     fn complain(&mut self, name: IfName, key: SysctlKey, slow: &mut Slow, why: &str) {
-        let times = self.seen.entry((name, key)).or_insert(0);
-        *times += 1;
-        if *times == 1 {
+        if self.complained.insert((name, key)) {
             let path = key.path(name).replace('/', ".");
             slow.log(Severity::Error, format!("sysctl {path} should be {}: {why}", key.wanted()));
         }
@@ -141,6 +158,7 @@ impl Sysctls {
         self.prepared.remove(&name);
         self.devices.remove(&name);
         self.seen.retain(|(known, _), _| *known != name);
+        self.complained.retain(|(known, _)| *known != name);
         self.before.retain(|(known, _), _| *known != name);
     }
 
@@ -200,11 +218,16 @@ pub(super) fn is_ours(name: IfName, key: SysctlKey) -> bool {
 }
 
 fn restore(name: IfName, key: SysctlKey, old: i32, slow: &mut Slow) {
-    // The device may have gone, and somebody else may have set another value since.
-    if !is_ours(name, key) {
-        return;
-    }
     let path = key.path(name);
+    // The device may have gone, and somebody else may have set another value since.
+    match read(&path) {
+        Ok(value) if value == key.wanted() => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let text = format!("{path} should be {old} again, but reading it failed: {error}");
+            return slow.log(Severity::Error, text);
+        }
+        Ok(_) | Err(_) => return,
+    }
     match std::fs::write(Path::new(ROOT).join(&path), old.to_string()) {
         Ok(()) => slow.log(Severity::Notice, format!("set {path} back to {old}")),
         Err(error) => {
@@ -213,29 +236,51 @@ fn restore(name: IfName, key: SysctlKey, old: i32, slow: &mut Slow) {
     }
 }
 
-/// Whether the interface takes IPv6 addresses; without the directory it has no IPv6 at all.
-pub(super) fn takes_v6(name: IfName) -> bool {
-    read(&format!("net/ipv6/conf/{name}/disable_ipv6")).is_ok_and(|disabled| disabled == 0)
+/// Whether the interface takes IPv6 addresses. One that has a directory for IPv4 but none for IPv6 takes
+/// none at all.
+///
+/// # Errors
+/// Where that could not be read (EMFILE, ENFILE, ENOMEM), or the interface has gone: it says nothing about
+/// IPv6.
+pub(super) fn takes_v6(name: IfName) -> io::Result<bool> {
+    match read(&format!("net/ipv6/conf/{name}/disable_ipv6")) {
+        Ok(disabled) => Ok(disabled == 0),
+        Err(error) => {
+            let there = Path::new(ROOT).join(format!("net/ipv4/conf/{name}")).exists();
+            if error.kind() == io::ErrorKind::NotFound && there { Ok(false) } else { Err(error) }
+        }
+    }
 }
 
 /// What makes a /32 unreachable whatever the member's own values are.
-fn global_obstacle() -> Option<String> {
-    let ignore = read("net/ipv4/conf/all/arp_ignore").unwrap_or(0);
+///
+/// # Errors
+/// Where that could not be read.
+fn global_obstacle() -> io::Result<Option<String>> {
+    let ignore = read_or_zero("net/ipv4/conf/all/arp_ignore")?;
     if ignore >= 2 {
-        return Some(format!(
+        return Ok(Some(format!(
             "net.ipv4.conf.all.arp_ignore is {ignore}: the kernel then answers no ARP request for an \
              address of mpathd's; set it to 0 or 1"
-        ));
+        )));
     }
-    let filter = read("net/ipv4/conf/all/arp_filter").unwrap_or(0);
+    let filter = read_or_zero("net/ipv4/conf/all/arp_filter")?;
     if filter != 0 {
-        return Some(
+        return Ok(Some(
             "net.ipv4.conf.all.arp_filter is 1: the kernel then answers ARP requests by route, not by \
              interface, so members would fall silent; set it to 0"
                 .to_owned(),
-        );
+        ));
     }
-    None
+    Ok(None)
+}
+
+/// What is not there is 0.
+fn read_or_zero(path: &str) -> io::Result<i32> {
+    match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        result => result,
+    }
 }
 
 fn read(path: &str) -> io::Result<i32> {
@@ -244,8 +289,11 @@ fn read(path: &str) -> io::Result<i32> {
 }
 
 /// Whether this host forwards IPv6 on an interface: the router flag of its advertisements.
-pub(super) fn forwards_v6(name: IfName) -> bool {
-    read(&format!("net/ipv6/conf/{name}/forwarding")).is_ok_and(|value| value != 0)
+///
+/// # Errors
+/// Where that could not be read: neighbours would drop a router that says it is none.
+pub(super) fn forwards_v6(name: IfName) -> io::Result<bool> {
+    Ok(read_or_zero(&format!("net/ipv6/conf/{name}/forwarding"))? != 0)
 }
 
 /// While this lives, the removal of an IPv4 address does not take others of its subnet with it on
@@ -253,11 +301,22 @@ pub(super) fn forwards_v6(name: IfName) -> bool {
 pub(super) struct Promotion(Option<String>);
 
 impl Promotion {
-    pub(super) fn of(name: IfName) -> Self {
+    /// # Errors
+    /// Where descriptors or memory are used up: nothing is to be removed then. A value that can't be set
+    /// otherwise is left.
+    pub(super) fn of(name: IfName) -> io::Result<Self> {
         let path = format!("net/ipv4/conf/{name}/promote_secondaries");
-        let off = read(&path).is_ok_and(|value| value == 0);
+        let off = match read(&path) {
+            Ok(value) => value == 0,
+            Err(error) if is_lack(&error) => return Err(error),
+            Err(_) => false,
+        };
         let path = Path::new(ROOT).join(path).to_string_lossy().into_owned();
-        Self(Some(path).filter(|path| off && std::fs::write(path, "1").is_ok()))
+        match off.then(|| std::fs::write(&path, "1")) {
+            Some(Ok(())) => Ok(Self(Some(path))),
+            Some(Err(error)) if is_lack(&error) => Err(error),
+            Some(Err(_)) | None => Ok(Self(None)),
+        }
     }
 }
 

@@ -70,7 +70,9 @@ pub fn read() -> Host {
     }
     let threaded = |link: &&Link| {
         let name = IfName::new(&link.name);
-        name.is_some_and(|name| deferral::threaded(Ifindex(link.ifindex), name) == Some(true))
+        name.is_some_and(|name| {
+            matches!(deferral::threaded(Ifindex(link.ifindex), name), Ok(Some(true)))
+        })
     };
     host.threaded = host.links.iter().filter(threaded).map(|link| link.ifindex).collect();
     host.softirqs_wait = deferral::softirqs_wait();

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt::PeerCredentials};
 use nix::unistd::{Group, geteuid};
 use tokio::net::UnixStream;
@@ -23,6 +24,7 @@ use tokio::task::spawn_local;
 use zlink::connection::socket::{FetchPeerCredentials, Socket};
 
 use super::hub::Hub;
+use crate::descriptors::{is_lack, with_reserve};
 use limits::Limits;
 pub(super) use wire::{ControlError, INTERFACE};
 pub use wire::{Events, ProbeRecord};
@@ -129,7 +131,14 @@ pub fn listen(run_dir: &Path) -> Result<Listener, BindError> {
 pub(super) async fn serve(listener: tokio::net::UnixListener, hub: Rc<Hub>, access: Access) {
     let (limits, access) = (Limits::default(), Rc::new(access));
     loop {
-        match listener.accept().await {
+        let accepted = match listener.accept().await {
+            // Of those that are kept back for it.
+            Err(error) if is_lack(&error) => {
+                with_reserve(|| listener.accept().now_or_never()).unwrap_or(Err(error))
+            }
+            accepted => accepted,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 let uid = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
                 match limits.enter(uid, |uid| access.trusted(uid)) {
