@@ -18,9 +18,9 @@ const RESERVE_SHARE: u64 = 8;
 /// What a daemon without members has open (queues, netlink sockets, maps and programs, runtime, log: some 30),
 /// and as many clients as it serves.
 const BASE: u64 = 64;
-/// For each member: two probe sockets, one for announcements, two that hear of address conflicts, the hook;
-/// for a time two that look for hosts.
-const PER_MEMBER: u64 = 8;
+/// For each member: two probe sockets, two more where a tcx program receives, one for announcements, two
+/// that hear of address conflicts, the hook; for a time two that look for hosts.
+const PER_MEMBER: u64 = 10;
 /// Between two log lines about the same lack.
 const SAY_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
 

@@ -36,7 +36,7 @@ use crate::messages::{ToFast, ToSlow};
 /// More than loading the object takes: maps, programs, counters, pins; and attaching one NIC.
 const DESCRIPTORS_TO_LOAD: usize = 32;
 /// More than the links of both programs and the sockets of a NIC take.
-const DESCRIPTORS_TO_ATTACH: usize = 10;
+const DESCRIPTORS_TO_ATTACH: usize = 12;
 
 pub(super) struct Hooks {
     object: &'static [u8],
