@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mpathd_common::abi::LOWER;
-use mpathd_common::frame::Mac;
 use mpathd_core::event::{Event, ReceiveMode};
 use mpathd_core::ids::{IfName, Ifindex};
 use mpathd_core::request::{Notice, Op};
@@ -17,9 +16,6 @@ use crate::fast::redirects::RedirectMap;
 use crate::fast::slots::SlotMap;
 use crate::fast::{Heir, priority};
 use crate::queue::Queue;
-
-/// Links of this host whose MACs the fast thread knows; the rest is zero.
-pub const OWN_MACS: usize = 64;
 
 /// To the fast thread.
 pub enum ToFast {
@@ -34,9 +30,6 @@ pub enum ToFast {
     /// From the host thread: all links of the configuration have been told as `Event::Link`, the
     /// answer to `ToHost::DumpLinks`. What was not told is gone.
     LinksDumped,
-    /// From the host thread, before it asks who else has a test address: MACs of this host's own links,
-    /// any of which may answer for it (a NIC outside of groups with arp_ignore 0).
-    OwnMacs([Mac; OWN_MACS]),
     /// From the slow thread: another configuration, to come in force when nothing is half done.
     Heir(Box<Heir>),
     /// Ends the thread; addresses and routes stay.

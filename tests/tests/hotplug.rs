@@ -9,7 +9,7 @@ use mpathd_tests::lab::{CLIENT_V4, nic_mac};
 use mpathd_tests::observe::{addrs, holders, link, neighbour_mac, routes_v4, routes_v6};
 use mpathd_tests::owner::wait_held;
 use mpathd_tests::ping::ping;
-use mpathd_tests::told::{interface, rows, wait_interface, wait_ok};
+use mpathd_tests::told::{interface, wait_interface, wait_ok};
 use mpathd_tests::watch::AddressWatch;
 use mpathd_tests::{Config, Daemon, Lab, clock, isolated, wait_for};
 
@@ -322,72 +322,6 @@ fn a_member_without_ipv6_carries_ipv4_alone() {
         let text = daemon.log_text();
         assert_eq!(text.matches("is not plumbed").count(), 1, "{text}");
         assert!(!text.contains("changed by somebody else"), "{text}");
-    });
-}
-
-/// Behaviour 23, as far as another host can bring it about: in one group the file can't.
-#[test]
-fn another_host_with_a_test_address_is_named_and_fails_nothing() {
-    isolated(|| {
-        let lab = Lab::builder().build();
-        for address in ["192.0.2.11/24", "2001:db8::12/64"] {
-            let nodad = if address.contains(':') { " nodad" } else { "" };
-            ip(lab.client(), &format!("address add {address} dev eth0{nodad}"));
-        }
-        let begun = clock::now();
-        let daemon = Daemon::start(lab.host(), &Config::dual_stack(2).to_string());
-        for (nic, test) in [("eth0", "192.0.2.11"), ("eth1", "2001:db8::12")] {
-            let text = format!(
-                "Test address {test} is not unique in group; disabling probe-based failure \
-                 detection on {nic}: 02:00:00:00:02:00 has it too"
-            );
-            daemon.wait_log(&text, begun, LIMIT);
-        }
-        // The other family goes on.
-        wait_ok(&daemon, &["eth0", "eth1"]);
-        wait_for("probing by one family each", LIMIT, || {
-            let tests = rows(&daemon, "-t", "interface,testaddr");
-            let expected = [["eth1", "192.0.2.12"], ["eth0", "2001:db8::11"]];
-            if tests == expected { Ok(()) } else { Err(tests) }
-        });
-        wait_spread(&lab);
-        let text = daemon.log_text();
-        assert!(!text.contains("failure detected"), "{text}");
-    });
-}
-
-/// The kernel of the original finds it out; nothing moves, for it would be the other's on any NIC. A group
-/// without probes has no other socket to hear it by.
-#[test]
-fn another_host_with_a_data_address_is_named_once() {
-    isolated(|| {
-        let lab = Lab::builder().build();
-        let host = lab.host();
-        let group = "[groups.ipmp0]\ndata_addresses = [\"192.0.2.50/24\", \"2001:db8::50/64\"]\n\
-                     [groups.ipmp0.interfaces.eth0]\n[groups.ipmp0.interfaces.eth1]\nstandby = true\n";
-        let begun = clock::now();
-        let daemon = Daemon::start(host, group);
-        let told = |address: &str, nic: &str| {
-            format!("Data address {address} on {nic} is also used by 02:00:00:00:02:00")
-        };
-        let count = || daemon.log_text().matches("is also used by").count();
-        wait_held(host, "192.0.2.50", "eth0", LIMIT);
-        clock::pass(Duration::from_millis(500));
-        assert_eq!(count(), 0, "{}", daemon.log_text());
-
-        // Nobody is asked again before 20 s are over, but where an address is put on another NIC.
-        ip(lab.client(), "address add 192.0.2.50/24 dev eth0");
-        ip(lab.client(), "address add 2001:db8::50/64 dev eth0 nodad");
-        lab.carrier(0, false);
-        for address in ["192.0.2.50", "2001:db8::50"] {
-            daemon.wait_log(&told(address, "eth1"), begun, LIMIT);
-        }
-        lab.carrier(0, true);
-        for address in ["192.0.2.50", "2001:db8::50"] {
-            wait_held(host, address, "eth0", LIMIT);
-        }
-        clock::pass(Duration::from_millis(500));
-        assert_eq!(count(), 2, "once each: {}", daemon.log_text());
     });
 }
 

@@ -219,8 +219,16 @@ impl Bench {
         match op.request {
             Request::SetAddress { ifindex, address, role, .. } => {
                 let link_scope = role == Role::Test;
-                let (ours, tentative, stale_form) = (true, false, false);
-                let seen = Address { ifindex, address, ours, tentative, link_scope, stale_form };
+                let seen = Address {
+                    ifindex,
+                    address,
+                    ours: true,
+                    tentative: false,
+                    link_scope,
+                    stale_form: false,
+                    refused: false,
+                    by_kernel: false,
+                };
                 self.post(Event::Address(seen));
             }
             Request::UnsetAddress { ifindex, address, .. } => {

@@ -72,6 +72,7 @@ impl Engine {
             return;
         }
         member.config.test[family] = test;
+        member.instances[family].claim = None;
         member.instances[family].stop();
         member.instances[family].test = own.address.map(|net| net.address);
         if test.is_none() {

@@ -175,6 +175,7 @@ impl Engine {
             Event::Address(seen) => by_index(seen.ifindex),
             Event::AddressGone { ifindex, .. }
             | Event::Claimed { ifindex, .. }
+            | Event::NeighbourProxy { ifindex, .. }
             | Event::Plumbed { ifindex, .. }
             | Event::Attached { ifindex, .. }
             | Event::HookLost { ifindex, .. }
@@ -190,6 +191,7 @@ impl Engine {
             | Event::LinkGone(_)
             | Event::OwnAddress(_)
             | Event::Foreign { .. }
+            | Event::Refused { .. }
             | Event::Rivals { .. }
             | Event::Route(_)
             | Event::RouteGone(_)
@@ -315,7 +317,9 @@ impl Engine {
         let slots = self.slots_of_bindings(g).filter_map(|s| self.slots[s].wake_at(now));
         let held = self.addresses[self.groups[g].addresses.clone()].iter();
         let held = held.filter_map(|address| address.moves.held_until(now));
-        slots.chain(held).chain(self.next_renewal(g)).min()
+        let claims = self.addresses[self.groups[g].addresses.clone()].iter();
+        let claims = claims.filter_map(|address| address.claim).map(|claim| claim.ends_at());
+        slots.chain(held).chain(claims).chain(self.next_renewal(g)).min()
     }
 
     /// Nothing fails, waits or is in doubt: only an event or a loss changes that.

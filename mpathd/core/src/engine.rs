@@ -177,6 +177,10 @@ impl Engine {
             Event::Found { ifindex, address, by } => self.found(now, ifindex, address, by),
             Event::Surveyed => self.survey(),
             Event::Claimed { ifindex, address, mac } => self.claimed(now, ifindex, address, mac),
+            Event::Refused { address, on } => self.refused(address, on),
+            Event::NeighbourProxy { ifindex, family, mac } => {
+                self.neighbour_proxy(ifindex, family, mac);
+            }
             Event::Plumbed { ifindex, family, plumbed } => self.plumbed(ifindex, family, plumbed),
             Event::Attached { ifindex, mode } => self.attached(now, ifindex, mode),
             Event::HookLost { ifindex, loss } => self.hook_lost(now, ifindex, loss),

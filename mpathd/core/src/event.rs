@@ -53,10 +53,24 @@ pub enum Event {
     },
     /// The first full dump has been told; what was not told is not there.
     Surveyed,
-    /// Another host has told that an address of ours is its own.
+    /// Another host has answered our own question whether anybody has this address of ours (an ARP probe, or
+    /// a solicitation as duplicate address detection sends it). Told once for each question and host.
     Claimed {
         ifindex: Ifindex,
         address: IpAddr,
+        mac: [u8; 6],
+    },
+    /// An address of the configuration is on an interface of this host, and nowhere usable: IPv6 duplicate
+    /// detection has failed, since another host has it. `None`: no more.
+    Refused {
+        address: IpAddr,
+        on: Option<Ifindex>,
+    },
+    /// A host answers for every address, also for such as nobody can have: its answers claim nothing. Told
+    /// once.
+    NeighbourProxy {
+        ifindex: Ifindex,
+        family: Family,
         mac: [u8; 6],
     },
     /// Whether an interface takes addresses of a family at all; said when it has changed.
@@ -200,6 +214,13 @@ pub struct Address {
     /// Ours, but in the form of another role: a data address that has become a test address, or one
     /// that was a test address.
     pub stale_form: bool,
+    /// An IPv6 address that the kernel does not use, because duplicate detection has failed
+    /// (IFA_F_DADFAILED). `tentative` is set too.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub refused: bool,
+    /// A link-local address of the kernel's own making, which stays: not one that a program has added.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub by_kernel: bool,
 }
 
 /// The address by which an interface outside of groups is probed.

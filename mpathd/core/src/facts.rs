@@ -155,10 +155,12 @@ impl Engine {
     fn test_address_seen(&mut self, now: Instant, m: usize, seen: Address) {
         let address = seen.address.address;
         let family = Family::of(address);
+        if is_link_local(address) {
+            return self.link_local_seen(m, seen);
+        }
         let ours = match self.members[m].test_config(family) {
             Some(TestAddress::Static(net)) => seen.ours && net.address == address,
-            Some(TestAddress::LinkLocal) => is_link_local(address),
-            None => false,
+            Some(TestAddress::LinkLocal) | None => false,
         };
         if !ours {
             return;
@@ -168,8 +170,7 @@ impl Engine {
         let before = core::mem::replace(&mut member.test_stale[family as usize], seen.stale_form);
         let what = Resource::Test(m, family);
         self.form_seen(now, what, stood && !before, seen.stale_form);
-        let claimed = self.members[m].instance(family).claimed_until.is_some();
-        if !seen.tentative && !claimed {
+        if !seen.tentative {
             self.members[m].instances[family as usize].test = Some(address);
             self.retarget(m, family);
         }
@@ -183,6 +184,47 @@ impl Engine {
         } else if was_right && !self.slots[slot].in_flight() {
             self.note_drift(slot, now);
         }
+    }
+
+    /// One that is tentative once more, as after a loss of carrier, stays in use.
+    fn link_local_seen(&mut self, m: usize, seen: Address) {
+        let address = seen.address.address;
+        let used = self.members[m].instance(Family::Inet6).test;
+        let member = &mut self.members[m];
+        let known = member.link_locals.contains(address);
+        if seen.refused {
+            member.link_locals.remove(address);
+        } else if !seen.tentative || known {
+            let left_out = member.link_locals.insert(address, seen.by_kernel, used);
+            if let Some(address) = left_out.filter(|_| self.is_link_local_tested(m)) {
+                let interface = self.members[m].name();
+                self.out.message(Message::TooManyLinkLocals { interface, address });
+            }
+        }
+        self.choose_link_local(m);
+    }
+
+    fn is_link_local_tested(&self, m: usize) -> bool {
+        self.members[m].test_config(Family::Inet6) == Some(TestAddress::LinkLocal)
+            && !self.is_stranger(m)
+    }
+
+    fn choose_link_local(&mut self, m: usize) {
+        if !self.is_link_local_tested(m) {
+            return;
+        }
+        let i = Family::Inet6 as usize;
+        let member = &mut self.members[m];
+        let before = member.instances[i].test;
+        let chosen = member.link_locals.choose(before);
+        member.test_seen[i] = chosen.is_some();
+        if chosen == before {
+            return;
+        }
+        let instance = &mut member.instances[i];
+        (instance.test, instance.claim) = (chosen, None);
+        instance.stop();
+        self.retarget(m, Family::Inet6);
     }
 
     fn data_address_seen(&mut self, now: Instant, k: usize, m: usize, stale: bool) {
@@ -209,12 +251,17 @@ impl Engine {
     pub(crate) fn address_gone(&mut self, now: Instant, ifindex: Ifindex, address: IpAddr) {
         let family = Family::of(address);
         let Some(m) = self.member_at(ifindex) else { return };
+        if is_link_local(address) {
+            self.members[m].link_locals.remove(address);
+            return self.choose_link_local(m);
+        }
         if self.members[m].instance(family).test == Some(address)
             || self.static_test(m, family).is_some_and(|t| t.address == address)
         {
             self.members[m].test_seen[family as usize] = false;
             self.members[m].test_stale[family as usize] = false;
             self.members[m].instances[family as usize].test = None;
+            self.members[m].instances[family as usize].claim = None;
             self.members[m].instances[family as usize].stop();
             let wanted = !self.members[m].offline && self.static_test(m, family).is_some();
             self.address_lost(now, Resource::Test(m, family), wanted);

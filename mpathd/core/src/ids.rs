@@ -218,10 +218,34 @@ impl FromStr for IpNet {
     }
 }
 
+/// A hardware address, as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for Mac {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let mut bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16));
+        let mut mac = [0; 6];
+        for byte in &mut mac {
+            *byte = bytes.next().and_then(Result::ok).ok_or(BadName)?;
+        }
+        if bytes.next().is_none() { Ok(Self(mac)) } else { Err(BadName) }
+    }
+}
+
 #[cfg(feature = "serde")]
 mod text {
     //! Names and prefixes are texts in files and on the control socket.
-    use super::{IpNet, Name};
+    use super::{IpNet, Mac, Name};
     use alloc::borrow::Cow;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -239,6 +263,19 @@ mod text {
                 return Ok(Self([0; N]));
             }
             text.parse().map_err(D::Error::custom)
+        }
+    }
+
+    impl Serialize for Mac {
+        fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+            s.collect_str(self)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Mac {
+        fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+            let text = Cow::<str>::deserialize(d)?;
+            text.parse().map_err(|_| D::Error::custom("not a MAC address"))
         }
     }
 

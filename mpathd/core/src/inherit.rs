@@ -167,6 +167,10 @@ impl Engine {
         self.members[m].test_stale[i] = false;
         self.members[m].test_foreign[i] = Hops::default();
         self.members[m].instances[i].test = None;
+        self.members[m].instances[i].claim = None;
+        if family == Family::Inet6 {
+            self.members[m].test_refused = None;
+        }
         self.members[m].instances[i].stop();
         if wanted.is_none() {
             let instance = &mut self.members[m].instances[i];

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use crate::bench::Bench;
 use crate::chance::Chance;
+use crate::claim::{self, Claim};
 use crate::config::{LOSSES_TO_FAIL, MAX_TARGETS};
 use crate::event::Fate;
 use crate::hosts::Hosts;
@@ -62,8 +63,11 @@ pub struct Instance {
     pub unsettled: bool,
     /// The test address, once it stands and may be used.
     pub test: Option<IpAddr>,
-    /// Another host has the test address too, for all that is known until then.
-    pub claimed_until: Option<Instant>,
+    /// Another host that answers for the test address.
+    pub claim: Option<Claim>,
+    /// No reply comes while the test address is in conflict: they may go to the other host, so that their
+    /// absence proves nothing.
+    pub silenced_by_conflict: bool,
     pub failure: Option<Failure>,
     rounds: Rounds,
     /// What chance does here.
@@ -137,7 +141,8 @@ impl Instance {
             review_at: Instant(0),
             unsettled: true,
             test: None,
-            claimed_until: None,
+            claim: None,
+            silenced_by_conflict: false,
             failure: None,
             rounds: Rounds::new(),
             chance: Chance::new(),
@@ -176,7 +181,16 @@ impl Instance {
 
     /// It has targets that count: it has a say in the state of its interface.
     pub fn probing(&self) -> bool {
+        self.has_proven_targets() && !self.silenced_by_conflict
+    }
+
+    fn has_proven_targets(&self) -> bool {
         self.counted().next().is_some()
+    }
+
+    /// Another host is known to have the test address too.
+    pub fn in_conflict(&self) -> bool {
+        claim::conflict(self.claim).is_some()
     }
 
     pub fn has_targets(&self) -> bool {
@@ -347,6 +361,7 @@ impl Instance {
         path.note_pace(interval);
         let has_a_say = path.has_a_say();
         self.replied = true;
+        self.silenced_by_conflict = false;
         self.first_reply = self.first_reply.or(Some(at));
         self.unstick();
         self.rounds.answered(round);

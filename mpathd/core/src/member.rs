@@ -8,6 +8,7 @@ use crate::damping::Returns;
 use crate::event::{HookLoss, Hops, Link, ReceiveMode};
 use crate::ids::{Family, GroupId, IfName, Ifindex, MemberId, PathId};
 use crate::instance::{Failure, Instance};
+use crate::link_local::LinkLocals;
 use crate::message::Reason;
 use crate::redirect::Redirected;
 use crate::state::SavedMember;
@@ -33,6 +34,9 @@ pub struct Member {
     pub test_stale: [bool; 2],
     /// Where they stand without our mark, per family.
     pub test_foreign: [Hops; 2],
+    /// Where the IPv6 one is present and refused by duplicate detection.
+    pub test_refused: Option<Ifindex>,
+    pub link_locals: LinkLocals,
     /// How its replies are received now.
     pub receive: Option<ReceiveMode>,
     pub attached_at: Option<Instant>,
@@ -106,6 +110,8 @@ impl Member {
             test_seen: [false; 2],
             test_stale: [false; 2],
             test_foreign: [Hops::default(); 2],
+            test_refused: None,
+            link_locals: LinkLocals::default(),
             receive: None,
             attached_at: None,
             reattach: false,
@@ -186,7 +192,11 @@ impl Member {
             surveyed,
             handled_until,
             test_foreign,
+            test_refused,
+            link_locals,
         } = old;
+        self.test_refused = *test_refused;
+        self.link_locals = *link_locals;
         self.link = *link;
         self.prepared = *prepared;
         self.test_seen = *test_seen;
@@ -249,6 +259,7 @@ impl Member {
         self.prepared = None;
         self.test_seen = [false; 2];
         self.test_stale = [false; 2];
+        self.link_locals = LinkLocals::default();
         self.receive = None;
         self.attached_at = None;
         self.reattach = false;
@@ -277,7 +288,8 @@ impl Member {
             instance.stop();
             instance.deferred = false;
             instance.test = None;
-            instance.claimed_until = None;
+            instance.claim = None;
+            instance.silenced_by_conflict = false;
             instance.failure = None;
             instance.started = None;
             instance.coverage = Coverage::default();

@@ -178,7 +178,28 @@ pub enum Message {
         address: IpAddr,
         mac: [u8; 6],
     },
-    /// After [`Message::NoTestAddress`] or [`Message::DuplicateTest`].
+    /// After [`Message::DuplicateTest`] or [`Message::DuplicateData`].
+    UniqueAddress {
+        interface: IfName,
+        address: IpAddr,
+    },
+    /// Its duplicate detection has failed: it is left as it is, and not taken over.
+    AddressRefused {
+        interface: IfName,
+        address: IpAddr,
+    },
+    /// More link-local addresses on one interface than are remembered.
+    TooManyLinkLocals {
+        interface: IfName,
+        address: IpAddr,
+    },
+    /// A host answers for addresses that nobody can have.
+    NeighbourProxy {
+        interface: IfName,
+        family: Family,
+        mac: [u8; 6],
+    },
+    /// After [`Message::NoTestAddress`].
     TestAddressBack {
         interface: IfName,
     },
@@ -311,6 +332,7 @@ impl Message {
             | Message::DuplicateMac { .. }
             | Message::DuplicateTest { .. }
             | Message::DuplicateData { .. }
+            | Message::AddressRefused { .. }
             | Message::NotPlumbed { .. }
             | Message::Unfit { .. }
             | Message::RequestFailed { .. } => Severity::Error,
@@ -318,6 +340,7 @@ impl Message {
             | Message::Missing { .. }
             | Message::Crowded { .. }
             | Message::Unwatched { .. }
+            | Message::TooManyLinkLocals { .. }
             | Message::LinkFlapping { .. }
             | Message::TargetDead { .. }
             | Message::TargetPoliced { .. }
@@ -340,6 +363,8 @@ impl Message {
             | Message::NobodyAnswers { .. }
             | Message::TargetsOmitted { .. }
             | Message::UniqueMac { .. }
+            | Message::UniqueAddress { .. }
+            | Message::NeighbourProxy { .. }
             | Message::NewMac { .. }
             | Message::Consistent { .. }
             | Message::ReturnDamped { .. }
@@ -401,6 +426,10 @@ impl Message {
             Message::DuplicateMac { .. } => "duplicate-mac",
             Message::DuplicateTest { .. } => "duplicate-test-address",
             Message::DuplicateData { .. } => "duplicate-data-address",
+            Message::UniqueAddress { .. } => "unique-address",
+            Message::AddressRefused { .. } => "address-refused",
+            Message::TooManyLinkLocals { .. } => "link-local-limit",
+            Message::NeighbourProxy { .. } => "neighbour-proxy",
             Message::UniqueMac { .. } => "unique-mac",
             Message::NewMac { .. } => "new-mac",
             Message::NotPlumbed { .. } => "not-plumbed",

@@ -4,6 +4,7 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
+use crate::claim::Claim;
 use crate::engine::Engine;
 use crate::ids::{Family, Ifindex};
 use crate::instance::Instance;
@@ -13,11 +14,6 @@ use crate::request::{Peers, Request};
 use crate::resource::{DataAddress, Resource};
 use crate::time::Instant;
 
-/// A claim that is not repeated is over then: whether anybody has the address is asked every 20 s.
-const CLAIM_HOLDS: Duration = Duration::from_secs(50);
-/// Who has a data address too is told again after so long a silence: of many addresses each is asked for
-/// by turns.
-const CLAIM_FORGOTTEN: Duration = Duration::from_secs(3600);
 /// A test address that comes within this time is not missed (behaviour file 0.3, TESTADDR_CONF_TIME).
 pub(crate) const TEST_ADDRESS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -33,7 +29,10 @@ impl Engine {
             }
         }
         for m in members.clone() {
-            Family::ALL.into_iter().for_each(|family| self.end_claim(now, m, family));
+            Family::ALL.into_iter().for_each(|family| self.tend_conflict(now, m, family));
+        }
+        if self.attention.is_walked(g) {
+            self.groups[g].addresses.clone().for_each(|k| self.end_data_conflict(now, k));
         }
         for member in &mut self.members[members] {
             if member.set_up_in_vain(now) {
@@ -147,7 +146,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// Another host has an address of ours too.
+    /// Another host has answered for an address of ours.
     pub(crate) fn claimed(
         &mut self,
         now: Instant,
@@ -159,51 +158,49 @@ impl Engine {
         if self.members.iter().any(|o| o.link.is_some_and(|l| l.mac == mac)) {
             return;
         }
-        let test = self.static_test(m, Family::of(address));
-        if test.is_some_and(|test| test.address == address) {
-            self.test_address_claimed(now, m, address, mac);
-        } else if let Some(k) = self.address_at(address) {
-            self.data_address_claimed(now, m, k, mac);
-        }
-    }
-
-    /// Told, and nothing moves: it would be theirs on any NIC.
-    fn data_address_claimed(&mut self, now: Instant, m: usize, k: usize, mac: [u8; 6]) {
-        let interface = self.members[m].name();
-        let DataAddress { net, claimed, .. } = &mut self.addresses[k];
-        let before = claimed.replace((mac, now));
-        if before.is_none_or(|(who, at)| who != mac || now.since(at) >= CLAIM_FORGOTTEN) {
-            let address = net.address;
+        let configured = self.static_test(m, Family::of(address)).map(|net| net.address);
+        let instance = &mut self.members[m].instances[Family::of(address) as usize];
+        if instance.test == Some(address) || configured == Some(address) {
+            if Claim::answered(&mut instance.claim, mac, now) {
+                let interface = self.members[m].name();
+                self.out.message(Message::DuplicateTest { interface, address, mac });
+            }
+        } else if let Some(k) = self.address_at(address)
+            && Claim::answered(&mut self.addresses[k].claim, mac, now)
+        {
+            // Nothing moves: it would be the other host's on any NIC.
+            let interface = self.members[m].name();
             self.out.message(Message::DuplicateData { interface, address, mac });
         }
     }
 
-    /// Replies to the test address may go to the other host: their absence proves nothing, so probing
-    /// is off until nobody claims it any more (behaviours 23, 24).
-    fn test_address_claimed(&mut self, now: Instant, m: usize, address: IpAddr, mac: [u8; 6]) {
-        let (interface, family) = (self.members[m].name(), Family::of(address));
+    /// Replies to the test address may go to the other host. As long as they come, they prove what they
+    /// always prove; where they do not, their absence proves nothing.
+    fn tend_conflict(&mut self, now: Instant, m: usize, family: Family) {
+        let interface = self.members[m].name();
         let instance = &mut self.members[m].instances[family as usize];
-        if instance.claimed_until.replace(now + CLAIM_HOLDS).is_some() {
-            return;
+        let over = Claim::end(&mut instance.claim, now);
+        instance.look_for_conflict(now);
+        if let Some(address) = instance.test.filter(|_| over) {
+            self.out.message(Message::UniqueAddress { interface, address });
         }
-        instance.stop();
-        instance.test = None;
-        self.retarget(m, family);
-        self.out.message(Message::DuplicateTest { interface, address, mac });
     }
 
-    fn end_claim(&mut self, now: Instant, m: usize, family: Family) {
-        let Some(test) = self.static_test(m, family) else { return };
-        let member = &mut self.members[m];
-        let interface = member.name();
-        let instance = &mut member.instances[family as usize];
-        if instance.claimed_until.is_none_or(|until| now < until) {
-            return;
+    fn end_data_conflict(&mut self, now: Instant, k: usize) {
+        let over = Claim::end(&mut self.addresses[k].claim, now);
+        let DataAddress { net, holder, .. } = self.addresses[k];
+        if let Some(position) = holder.filter(|_| over) {
+            let g = self.group_of_address(k);
+            let interface = self.members[self.groups[g].members.start + position].name();
+            let address = net.address;
+            self.out.message(Message::UniqueAddress { interface, address });
         }
-        instance.claimed_until = None;
-        instance.test = member.test_seen[family as usize].then_some(test.address);
-        self.out.message(Message::TestAddressBack { interface });
-        self.retarget(m, family);
+    }
+
+    pub(crate) fn neighbour_proxy(&mut self, ifindex: Ifindex, family: Family, mac: [u8; 6]) {
+        let Some(m) = self.member_at(ifindex) else { return };
+        let interface = self.members[m].name();
+        self.out.message(Message::NeighbourProxy { interface, family, mac });
     }
 
     /// What became of its addresses when the family went was nobody's drift.
@@ -233,7 +230,7 @@ impl Member {
     /// Behaviours 16 to 18: told once, and again only after there was one.
     fn miss_test_address(&mut self, now: Instant) -> Option<Message> {
         let interface = self.name();
-        let has_one = self.instances.iter().any(|i| i.test.is_some() || i.claimed_until.is_some());
+        let has_one = self.instances.iter().any(|i| i.test.is_some());
         if has_one || !self.fit() || self.offline {
             self.untested_since = None;
             let told = has_one && core::mem::take(&mut self.untested_told);
@@ -250,8 +247,8 @@ impl Member {
         self.untested_since.filter(|_| !self.untested_told).map(|at| at + TEST_ADDRESS_WITHIN)
     }
 
-    /// When a claim to a test address of it is over.
+    /// When an address conflict of it is over, unless the other host answers again.
     pub(crate) fn claim_ends_at(&self) -> Option<Instant> {
-        self.instances.iter().filter_map(|i| i.claimed_until).min()
+        self.instances.iter().filter_map(|i| i.claim).map(|claim| claim.ends_at()).min()
     }
 }

@@ -126,7 +126,8 @@ impl Engine {
         let (ifindex, name) = (member.ifindex()?, member.name());
         let stands = member.test_seen[family as usize];
         let in_form = stands && !member.test_stale[family as usize];
-        let wanted = member.fit() && !member.offline && member.plumbed[family as usize];
+        let refused = family == Family::Inet6 && member.test_refused.is_some();
+        let wanted = member.fit() && !member.offline && member.plumbed[family as usize] && !refused;
         if wanted && member.prepared.is_some() {
             let set =
                 Request::SetAddress { ifindex, name, address, role: Role::Test, announce: None };
@@ -158,6 +159,7 @@ impl Engine {
             let ready =
                 member.prepared.is_some() && member.plumbed[family as usize] && self.surveyed;
             let in_form = stands && !address.stale_on.contains(position);
+            let ready = ready && !address.is_refused();
             return (!in_form && ready).then(|| Request::SetAddress {
                 ifindex,
                 name,

@@ -5,10 +5,11 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::capacity::Set;
+use crate::claim::Claim;
 use crate::config::MAX_MEMBERS;
 use crate::damping::Moves;
 use crate::event::{Hops, ObservedRoute, RouteKey};
-use crate::ids::{Family, IfName, IpNet};
+use crate::ids::{Family, IfName, Ifindex, IpNet};
 use crate::request::{OpId, WantedRoute};
 use crate::time::Instant;
 
@@ -29,8 +30,10 @@ pub struct DataAddress {
     pub known: bool,
     /// The member it was on has left the group.
     pub left: Option<IfName>,
-    /// Another host that has it too, and when that was last heard of.
-    pub claimed: Option<([u8; 6], Instant)>,
+    /// Another host that answers for it.
+    pub claim: Option<Claim>,
+    /// Where it is present and refused by duplicate detection: it is on no member then.
+    pub refused: Option<Ifindex>,
     /// The move under way: when it was decided, and from where.
     pub moving: Option<(Instant, Option<IfName>)>,
     /// Position of the member that has announced it ahead of standing there.
@@ -48,7 +51,8 @@ impl DataAddress {
             moves: Moves::default(),
             known: false,
             left: None,
-            claimed: None,
+            claim: None,
+            refused: None,
             moving: None,
             heralded: None,
         }
@@ -71,7 +75,8 @@ impl DataAddress {
             moves,
             known,
             left,
-            claimed,
+            claim,
+            refused,
             moving,
             heralded: _,
         } = *self;
@@ -86,13 +91,32 @@ impl DataAddress {
         let holder = holder_was.and_then(here);
         let left = if holder.is_none() { holder_was.or(left) } else { None };
         let heralded = None;
-        Self { net, holder, on, stale_on, foreign, moves, known, left, claimed, moving, heralded }
+        Self {
+            net,
+            holder,
+            on,
+            stale_on,
+            foreign,
+            moves,
+            known,
+            left,
+            claim,
+            refused,
+            moving,
+            heralded,
+        }
+    }
+
+    /// It is on no member, and may not be set on one.
+    pub fn is_refused(&self) -> bool {
+        self.refused.is_some() && self.on.is_empty()
     }
 
     /// It is where it is to be, and nowhere else.
     pub fn settled(&self) -> bool {
         match self.holder {
             _ if !self.known => false,
+            Some(_) if self.is_refused() => true,
             Some(m) => {
                 let alone = self.on.contains(m) && self.on.len() == 1;
                 alone && self.stale_on.is_empty() && self.foreign.as_slice().is_empty()

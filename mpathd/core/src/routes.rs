@@ -120,8 +120,8 @@ impl Engine {
     fn lead(&self, g: usize, way: &Way, now: Instant) -> Lead {
         let Way { near, src, .. } = *way;
         let family = Family::of(near);
-        // One that somebody keeps taking away, and that waits, must not hold up the routes.
-        let usable = |k: &usize| !self.waits_for_a_fight(*k);
+        // One that another program keeps taking away, or that another host has, must not hold up the routes.
+        let usable = |k: &usize| !self.waits_for_a_fight(*k) && !self.addresses[*k].is_refused();
         let addresses = self.groups[g].addresses.clone().filter(usable).map(|k| &self.addresses[k]);
         let of_family = || addresses.clone().filter(|a| a.net.family() == family);
         let source = match src {

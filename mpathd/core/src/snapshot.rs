@@ -2,8 +2,9 @@
 
 use core::net::IpAddr;
 
+use crate::claim::conflict;
 use crate::engine::Engine;
-use crate::ids::{Family, IfName, Ifindex};
+use crate::ids::{Family, IfName, Ifindex, Mac};
 use crate::member::Member;
 use crate::message::Reason;
 use crate::state::{Saved, SavedBinding, SavedMember};
@@ -57,6 +58,11 @@ impl Engine {
                         .filter(|h| Some(*h) != inbound)
                         .map(|p| members[p].name()),
                     held: address.moves.held_until(now).map(|until| until.since(now)),
+                    conflict: conflict(address.claim).map(Mac),
+                    refused: address
+                        .refused
+                        .filter(|_| address.is_refused())
+                        .and_then(|on| self.name_of(on)),
                 });
             }
             let vacant = |m: &&Member| group.is_anonymous() && m.link.is_none();
@@ -98,6 +104,7 @@ impl Engine {
                 family,
                 mode: if instance.test.is_some() { instance.mode } else { TargetMode::Disabled },
                 test: instance.test,
+                conflict: conflict(instance.claim).map(Mac),
                 interval: instance.interval(),
                 rounds_missed: instance.missed,
                 loss: instance.loss(),

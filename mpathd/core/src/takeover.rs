@@ -5,7 +5,8 @@ use core::net::IpAddr;
 
 use crate::engine::Engine;
 use crate::event::{Hops, RouteKey};
-use crate::ids::Family;
+use crate::ids::{Family, Ifindex};
+use crate::message::Message;
 use crate::request::Request;
 use crate::resource::{DataAddress, Resource};
 use crate::time::Instant;
@@ -25,6 +26,25 @@ impl Engine {
                 let before = core::mem::replace(place, on);
                 self.take_noticed(now, Resource::TakeTest(m, family), appears(before));
             }
+        }
+    }
+
+    /// Another host has it, as the kernel has found out: it is neither taken over nor set anywhere, or this host
+    /// would answer for it too.
+    pub(crate) fn refused(&mut self, address: IpAddr, on: Option<Ifindex>) {
+        let family = Family::of(address);
+        let mut known = false;
+        if let Some(k) = self.addresses.iter().position(|a| a.net.address == address) {
+            known |= core::mem::replace(&mut self.addresses[k].refused, on) == on;
+        }
+        for m in 0..self.members.len() {
+            if self.static_test(m, family).is_some_and(|net| net.address == address) {
+                known |= core::mem::replace(&mut self.members[m].test_refused, on) == on;
+            }
+        }
+        let interface = on.and_then(|on| self.member_at(on)).map(|m| self.members[m].name());
+        if let Some(interface) = interface.filter(|_| !known) {
+            self.out.message(Message::AddressRefused { interface, address });
         }
     }
 
@@ -145,7 +165,7 @@ impl Engine {
     fn addresses_stand(&self, g: usize, family: Family) -> bool {
         let addresses = &self.addresses[self.groups[g].addresses.clone()];
         let mut of_family = addresses.iter().filter(|a| a.net.family() == family);
-        of_family.all(|a| a.holder.is_none_or(|h| a.on.contains(h)))
+        of_family.all(|a| a.is_refused() || a.holder.is_none_or(|h| a.on.contains(h)))
     }
 
     /// The kernel drops routes with the last address of a device: they are taken first, while they can

@@ -28,14 +28,14 @@ pub struct Coverage {
 impl Instance {
     /// Why no failure of this path would be found, if that is so.
     fn lack(&self, attached: bool) -> Option<Unwatched> {
-        if self.claimed_until.is_some() {
-            Some(Unwatched::AddressConflict)
-        } else if self.test.is_none() {
+        if self.test.is_none() {
             Some(Unwatched::NoTestAddress)
         } else if !attached {
             Some(Unwatched::NotAttached)
         } else if !self.has_targets() {
             Some(Unwatched::NoTarget)
+        } else if self.in_conflict() && !self.probing() {
+            Some(Unwatched::AddressConflict)
         } else {
             (!self.probing()).then_some(Unwatched::NoReply)
         }

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use crate::event::ReceiveMode;
 use crate::histogram::Histogram;
-use crate::ids::{Family, GroupName, IfName, Ifindex, IpNet};
+use crate::ids::{Family, GroupName, IfName, Ifindex, IpNet, Mac};
 use crate::message::{Loss, Reason, Unwatched};
 use crate::time::Instant;
 
@@ -183,6 +183,12 @@ pub struct AddressView {
     pub wanted: Option<IfName>,
     /// It has moved too often: for so long it leaves its member only if that dies (design 2.9).
     pub held: Option<Duration>,
+    /// Another host that has it too.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub conflict: Option<Mac>,
+    /// It is on this interface alone, and refused by duplicate detection.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub refused: Option<IfName>,
 }
 
 /// Interface x family: what is probed, and how its targets were found.
@@ -193,6 +199,9 @@ pub struct InstanceView {
     pub family: Family,
     pub mode: TargetMode,
     pub test: Option<IpAddr>,
+    /// Another host that has the test address too.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub conflict: Option<Mac>,
     /// Between two rounds.
     pub interval: Duration,
     pub rounds_missed: u32,

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use mpathd_core::ids::Family;
+use mpathd_core::ids::{Family, IfName, Mac};
 use mpathd_core::message::Unwatched;
 use mpathd_core::view::{GroupState, GroupView, InterfaceState, InterfaceView};
 use serde_json::{Value, json};
@@ -72,7 +73,11 @@ fn show<D: Daemon>(
     };
     written.map_err(|error| format!("cannot write: {error}"))?;
     let states = groups.iter().map(|group| match group.state {
-        GroupState::Ok if is_watched(&snapshot, group) => 0,
+        GroupState::Ok
+            if is_watched(&snapshot, group) && conflicts(&snapshot, group).is_empty() =>
+        {
+            0
+        }
         GroupState::Ok | GroupState::Degraded => DEGRADED,
         GroupState::Failed => FAILED,
     });
@@ -84,6 +89,29 @@ fn members<'a>(
     group: &'a GroupView,
 ) -> impl Iterator<Item = &'a InterfaceView> {
     snapshot.view.interfaces.iter().filter(|it| it.group == group.name)
+}
+
+/// An address of a group that another host has too.
+struct Conflict {
+    address: IpAddr,
+    interface: IfName,
+    /// As long as it answers.
+    mac: Option<Mac>,
+}
+
+fn conflicts(snapshot: &Snapshot, group: &GroupView) -> Vec<Conflict> {
+    let view = &snapshot.view;
+    let here = |name: IfName| members(snapshot, group).any(|it| it.name == name);
+    let tests = view.instances.iter().filter_map(|it| {
+        let mac = Some(it.conflict?);
+        Some(Conflict { address: it.test?, interface: it.interface, mac })
+    });
+    let data = view.addresses.iter().filter(|it| it.group == group.name).filter_map(|it| {
+        let (address, mac) = (it.address.address, it.conflict);
+        let interface = it.refused.or(it.inbound.or(it.wanted).filter(|_| mac.is_some()))?;
+        Some(Conflict { address, interface, mac })
+    });
+    tests.filter(|it| here(it.interface)).chain(data).collect()
 }
 
 fn usable(interface: &InterfaceView) -> bool {
@@ -134,6 +162,11 @@ fn line(snapshot: &Snapshot, group: &GroupView) -> String {
         let families = unwatched(snapshot, interface);
         families.map(move |(family, why)| format!("{name} {family} unwatched ({why})"))
     }));
+    let also_used = |it: Conflict| match it.mac {
+        Some(mac) => format!("{} on {} is also used by {mac}", it.address, it.interface),
+        None => format!("{} on {} is a duplicate", it.address, it.interface),
+    };
+    troubles.extend(conflicts(snapshot, group).into_iter().map(also_used));
     if !troubles.is_empty() {
         line += &format!("; {}", troubles.join(", "));
     }
@@ -171,12 +204,17 @@ fn object(snapshot: &Snapshot, group: &GroupView) -> Value {
             })
         })
         .collect();
+    let conflicts = conflicts(snapshot, group)
+        .into_iter()
+        .map(|it| json!({ "address": it.address, "interface": it.interface, "mac": it.mac }));
+    let conflicts: Vec<Value> = conflicts.collect();
     json!({
         "name": group.name,
         "state": group.state,
         "watched": is_watched(snapshot, group),
         "usable": able,
         "fdt_ms": group.fdt.map(|fdt| fdt.as_secs_f64() * 1e3),
+        "address_conflicts": conflicts,
         "interfaces": interfaces,
     })
 }

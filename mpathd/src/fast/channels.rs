@@ -17,7 +17,7 @@ use super::random::Random;
 use super::receivers;
 use super::slots::SlotMap;
 use super::socket::{self, BATCH, Buffer};
-use crate::messages::{Channel, OWN_MACS};
+use crate::messages::Channel;
 
 /// Stamps read from one error queue in one turn.
 const STAMPS_PER_TURN: usize = 64;
@@ -27,8 +27,6 @@ pub(super) struct Probing {
     pub paths: Paths,
     pub neighbours: Neighbours,
     pub slots: SlotMap,
-    /// Of this host's links: none of them is somebody else's.
-    pub own: [Mac; OWN_MACS],
     /// For cookies.
     pub random: Random,
 }

@@ -30,8 +30,6 @@ struct Entry {
     asked_for: Option<(PathId, Seq)>,
     /// The last refresh went to the known MAC alone; the next goes to all.
     asked_alone: bool,
-    /// It is our own: whoever says otherwise claims it.
-    own: bool,
     used: Instant,
 }
 
@@ -54,22 +52,8 @@ impl Neighbours {
 
     /// Begins to listen for this neighbour. The one unused for longest makes room.
     pub(super) fn watch(&mut self, ifindex: Ifindex, address: IpAddr, now: Instant) {
-        self.enter(ifindex, address, false, now);
-    }
-
-    /// Begins to listen for whoever says that this test address is its own.
-    pub(super) fn guard(&mut self, ifindex: Ifindex, test: IpAddr, now: Instant) {
-        self.enter(ifindex, test, true, now);
-    }
-
-    /// Whether it is a test address of ours there.
-    pub(super) fn guards(&self, ifindex: Ifindex, address: IpAddr) -> bool {
-        self.entries.iter().any(|e| e.is(ifindex, address) && e.own)
-    }
-
-    fn enter(&mut self, ifindex: Ifindex, address: IpAddr, own: bool, now: Instant) {
         if let Some(entry) = self.entry(ifindex, address) {
-            (entry.used, entry.own) = (now, own);
+            entry.used = now;
             return;
         }
         if self.entries.len() >= self.capacity
@@ -85,7 +69,6 @@ impl Neighbours {
             requests: 0,
             asked_for: None,
             asked_alone: false,
-            own,
             used: now,
         });
     }

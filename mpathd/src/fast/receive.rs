@@ -97,13 +97,6 @@ fn take(
         return take_reply(channel, probing, &reply, at, tell);
     }
     let Some(answer) = parse_neighbour_answer(received.frame) else { return };
-    if probing.neighbours.guards(channel.ifindex, answer.ip) {
-        if answer.mac != channel.mac && !probing.own.contains(&answer.mac) {
-            let (ifindex, address, mac) = (channel.ifindex, answer.ip, answer.mac);
-            tell(at, Event::Claimed { ifindex, address, mac });
-        }
-        return;
-    }
     if let Some((path, seq)) = probing.neighbours.learn(channel.ifindex, answer.ip, answer.mac) {
         tell(at, Event::Resolved { path, seq, at });
     }

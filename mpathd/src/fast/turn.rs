@@ -29,7 +29,7 @@ use super::redirects::{self, RedirectMap};
 use super::slots::SlotMap;
 use super::socket::Buffer;
 use super::{Brain, Setup, alloc, clock, memory, priority, receive};
-use crate::messages::{Channel, OWN_MACS, Queues, ToFast, ToHost, ToSlow};
+use crate::messages::{Channel, Queues, ToFast, ToHost, ToSlow};
 use crate::shared::Shared;
 use crate::slow::state;
 
@@ -113,7 +113,6 @@ impl<B: Brain> Fast<B> {
                 paths,
                 neighbours,
                 slots: SlotMap::plain()?,
-                own: [[0; 6]; OWN_MACS],
                 random: Random::new()?,
             },
             redirects: None,
@@ -242,7 +241,6 @@ impl<B: Brain> Fast<B> {
             }
             ToFast::Redirects(map) => self.redirects = Some(map),
             ToFast::Channel(channel) => self.open_channel(channel),
-            ToFast::OwnMacs(own) => self.probing.own = own,
             ToFast::Heir(heir) => self.announce_heir(heir),
             ToFast::Stop => self.stopping = true,
         }
@@ -384,7 +382,6 @@ impl<B: Brain> Fast<B> {
         paths.close(path);
         let Some(key) = key else { return };
         neighbours.watch(key.ifindex, key.target, now);
-        neighbours.guard(key.ifindex, key.test, now);
         let channel = self.channels.get(key.ifindex);
         let consume = channel.is_none_or(|channel| channel.consume);
         let lower = channel.map_or([0; LOWER], |channel| channel.lower);

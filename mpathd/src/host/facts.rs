@@ -17,6 +17,8 @@ use super::netlink::{Message, RTM_NEWADDR, RTM_NEWROUTE, attributes};
 use super::{LABEL, PROTOCOL};
 use crate::fast::link_message::{self, Change};
 
+/// An address that the kernel has made for a link (include/uapi/linux/if_addr.h, since 5.18).
+const IFAPROT_KERNEL_LL: u8 = 2;
 pub(super) const AF_INET: u8 = 2;
 pub(super) const AF_INET6: u8 = 10;
 const RTM_NEWLINK: u16 = 16;
@@ -109,6 +111,10 @@ pub(super) struct AddressFact {
     pub(super) labelled: bool,
     pub(super) link_scope: bool,
     pub(super) tentative: bool,
+    /// Duplicate detection has failed; `tentative` is set too.
+    pub(super) refused: bool,
+    /// The kernel has made it out of the interface's MAC or its secret (RFC 4291, RFC 7217), or says so.
+    pub(super) by_kernel: bool,
     pub(super) noprefixroute: bool,
     /// Its preferred lifetime is over, or was none (IPv6).
     pub(super) deprecated: bool,
@@ -279,6 +285,8 @@ fn address(message: &AddressMessage) -> Option<AddressFact> {
         labelled,
         link_scope: link_local || message.header.scope == AddressScope::Link,
         tentative: flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
+        refused: flags.contains(AddressFlags::Dadfailed),
+        by_kernel: protocol == IFAPROT_KERNEL_LL || flags.contains(AddressFlags::StablePrivacy),
         noprefixroute: flags.contains(AddressFlags::Noprefixroute),
         deprecated: flags.contains(AddressFlags::Deprecated),
         finite: !flags.contains(AddressFlags::Permanent),

@@ -277,13 +277,19 @@ impl Mirror {
             let told = self.told.own.get(&(ifindex, family)).copied();
             let fit = |fact: &&AddressFact| {
                 let v6 = family == Family::Inet6;
-                let own = !fact.tentative && !self.is_ours(fact);
+                // One that is tentative once more, as after a loss of carrier, stays in use.
+                let usable = !fact.tentative || !fact.refused && Some(fact.address) == told;
+                let own = usable && !self.is_ours(fact);
                 own && fact.address.family() == family && (!v6 || fact.link_scope)
             };
-            let all = || self.addresses_of(ifindex).filter(fit).map(|fact| fact.address);
-            let global = self.addresses_of(ifindex).filter(fit).find(|fact| !fact.link_scope);
-            let best = all().find(|it| Some(*it) == told).or(global.map(|fact| fact.address));
-            let address = best.or_else(|| all().next()).filter(|_| watched);
+            let all = || self.addresses_of(ifindex).filter(fit);
+            let rank = |fact: &&AddressFact| match family {
+                Family::Inet => fact.link_scope,
+                Family::Inet6 => !self.is_by_kernel(fact),
+            };
+            let present = all().map(|fact| fact.address).find(|it| Some(*it) == told);
+            let best = all().min_by_key(rank).map(|fact| fact.address);
+            let address = present.or(best).filter(|_| watched);
             if address == told {
                 continue;
             }
@@ -343,6 +349,16 @@ impl Mirror {
         self.vouched.iter().map(|((ifindex, _), (address, role))| (*ifindex, *address, *role))
     }
 
+    /// Addresses of this host that another host should not have.
+    pub(super) fn may_conflict(&self) -> impl Iterator<Item = (Ifindex, IpNet, Role)> + '_ {
+        let is_refused = |fact: &&AddressFact| fact.refused && !self.is_ours(fact);
+        let refused = self.addresses.values().filter(is_refused).filter_map(|fact| {
+            let (net, role) = self.settings.roles.get(&fact.address.address)?;
+            Some((fact.ifindex, *net, *role))
+        });
+        self.vouched().chain(refused)
+    }
+
     fn vouch_by_record(&mut self, ifindex: Ifindex, ip: IpAddr) {
         let Some(name) = self.name(ifindex) else { return };
         if self.settings.recorded.contains(&(name, ip))
@@ -388,11 +404,24 @@ impl Mirror {
         let ours = self.is_ours(&fact);
         let role = self.settings.roles.get(&ip).map(|(_, role)| *role);
         let stale_form = ours && role.is_some_and(|role| !has_role(&fact, role));
-        let AddressFact { address, tentative, link_scope, .. } = fact;
-        let address = Address { ifindex, address, ours, tentative, link_scope, stale_form };
+        let address = Address {
+            ifindex,
+            address: fact.address,
+            ours,
+            tentative: fact.tentative,
+            link_scope: fact.link_scope,
+            stale_form,
+            refused: fact.refused,
+            by_kernel: self.is_by_kernel(&fact),
+        };
         if self.told.addresses.insert((ifindex, ip), address) != Some(address) {
             self.events.push(Event::Address(address));
         }
+    }
+
+    fn is_by_kernel(&self, fact: &AddressFact) -> bool {
+        let mac = self.links.get(&fact.ifindex).map(|link| link.link.mac);
+        fact.by_kernel || mac.is_some_and(|mac| fact.address.address == from_mac(mac))
     }
 
     /// The engine is told of it though it has been before: it may not have known the interface then.
@@ -543,4 +572,13 @@ impl Mirror {
         self.retell_routes();
         self.retell_rivals();
     }
+}
+
+/// The link-local address with an interface identifier made of the MAC (RFC 4291 appendix A).
+fn from_mac(mac: [u8; 6]) -> IpAddr {
+    let [a, b, c, d, e, f] = mac;
+    let high = u16::from_be_bytes([a ^ 2, b]);
+    let words = [u16::from_be_bytes([c, 0xff]), u16::from_be_bytes([0xfe, d])];
+    let low = u16::from_be_bytes([e, f]);
+    std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, high, words[0], words[1], low).into()
 }

@@ -8,6 +8,7 @@ mod attach;
 mod bpf;
 mod claims;
 pub mod counters;
+mod decoy;
 pub(crate) mod deferral;
 mod drift;
 mod facts;
@@ -179,7 +180,7 @@ impl Host {
         self.pass_on();
         let Self { searcher, claims, monitor, fast, .. } = self;
         searcher.receive(&monitor.mirror, |found| fast.push(ToFast::Event(found)));
-        claims.receive(&monitor.mirror, |claim| fast.push(ToFast::Event(claim)));
+        claims.receive(&monitor.mirror);
         self.restore_marks();
     }
 
@@ -276,7 +277,8 @@ impl Host {
     }
 
     fn wait(&mut self) {
-        let others = [self.announcer.due(), self.twins.due(), self.hooks.look_due()];
+        let others =
+            [self.announcer.due(), self.twins.due(), self.claims.due(), self.hooks.look_due()];
         let mut until = others.into_iter().flatten().fold(self.monitor.due(), Instant::min);
         if !(self.fast.flush() & self.slow.flush()) {
             until = until.min(clock::now() + RETRY);

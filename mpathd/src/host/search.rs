@@ -55,13 +55,12 @@ impl Searcher {
     /// # Errors
     /// ENOSYS where a sandbox forbids getrandom.
     pub(super) fn new() -> io::Result<Self> {
-        let mut cookie = [0; size_of::<u64>()];
-        // SAFETY: the array is ours for the call, and its length is given.
-        let got = unsafe { libc::getrandom(cookie.as_mut_ptr().cast(), cookie.len(), 0) };
-        if usize::try_from(got) != Ok(cookie.len()) {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { cookie: u64::from_ne_bytes(cookie), generation: 0, open: BTreeMap::new() })
+        Ok(Self { cookie: random()?, generation: 0, open: BTreeMap::new() })
+    }
+
+    /// A number that nobody on the wire can foresee.
+    pub(super) fn random(&self) -> u64 {
+        random().unwrap_or(self.cookie)
     }
 
     /// Asks all hosts behind a NIC for an echo, from its test address.
@@ -113,6 +112,16 @@ impl Searcher {
     pub(super) fn close_idle(&mut self, now: Instant) {
         self.open.retain(|_, search| now.since(search.asked) < IDLE);
     }
+}
+
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; size_of::<u64>()];
+    // SAFETY: the array is ours for the call, and its length is given.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if usize::try_from(got) != Ok(bytes.len()) {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 fn request(mac: Mac, test: IpAddr, generation: u32, cookie: u64) -> Probe {

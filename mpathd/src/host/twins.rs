@@ -1,19 +1,19 @@
 //! Asks whether another host has an address of ours too: soon after it was set, and now and then
-//! (RFC 5227 2.1.1; RFC 4862 5.4). Who has a test address answers to the receive socket of the fast
-//! thread, who has a data address to [`super::claims`].
+//! (RFC 5227 2.1.1; RFC 4862 5.4). What the answers come to is decided by [`super::claims`].
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use mpathd_core::ids::Ifindex;
 use mpathd_core::message::Severity;
-use mpathd_core::request::Role;
 use mpathd_core::time::Instant;
 
 use super::Host;
 use crate::fast::clock;
-use crate::messages::{OWN_MACS, ToFast};
+use crate::messages::ToFast;
 
 const EVERY: Duration = Duration::from_secs(20);
-/// The receive socket is open by then.
+/// The addresses that are set together are asked for together.
 const SOON: Duration = Duration::from_millis(100);
 
 /// When it is asked next.
@@ -42,36 +42,37 @@ impl Twins {
 impl Host {
     pub(super) fn ask_for_twins(&mut self) {
         let now = clock::now();
+        let Self { monitor, fast, claims, .. } = self;
+        if claims.due().is_some_and(|due| due <= now) {
+            claims.receive(&monitor.mirror);
+            let tell = |event| fast.push(ToFast::Event(event));
+            let again = claims.conclude(&monitor.mirror, now, tell);
+            again.into_iter().for_each(|at| self.ask_for_twin(at, now));
+        }
         if self.twins.due().is_none_or(|due| now < due) {
             return;
         }
         self.twins.0 = Some(now + EVERY);
-        let Self { monitor, announcer, fast, claims, twins, slow, .. } = self;
-        let mut own = [[0; 6]; OWN_MACS];
-        own.iter_mut().zip(monitor.mirror.macs()).for_each(|(place, mac)| *place = mac);
-        fast.push(ToFast::OwnMacs(own));
-        // Known before the first answer comes.
-        if !fast.flush() {
-            return self.twins.ask_soon();
-        }
-        let tests = monitor.mirror.vouched().filter(|(_, _, role)| *role == Role::Test);
-        let tests = tests.map(|(ifindex, net, _)| (ifindex, net.address));
-        let (data, outcome) = claims.next(&monitor.mirror, now);
-        for (ifindex, address) in tests.chain(data) {
-            let Some(link) = monitor.mirror.link(ifindex).filter(|link| link.link.running) else {
-                continue;
-            };
-            // What did not leave is asked again.
-            match announcer.ask_for_twin(link, address) {
-                Ok(()) | Err(_) => {}
-            }
-        }
-        if claims.is_behind(&monitor.mirror) {
-            twins.ask_soon();
+        let addresses = self.claims.next(&self.monitor.mirror);
+        let outcome = self.claims.listen(&self.monitor.mirror);
+        addresses.into_iter().for_each(|at| self.ask_for_twin(at, now));
+        if self.claims.is_behind(&self.monitor.mirror) {
+            self.twins.ask_soon();
         }
         if let Err(error) = outcome {
-            let text = format!("no socket to hear who else has a data address: {error}");
-            slow.log(Severity::Warning, text);
+            let text = format!("no socket to hear who else has an address of ours: {error}");
+            self.slow.log(Severity::Warning, text);
+        }
+    }
+
+    fn ask_for_twin(&mut self, at: (Ifindex, IpAddr), now: Instant) {
+        let random = self.searcher.random();
+        let Some(link) = self.monitor.mirror.link(at.0) else { return };
+        for address in self.claims.ask(at, now, random) {
+            // What did not leave is asked again.
+            match self.announcer.ask_for_twin(link, address) {
+                Ok(()) | Err(_) => {}
+            }
         }
     }
 }

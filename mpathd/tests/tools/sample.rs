@@ -66,6 +66,8 @@ fn data(net: &str, group: &str, inbound: Option<&str>) -> AddressView {
         inbound: inbound.map(ifname),
         wanted: None,
         held: None,
+        conflict: None,
+        refused: None,
     }
 }
 
@@ -76,6 +78,7 @@ fn instance(interface: &str, mode: TargetMode, test: Option<&str>) -> InstanceVi
         family: test.map_or(Family::Inet, Family::of),
         mode,
         test,
+        conflict: None,
         interval: Duration::from_micros(1_666_667),
         rounds_missed: 3,
         loss: Loss { losses_to_fail: 7, silent_ppm: 48_700 },

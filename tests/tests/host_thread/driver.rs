@@ -119,7 +119,7 @@ impl Host {
                 ToFast::Channel(channel) => self.channels.push(channel),
                 ToFast::Slots(_) => self.slots += 1,
                 ToFast::LinksDumped => self.links_dumped += 1,
-                ToFast::OwnMacs(_) | ToFast::Redirects(_) | ToFast::Heir(_) | ToFast::Stop => {}
+                ToFast::Redirects(_) | ToFast::Heir(_) | ToFast::Stop => {}
             }
         }
         while let Some(message) = self.queues.slow.pop() {

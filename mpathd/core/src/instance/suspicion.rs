@@ -50,9 +50,18 @@ impl Instance {
         self.paths[dead].target()
     }
 
-    /// The case against this instance, if there is one.
+    /// The case against this instance, if there is one. Silence is none while another host has the test
+    /// address, for it may be getting the replies.
     pub fn suspicion(&self, now: Instant) -> Option<Suspicion> {
-        self.stuck(now).or_else(|| self.silent(now))
+        self.stuck(now).or_else(|| self.silent(now).filter(|_| !self.in_conflict()))
+    }
+
+    /// Finds out whether replies still come in spite of a conflict.
+    pub fn look_for_conflict(&mut self, now: Instant) {
+        self.silenced_by_conflict = self.in_conflict()
+            && self.running()
+            && self.failure.is_none()
+            && self.silent(now).is_some();
     }
 
     /// Every target that counts is silent since the newest answer of any. One that limits its answers
@@ -108,7 +117,7 @@ impl Instance {
         let since = self.stuck_since?;
         let (first, last) = self.still?;
         let known = last.since(first) >= self.fdt - self.interval() * 2;
-        (self.probing() && known && now.since(since) >= self.fdt).then(|| Suspicion {
+        (self.has_proven_targets() && known && now.since(since) >= self.fdt).then(|| Suspicion {
             fourth: since + self.interval() * 3,
             ready: since + self.fdt,
             evidence: self.evidence(Reason::TransmitStuck, 0, since, now),

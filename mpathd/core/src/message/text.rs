@@ -5,7 +5,7 @@ use core::fmt;
 use super::{Message, Unwatched, Wish};
 use crate::config::MAX_CANDIDATES;
 use crate::event::{FoundBy, HookLoss, ReceiveMode, Unfit};
-use crate::ids::{Family, GroupName};
+use crate::ids::{Family, GroupName, Mac};
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,19 +184,40 @@ impl fmt::Display for Message {
             Message::NewMac { interface, mac } => write!(
                 f,
                 "{interface} has another hardware address: {}; its neighbours are told",
-                MacText(*mac)
+                Mac(*mac)
             ),
             Message::DuplicateTest { interface, address, mac } => write!(
                 f,
-                "Test address {address} is not unique in group; disabling probe-based failure \
-                 detection on {interface}: {} has it too",
-                MacText(*mac)
+                "Test address {address} on {interface} is also used by {}; one of the two hosts must \
+                 give it up (probing goes on, but silence is no failure as long as this lasts)",
+                Mac(*mac)
             ),
             Message::DuplicateData { interface, address, mac } => write!(
                 f,
                 "Data address {address} on {interface} is also used by {}; \
                  one of the two hosts must give it up",
-                MacText(*mac)
+                Mac(*mac)
+            ),
+            Message::UniqueAddress { interface, address } => {
+                write!(f, "{address} on {interface} is no longer used by another host")
+            }
+            Message::AddressRefused { interface, address } => write!(
+                f,
+                "{address} on {interface} is not usable: its duplicate address detection has failed, so \
+                 another host has it; it is left as it is, and not set elsewhere, until it is removed \
+                 from {interface} (`ip address del`)"
+            ),
+            Message::TooManyLinkLocals { interface, address } => write!(
+                f,
+                "{address} on {interface} is one link-local address too many to be remembered as a test \
+                 address; if the others go, {interface} is not probed"
+            ),
+            Message::NeighbourProxy { interface, family, mac } => write!(
+                f,
+                "{} answers for every {} address on {interface}, as a proxy does; its answers are \
+                 no address conflict",
+                Mac(*mac),
+                version(*family)
             ),
             Message::NotPlumbed { interface, family, group } => {
                 let version = version(*family);
@@ -324,15 +345,6 @@ struct Of(GroupName);
 impl fmt::Display for Of {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_anonymous() { Ok(()) } else { write!(f, " of group {}", self.0) }
-    }
-}
-
-struct MacText([u8; 6]);
-
-impl fmt::Display for MacText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }
 

@@ -141,7 +141,8 @@ impl Lan {
         let form = self.forms.get(&(ifindex, address)).copied().unwrap_or(wanted);
         let (ours, tentative, stale_form) = (true, false, form != wanted);
         let (link_scope, address) = (form == Role::Test && address.is_ipv4(), IpNet::host(address));
-        Address { ifindex, address, ours, tentative, link_scope, stale_form }
+        let (refused, by_kernel) = (false, false);
+        Address { ifindex, address, ours, tentative, link_scope, stale_form, refused, by_kernel }
     }
 
     /// A route of somebody else at the same key: EEXIST.

@@ -10,10 +10,10 @@ use std::time::Duration;
 use mpathd_core::config::{Config, Group};
 use mpathd_core::engine::Engine;
 use mpathd_core::event::{
-    Address, Command, Event, Fate, Gateway, GatewayKind, Gateways, Link, ObservedRoute,
-    ReceiveMode, RouteKey,
+    Command, Event, Fate, Gateway, GatewayKind, Gateways, Link, ObservedRoute, ReceiveMode,
+    RouteKey,
 };
-use mpathd_core::ids::{Family, IfName, Ifindex, IpNet, PathId};
+use mpathd_core::ids::{Family, IfName, Ifindex, PathId};
 use mpathd_core::message::Message;
 use mpathd_core::request::{Action, Herald, OpId, PathKey, ProbeOutcome, Redirect, Request, Role};
 use mpathd_core::state::Saved;
@@ -22,6 +22,7 @@ use mpathd_core::view::{TargetMode, TargetState, View};
 
 mod groups;
 mod kernel;
+mod link_local;
 mod reload;
 
 pub use groups::*;
@@ -412,15 +413,6 @@ impl Lan {
         self.addresses.remove(&(ifindex, address));
         self.placed.remove(&address);
         self.post(Duration::ZERO, Event::AddressGone { ifindex, address });
-    }
-
-    /// The kernel gives a NIC its link-local address.
-    pub fn link_local(&mut self, i: usize, address: &str) {
-        let ifindex = self.nics[&name(i)].link.ifindex;
-        let address = IpNet::new(address.parse().unwrap(), 64).unwrap();
-        let (ours, tentative, link_scope, stale_form) = (false, false, true, false);
-        let seen = Address { ifindex, address, ours, tentative, link_scope, stale_form };
-        self.post(MS, Event::Address(seen));
     }
 
     /// Lets time pass while the daemon is stopped; what arrives meanwhile is found afterwards.

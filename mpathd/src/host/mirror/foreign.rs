@@ -20,6 +20,8 @@ pub(super) struct Foreign {
     routes: BTreeMap<Other, RouteFact>,
     told_addresses: BTreeMap<IpAddr, Hops>,
     told_rivals: BTreeSet<RouteKey>,
+    /// Configured addresses that are on this host, but refused by duplicate detection.
+    told_refused: BTreeMap<IpAddr, Ifindex>,
 }
 
 fn other(fact: &RouteFact) -> Other {
@@ -29,13 +31,19 @@ fn other(fact: &RouteFact) -> Other {
 impl Mirror {
     /// A configured address without our mark that may be taken.
     pub(in crate::host) fn takes(&self, fact: &AddressFact) -> bool {
-        self.is_anothers(fact) && !self.withholds(fact)
+        let usable = !fact.refused || self.is_usable(fact.address.address);
+        self.is_anothers(fact) && usable && !self.withholds(fact)
     }
 
     /// A configured address without our mark whose lifetime says that somebody renews it.
     pub(in crate::host) fn withholds(&self, fact: &AddressFact) -> bool {
         let ip = fact.address.address;
         self.is_anothers(fact) && fact.finite && !self.settings.dynamic.contains(&ip)
+    }
+
+    /// It is present on some interface without having been refused by duplicate detection.
+    fn is_usable(&self, ip: IpAddr) -> bool {
+        self.addresses.values().any(|fact| fact.address.address == ip && !fact.refused)
     }
 
     fn is_anothers(&self, fact: &AddressFact) -> bool {
@@ -68,6 +76,9 @@ impl Mirror {
     pub(super) fn tell_all_foreign(&mut self) {
         let addresses = std::mem::take(&mut self.foreign.told_addresses);
         let rivals = std::mem::take(&mut self.foreign.told_rivals);
+        let refused = std::mem::take(&mut self.foreign.told_refused);
+        let over = refused.into_keys().filter(|ip| !self.settings.addresses.contains(ip));
+        self.events.extend(over.map(|address| Event::Refused { address, on: None }));
         let all: Vec<IpAddr> = self.settings.addresses.iter().copied().collect();
         all.into_iter().for_each(|ip| self.retell_foreign(ip));
         self.retell_rivals();
@@ -89,6 +100,16 @@ impl Mirror {
         }
         let all = self.addresses.values().filter(|fact| fact.address.address == ip);
         let on: Hops = all.filter(|fact| self.takes(fact)).map(|fact| fact.ifindex).collect();
+        let mut refused =
+            self.addresses.values().filter(|fact| fact.address.address == ip && fact.refused);
+        let refused = refused.next().map(|fact| fact.ifindex).filter(|_| !self.is_usable(ip));
+        if self.foreign.told_refused.get(&ip).copied() != refused {
+            match refused {
+                Some(at) => self.foreign.told_refused.insert(ip, at),
+                None => self.foreign.told_refused.remove(&ip),
+            };
+            self.events.push(Event::Refused { address: ip, on: refused });
+        }
         let before = self.foreign.told_addresses.insert(ip, on).unwrap_or_default();
         if before != on {
             self.events.push(Event::Foreign { address: ip, on });

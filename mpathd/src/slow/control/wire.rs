@@ -254,6 +254,10 @@ pub(super) mod described {
         inbound: Option<String>,
         wanted: Option<String>,
         held: Option<Span>,
+        /// The MAC of another host that has the address too.
+        conflict: Option<String>,
+        /// The address is on this interface alone, and duplicate address detection has failed.
+        refused: Option<String>,
     }
 
     #[derive(CustomType)]
@@ -262,6 +266,8 @@ pub(super) mod described {
         family: Family,
         mode: TargetMode,
         test: Option<String>,
+        /// The MAC of another host that has the test address too.
+        conflict: Option<String>,
         interval: Span,
         rounds_missed: u32,
         loss: Loss,

@@ -118,6 +118,10 @@ impl Subject {
             | Message::NewMac { interface, .. }
             | Message::DuplicateTest { interface, .. }
             | Message::DuplicateData { interface, .. }
+            | Message::UniqueAddress { interface, .. }
+            | Message::AddressRefused { interface, .. }
+            | Message::TooManyLinkLocals { interface, .. }
+            | Message::NeighbourProxy { interface, .. }
             | Message::Crowded { interface, .. }
             | Message::Removed { interface, .. }
             | Message::Unfit { interface, .. }
@@ -145,6 +149,7 @@ fn details(fields: &mut Fields, message: &Message) {
         | Message::NotPlumbed { family, .. }
         | Message::Searching { family, .. }
         | Message::NobodyAnswers { family, .. }
+        | Message::NeighbourProxy { family, .. }
         | Message::FamilySilent { family, .. } => put(fields, "MPATHD_FAMILY", Some(family)),
         Message::Watched { family, .. } => put(fields, "MPATHD_FAMILY", Some(family)),
         Message::Unwatched { family, reason, target, .. } => {
@@ -209,6 +214,9 @@ fn details(fields: &mut Fields, message: &Message) {
         Message::RequestFailed { errno, .. } => fields.push(("MPATHD_ERRNO", errno.0.into())),
         Message::DuplicateTest { address, .. }
         | Message::DuplicateData { address, .. }
+        | Message::UniqueAddress { address, .. }
+        | Message::AddressRefused { address, .. }
+        | Message::TooManyLinkLocals { address, .. }
         | Message::Drift { address, .. }
         | Message::SetAgain { address, .. } => {
             put(fields, "MPATHD_ADDRESS", Some(address));

@@ -1,6 +1,7 @@
 //! Host facts in the words of a replay file.
 
 use mpathd_core::event::{Address, Command, Done, Event, Link, ObservedRoute, RouteKey};
+use mpathd_core::ids::Mac;
 use serde_json::{Map, Value, json};
 
 use super::Names;
@@ -55,8 +56,15 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
             json!({
                 "interface": names.of(*ifindex),
                 "address": address,
-                "mac": mac.map(|byte| format!("{byte:02x}")).join(":"),
+                "mac": Mac(*mac),
             }),
+        ),
+        Event::Refused { address, on } => {
+            ("refused", json!({ "address": address, "interface": on.map(|on| names.of(on)) }))
+        }
+        Event::NeighbourProxy { ifindex, family, mac } => (
+            "neighbour-proxy",
+            json!({ "interface": names.of(*ifindex), "family": family, "mac": Mac(*mac) }),
         ),
         Event::Plumbed { ifindex, family, plumbed } => (
             "plumbed",
@@ -94,14 +102,13 @@ pub(super) fn of(event: &Event, names: &Names) -> Option<(&'static str, Value)> 
 }
 
 fn link(link: &Link) -> Value {
-    let mac = link.mac.map(|byte| format!("{byte:02x}")).join(":");
     json!({
         "interface": link.name,
         "up": link.up,
         "running": link.running,
         "reported": link.reported,
         "carrier_changes": link.carrier_changes,
-        "mac": mac,
+        "mac": Mac(link.mac),
         "unfit": link.unfit,
     })
 }
@@ -113,6 +120,8 @@ fn address(address: &Address, names: &Names) -> Value {
         "ours": address.ours,
         "tentative": address.tentative,
         "link_scope": address.link_scope,
+        "refused": address.refused,
+        "by_kernel": address.by_kernel,
     });
     if address.stale_form {
         fact["stale_form"] = true.into();

@@ -265,6 +265,15 @@ impl Player {
                 let mac = mac(&told.mac).ok_or("not a MAC address")?;
                 self.post(Event::Claimed { ifindex, address, mac });
             }
+            Fact::Refused(told) => {
+                let on = told.interface.map(|name| self.ifindex(name));
+                self.post(Event::Refused { address: told.address, on });
+            }
+            Fact::NeighbourProxy(told) => {
+                let (ifindex, family) = (self.ifindex(told.interface), told.family);
+                let mac = mac(&told.mac).ok_or("not a MAC address")?;
+                self.post(Event::NeighbourProxy { ifindex, family, mac });
+            }
             Fact::Plumbed(told) => {
                 let ifindex = self.ifindex(told.interface);
                 let (family, plumbed) = (told.family, told.plumbed);
@@ -342,6 +351,8 @@ impl Player {
             tentative: address.tentative,
             link_scope: address.link_scope,
             stale_form: address.stale_form,
+            refused: address.refused,
+            by_kernel: address.by_kernel,
         }));
     }
 

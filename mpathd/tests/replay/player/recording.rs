@@ -51,6 +51,8 @@ pub enum Fact {
     Surveyed,
     OwnAddress(OwnAddress),
     Claimed(Claimed),
+    NeighbourProxy(NeighbourProxy),
+    Refused(Refused),
     Plumbed(Plumbed),
     /// A device has another name. Written, not recorded: the daemon hears of it as `link-gone` and `link`.
     Rename(Rename),
@@ -105,6 +107,10 @@ pub struct Address {
     pub link_scope: bool,
     #[serde(default)]
     pub stale_form: bool,
+    #[serde(default)]
+    pub refused: bool,
+    #[serde(default)]
+    pub by_kernel: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -177,6 +183,19 @@ pub struct Found {
 pub struct Claimed {
     pub interface: IfName,
     pub address: IpAddr,
+    pub mac: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Refused {
+    pub address: IpAddr,
+    pub interface: Option<IfName>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct NeighbourProxy {
+    pub interface: IfName,
+    pub family: Family,
     pub mac: String,
 }
 
@@ -353,6 +372,8 @@ fn read_fact(
         "surveyed" => Ok(Fact::Surveyed),
         "own-address" => read(content, Fact::OwnAddress),
         "claimed" => read(content, Fact::Claimed),
+        "refused" => read(content, Fact::Refused),
+        "neighbour-proxy" => read(content, Fact::NeighbourProxy),
         "plumbed" => read(content, Fact::Plumbed),
         "rename" => read(content, Fact::Rename),
         "attached" => read(content, Fact::Attached),
