@@ -437,6 +437,12 @@ impl Instance {
         self.chance.discard_lesson();
     }
 
+    /// Works again. The silence of a path that had failed is no limit of its targets.
+    pub fn repair(&mut self) {
+        self.failure = None;
+        self.paths.iter_mut().for_each(|path| path.pace.forget());
+    }
+
     /// When its failure is told by itself, if it has not been: an interval later, for when the path is cut the
     /// other family follows at its own losses, and then the interface has failed.
     pub fn tells_failure_at(&self) -> Option<Instant> {

@@ -282,6 +282,10 @@ impl Path {
         self.lost -= u64::from(mark == Mark::Lost);
         let hiccup = self.pace.policed() && self.pace.losses_in_a_row() <= 1;
         if !extra {
+            // Silence before the first answer is none between answers, as a limit would make.
+            if self.acked == 0 {
+                self.pace.forget();
+            }
             self.pace.answered(mark == Mark::Lost);
         }
         self.urged_since = None;

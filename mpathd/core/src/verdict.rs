@@ -75,6 +75,8 @@ fn judge_instance(
     out: &mut Outbox,
 ) {
     let case = suspicion(group, members, i, family, now);
+    // A target that answers once a second, whoever asks, answers each of them by turns.
+    let askers = members.iter().filter(|m| m.instance(family).probing()).count() as u32;
     let handled = members[i].handled_until;
     let instance = &mut members[i].instances[family as usize];
     let lacks = |case: &Suspicion| instance.lacks_receive_witness(case, handled, now);
@@ -87,15 +89,17 @@ fn judge_instance(
         return group.judge_again(now + instance.interval() / LOOKS_PER_ROUND);
     }
     // A silence in common moves nothing: it has time where the targets are not known yet (N23).
-    // It counts from the last reply: of quick rounds a path remembers less than a second of losses.
-    let heard = case.evidence.last_reply.map(|age| now - age).unwrap_or(case.fourth);
-    let doubted_until = heard.min(case.fourth) + DOUBT;
+    // It counts from the fourth loss. Of quick rounds a path remembers less than a second of losses, but the
+    // fourth came no later than so many probes after the last reply.
+    let heard = case.evidence.last_reply.map(|age| now - age + instance.longest_spacing() * 4);
+    let fourth = heard.map_or(case.fourth, |at| at.min(case.fourth));
+    let doubted_until = fourth + DOUBT * askers;
     let doubt = instance.may_be_limited(now).then_some(doubted_until);
     let doubtful = instance.is_doubtful(now) && now < doubted_until;
     let common_at = (case.ready + instance.longest_spacing()).max(doubt.unwrap_or(case.ready));
     let witness = match group.is_anonymous() {
         true => Witness::Heard,
-        false => witness(members, i, family, case.fourth),
+        false => witness(members, i, family, fourth, case.fourth),
     };
     match witness {
         Witness::Heard if doubtful => group.judge_again(doubted_until),
@@ -135,7 +139,14 @@ fn suspicion(
 
 /// Members without probing in this family witness by the other one; members that nothing proves
 /// or disproves witness by their link (design 2.7).
-fn witness(members: &[Member], me: usize, family: Family, asked_after: Instant) -> Witness {
+/// `fourth`: our fourth loss; `recent`: of those that are still remembered.
+fn witness(
+    members: &[Member],
+    me: usize,
+    family: Family,
+    fourth: Instant,
+    recent: Instant,
+) -> Witness {
     let mut verdict = Witness::Nobody;
     for (i, member) in members.iter().enumerate() {
         if i == me || !member.fit() || !member.link_up() || member.offline {
@@ -148,10 +159,10 @@ fn witness(members: &[Member], me: usize, family: Family, asked_after: Instant) 
             }
             continue;
         };
-        if instance.answers_after(asked_after) {
+        if instance.answers_after(recent) {
             return Witness::Heard;
         }
-        if instance.answered_after(asked_after) {
+        if instance.answered_after(fourth) {
             verdict = Witness::Doubtful;
         } else if instance.failure.is_none() && verdict == Witness::Nobody {
             verdict = Witness::NotYet;
@@ -201,7 +212,7 @@ fn repair_instances(group: &Group, member: &mut Member, now: Instant, out: &mut 
         let silenced = failure.evidence.counted > 0 && instance.test.is_some();
         let orphaned = quiet && !instance.has_targets() && !silenced;
         if orphaned || instance.has_earned_repair(now) {
-            instance.failure = None;
+            instance.repair();
             if !whole && failure.told {
                 let family = instance.family;
                 out.message(Message::FamilyRepaired { interface, family, group: group.name });

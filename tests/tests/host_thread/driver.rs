@@ -49,6 +49,11 @@ pub fn settings() -> Settings {
         interfaces: ["eth0", "eth1"].iter().filter_map(|name| IfName::new(name)).collect(),
         addresses: [DATA, DATA6].iter().map(|text| net(text).address).collect(),
         routes: ["192.0.2.0/24", "2001:db8::/64", "0.0.0.0/0", "::/0"].map(key).into(),
+        target_subnets: ["eth0", "eth1"]
+            .iter()
+            .filter_map(|name| IfName::new(name))
+            .map(|name| (name, ["192.0.2.0/24", "2001:db8::/64"].map(net).into()))
+            .collect(),
         roles: [DATA, DATA6].map(|text| (net(text).address, (net(text), Role::Data))).into(),
         ..Settings::default()
     }

@@ -81,9 +81,12 @@ impl Instance {
 
     /// The targets that answer every probe are silent, and those that limit their answers have been
     /// asked and did not contradict. That is a case if one of the former is known to live: it answers
-    /// on another member.
+    /// on another member. None while the test address is in conflict, as for [`Instance::suspicion`].
     pub fn early_suspicion(&self, now: Instant) -> Option<Suspicion> {
-        let mut case = self.leading_silence(now).filter(|_| self.unlimited().next().is_some())?;
+        if self.in_conflict() || self.unlimited().next().is_none() {
+            return None;
+        }
+        let mut case = self.leading_silence(now)?;
         // Whoever answered lately, and may not answer again so soon, has one failure detection time.
         let answered = self.limited().filter_map(|p| p.last_reply).max();
         case.ready = case.ready.max(answered.map_or(case.ready, |at| at + self.fdt));
