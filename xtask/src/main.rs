@@ -5,6 +5,7 @@
 mod behaviours;
 mod bench;
 mod build;
+mod chaos;
 mod demo;
 mod ebpf;
 mod lint;
@@ -48,6 +49,8 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Play random worlds against the engine's promises, and print what breaks one
+    Chaos(chaos::Arguments),
     /// Run the tests of tests/vm in Debian guests with their own kernels and a live systemd (root, qemu)
     Vm(vm::Arguments),
     /// Everything that CI checks without running the product
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Verb::Test { filter } => test::run(filter.as_deref()),
         Verb::Demo { keep } => demo::run(keep),
         Verb::Bench { arguments } => bench::run(&arguments),
+        Verb::Chaos(arguments) => chaos::run(&arguments),
         Verb::Vm(arguments) => vm::run_all(&arguments),
         Verb::Lint => lint::run_all(),
         Verb::Behaviours => behaviours::write(),

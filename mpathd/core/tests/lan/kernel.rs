@@ -9,8 +9,18 @@ use mpathd_core::event::{
 };
 use mpathd_core::ids::{Family, IfName, Ifindex, IpNet, PathId, Seq};
 use mpathd_core::request::{Action, Notice, Op, PathKey, Request, Role};
+use mpathd_core::time::Instant;
 
 use super::{Answer, Lan, Limit, Outcome, Wire};
+
+/// A probe, and when its reply reaches the NIC.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    pub nic: IfName,
+    pub target: IpAddr,
+    pub sent: Instant,
+    pub reply: Option<Instant>,
+}
 
 impl Lan {
     pub(super) fn act(&mut self, action: Action) {
@@ -38,8 +48,13 @@ impl Lan {
         let (running, mode, starves_until) = (nic.link.running, nic.mode, nic.starves_until);
         let now = self.now;
         self.call(|engine| engine.handle(now, Event::Sent { path, seq, at: now, fate }));
-        let Some(rtt) = rtt.filter(|_| running) else { return };
-        let rtt = rtt.max(starves_until.since(self.now));
+        let rtt = rtt.filter(|_| running).map(|rtt| rtt.max(starves_until.since(self.now)));
+        if let Some(deliveries) = &mut self.deliveries {
+            let (nic, target) = (key.name, key.target);
+            let reply = rtt.filter(|_| fate != Fate::Resolving).map(|rtt| now + rtt);
+            deliveries.push(Delivery { nic, target, sent: now, reply });
+        }
+        let Some(rtt) = rtt else { return };
         let at = self.now + rtt;
         match fate {
             Fate::Resolving => self.post(rtt, Event::Resolved { path, seq, at }),
@@ -69,7 +84,8 @@ impl Lan {
         let target = self.targets.get(&key.target).copied().filter(|t| {
             let nic = self.lossy.get(&key.name).copied().unwrap_or_default();
             let lost = scramble(self.serial) % 100 < t.lose_percent.max(nic);
-            t.alive && !lost && !in_burst && !deaf && wire == Wire::Works
+            let cut = self.cut_paths.contains(&(key.name, key.target));
+            t.alive && !lost && !in_burst && !deaf && !cut && wire == Wire::Works
         });
         let target = target.filter(|t| t.limit.is_none_or(|limit| self.may_answer(key, limit)));
         Answer { fate, rtt: target.map(|t| t.rtt) }

@@ -26,6 +26,7 @@ mod link_local;
 mod reload;
 
 pub use groups::*;
+pub use kernel::Delivery;
 
 pub const MS: Duration = Duration::from_millis(1);
 pub const S: Duration = Duration::from_secs(1);
@@ -125,6 +126,8 @@ pub struct Lan {
     /// What the kernel's neighbour table has.
     pub neighbours: Vec<IpAddr>,
     pub answers: BTreeMap<(IfName, IpAddr), Answer>,
+    /// Between a NIC and a target nothing passes.
+    pub cut_paths: BTreeSet<(IfName, IpAddr)>,
     paths: BTreeMap<PathId, PathKey>,
     /// Addresses in the kernel.
     pub addresses: BTreeSet<(Ifindex, IpAddr)>,
@@ -143,6 +146,8 @@ pub struct Lan {
     pub redirects: Vec<(Instant, Redirect)>,
     pub heralds: Vec<(Instant, Herald)>,
     pub replies: Vec<bool>,
+    /// What was sent and what comes of it, if somebody asks for the truth.
+    pub deliveries: Option<Vec<Delivery>>,
     /// What became of probes, if the engine is asked to tell.
     pub probes: Vec<ProbeOutcome>,
     /// Whether it can be told that all frames have been handled.
@@ -204,6 +209,7 @@ impl Lan {
             responders: Vec::new(),
             neighbours: Vec::new(),
             answers: BTreeMap::new(),
+            cut_paths: BTreeSet::new(),
             paths: BTreeMap::new(),
             addresses: BTreeSet::new(),
             forms: BTreeMap::new(),
@@ -217,6 +223,7 @@ impl Lan {
             redirects: Vec::new(),
             heralds: Vec::new(),
             replies: Vec::new(),
+            deliveries: None,
             probes: Vec::new(),
             tells_handled: true,
             kernel: MS / 10,

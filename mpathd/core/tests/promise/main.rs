@@ -1,0 +1,87 @@
+//! The promise checker: random worlds in virtual time, and a referee that knows the truth of each. What
+//! it asserts is in `referee.rs` and `moves.rs`; what happens in the worlds in `generate.rs`.
+//!
+//! A history that breaks a promise is made small and printed; as a file in `cases` it is played for ever
+//! after. `cargo xtask chaos --minutes N` plays more of them.
+
+#[path = "../lan/mod.rs"]
+mod lan;
+
+mod chaos;
+mod generate;
+mod history;
+mod moves;
+mod open;
+mod referee;
+mod shrink;
+mod world;
+
+use std::fs;
+use std::path::Path;
+
+use generate::{generate, mix_of};
+use history::History;
+use open::{OPEN, Open};
+use shrink::{judge, shrink};
+
+/// Worlds in an ordinary run: some seconds.
+const WORLDS: u64 = 250;
+
+#[test]
+fn no_promise_is_broken_in_any_world() {
+    for seed in 0..WORLDS {
+        let history = generate(seed, OPEN);
+        let known = |kind| OPEN.iter().any(|open| open.hides(kind));
+        if let Some(fault) = judge(&history).fault.filter(|fault| !known(fault.kind)) {
+            let small = shrink(&history, fault.kind);
+            let fault = judge(&small).fault.unwrap();
+            panic!("seed {seed} ({:?}): {fault}\n{small}", mix_of(seed));
+        }
+    }
+}
+
+/// Histories that broke a promise once. One that names an open fault breaks it still.
+#[test]
+fn cases_that_were_found() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promise/cases");
+    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let named = text.lines().find_map(|line| line.strip_prefix("# open: "));
+        let open = named.map(|name| Open::named(name.trim())).filter(|open| OPEN.contains(open));
+        let fault = judge(&History::parse(&text)).fault;
+        match (open, fault) {
+            (None, Some(fault)) => panic!("{}: {fault}\n{text}", file.display()),
+            (Some(open), None) => {
+                panic!("{}: {open:?} is mended: remove it from OPEN", file.display())
+            }
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+}
+
+#[test]
+fn a_history_is_read_as_it_is_written() {
+    for seed in 0..50 {
+        let history = generate(seed, &[]);
+        assert_eq!(History::parse(&history.to_string()), history);
+    }
+}
+
+/// Plays the history in the file that `MPATHD_CASE` names, and prints what the daemon says.
+#[test]
+#[ignore = "for whoever looks into a case"]
+fn trace() {
+    let file = std::env::var("MPATHD_CASE").expect("MPATHD_CASE names a file");
+    let history = History::parse(&fs::read_to_string(&file).unwrap());
+    let fault = world::play_aloud(&history).fault;
+    println!("{}", fault.map_or("no promise is broken".into(), |fault| fault.to_string()));
+}
+
+/// For `cargo xtask chaos`.
+#[test]
+#[ignore = "runs as long as it is told to"]
+fn chaos() {
+    assert_eq!(chaos::run(), 0, "promises were broken");
+}
