@@ -1,12 +1,11 @@
 //! As many worlds as the time allows, without regard to open faults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::generate::{Mix, generate, mix_of};
-use crate::history::History;
 use crate::open::OPEN;
 use crate::referee::Kind;
 use crate::shrink::{judge, shrink};
@@ -17,32 +16,44 @@ struct Totals {
     steps: u64,
     turns: u64,
     time: Duration,
-    /// How many, and the first seed.
-    faults: BTreeMap<(Kind, Mix), (u64, u64)>,
+    faults: BTreeMap<(Kind, Mix), Found>,
 }
+
+#[derive(Default)]
+struct Found {
+    worlds: u64,
+    first: Option<u64>,
+    /// What happens in the small histories that were printed.
+    printed: BTreeSet<Vec<&'static str>>,
+}
+
+/// Faults of one kind and mix that are made small: most are the same one.
+const SHRUNK: u64 = 12;
 
 fn given(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// The number of faults. `MPATHD_CHAOS_MINUTES`, `_SEED`, `_WORLDS` (instead of minutes) and `_THREADS`.
+/// The number of faults. `MPATHD_CHAOS_MINUTES`, `_SEED`, `_WORLDS` (at the most), `_STRIDE` and `_THREADS`.
 pub fn run() -> u64 {
     let minutes = given("MPATHD_CHAOS_MINUTES", 1);
     let worlds = given("MPATHD_CHAOS_WORLDS", u64::MAX);
     let first = given("MPATHD_CHAOS_SEED", 0);
     let end = Instant::now() + Duration::from_secs(60 * minutes);
-    let next = AtomicU64::new(first);
+    // As many as there are mixes: worlds of one mix only.
+    let stride = given("MPATHD_CHAOS_STRIDE", 1);
+    let next = AtomicU64::new(0);
     let totals = Mutex::new(Totals::default());
     std::panic::set_hook(Box::new(|_| {}));
     std::thread::scope(|scope| {
         for _ in 0..given("MPATHD_CHAOS_THREADS", 1) {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if Instant::now() >= end || seed - first >= worlds {
+                    let nth = next.fetch_add(1, Ordering::Relaxed);
+                    if Instant::now() >= end || nth >= worlds {
                         break;
                     }
-                    one(seed, &totals);
+                    one(first + nth * stride, &totals);
                 }
             });
         }
@@ -56,10 +67,11 @@ pub fn run() -> u64 {
         totals.turns,
         totals.time.as_secs_f64() / 3600.0
     );
-    for ((kind, mix), (count, seed)) in &totals.faults {
-        println!("{kind:?} in {mix:?}: {count} worlds, first seed {seed}");
+    for ((kind, mix), found) in &totals.faults {
+        let (worlds, first) = (found.worlds, found.first.unwrap_or_default());
+        println!("{kind:?} in {mix:?}: {worlds} worlds, first seed {first}");
     }
-    totals.faults.values().map(|(count, _)| count).sum()
+    totals.faults.values().map(|found| found.worlds).sum()
 }
 
 fn one(seed: u64, totals: &Mutex<Totals>) {
@@ -73,12 +85,20 @@ fn one(seed: u64, totals: &Mutex<Totals>) {
     all.time += played.time;
     let known = |kind| open.iter().any(|open| open.hides(kind));
     let Some(fault) = played.fault.filter(|fault| !known(fault.kind)) else { return };
-    let entry = all.faults.entry((fault.kind, mix_of(seed))).or_insert((0, seed));
-    entry.0 += 1;
-    let first = entry.0 == 1;
+    let kind = fault.kind;
+    let found = all.faults.entry((kind, mix_of(seed))).or_default();
+    found.worlds += 1;
+    found.first = Some(found.first.map_or(seed, |first| first.min(seed)));
+    let many = found.worlds > SHRUNK;
     drop(all);
-    if first {
-        let small: History = shrink(&history, fault.kind);
+    if many {
+        return;
+    }
+    let small = shrink(&history, kind);
+    let words: BTreeSet<_> = small.steps.iter().map(|(_, step)| step.word()).collect();
+    let mut all = totals.lock().unwrap();
+    let found = all.faults.entry((kind, mix_of(seed))).or_default();
+    if found.printed.insert(words.into_iter().collect()) {
         let fault = judge(&small).fault.unwrap_or(fault);
         println!("seed {seed} ({:?}): {fault}\n{small}", mix_of(seed));
     }

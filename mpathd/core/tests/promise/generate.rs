@@ -85,6 +85,13 @@ pub fn generate(seed: u64, open: &[Open]) -> History {
         happens[0].0 = after;
         steps.append(&mut happens);
     }
+    // Repair may take its time where targets limit their answers.
+    if mix == Mix::Limits && dice.chance(30) {
+        let i = dice.below(setup.members);
+        steps.push((5_000, Step::Cut(i)));
+        steps.push((dice.span(setup.fdt_ms, 20_000), Step::Mend(i)));
+        steps.push((60_000, Step::Pass));
+    }
     let mut history = History { setup, steps };
     open.iter().for_each(|open| open.restrict(&mut history));
     history
@@ -113,7 +120,7 @@ fn setup(dice: &mut Dice, mix: Mix, seed: u64) -> Setup {
         quiet_ms: dice.pick(&[2_000, 10_000, 40_000]),
         data: 1 + dice.below(3),
         targets: dice.pick(&[1, 2, 2, 3, 3, 4]),
-        dual: dice.chance(25),
+        dual: dice.chance(if mix == Mix::Reloads { 10 } else { 25 }),
     }
 }
 
@@ -145,9 +152,9 @@ fn events(dice: &mut Dice, mix: Mix, setup: &Setup) -> Vec<(u64, Step)> {
     let group = match mix {
         Mix::All => dice.below(7),
         Mix::Limits => dice.pick(&[0, 0, 3, 3, 4]),
-        Mix::Flaps => dice.pick(&[0, 1, 1, 1, 2]),
+        Mix::Flaps => dice.pick(&[0, 1, 1, 2, 9]),
         Mix::Outages => dice.pick(&[3, 5, 5, 5, 0]),
-        Mix::Reloads => dice.pick(&[0, 0, 1, 6, 6, 3]),
+        Mix::Reloads => dice.pick(&[0, 0, 1, 6, 6, 6, 3]),
         Mix::Drift => dice.pick(&[0, 2, 7, 7, 7]),
         Mix::Loss => dice.pick(&[0, 3, 8, 8]),
     };
@@ -206,7 +213,7 @@ fn events(dice: &mut Dice, mix: Mix, setup: &Setup) -> Vec<(u64, Step)> {
         6 => vec![(
             0,
             match dice.below(9) {
-                0 | 1 => Step::Dual(on),
+                0 | 1 => Step::Dual(dice.chance(70)),
                 2 => Step::Fdt(dice.pick(&[100, 300, 1_000])),
                 3 => Step::Quiet(dice.pick(&[2_000, 10_000, 40_000])),
                 4 => Step::Failback(on),
@@ -216,6 +223,21 @@ fn events(dice: &mut Dice, mix: Mix, setup: &Setup) -> Vec<(u64, Step)> {
                 _ => Step::Targets(1 + dice.below(4)),
             },
         )],
+        // One NIC flaps, and is held for it.
+        9 => {
+            let unplugs = dice.chance(50);
+            let times = 2 + dice.below(2);
+            let mut flaps = Vec::new();
+            for _ in 0..times {
+                let (down, up) = match unplugs {
+                    true => (Step::Unplug(i), Step::Plug(i)),
+                    false => (Step::Carrier(i, false), Step::Carrier(i, true)),
+                };
+                flaps.push((dice.span(fdt * 3, fdt.max(300) * 6), down));
+                flaps.push((dice.span(20, fdt), up));
+            }
+            flaps
+        }
         7 => match dice.below(5) {
             0 => vec![(0, Step::Steal(dice.below(setup.data)))],
             1 => vec![(0, Step::Claim(i))],

@@ -139,6 +139,10 @@ impl Step {
         true
     }
 
+    pub fn word(self) -> &'static str {
+        self.words().0
+    }
+
     fn words(self) -> (&'static str, Vec<u64>) {
         let n = |i: usize| i as u64;
         match self {
