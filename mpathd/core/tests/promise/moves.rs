@@ -112,7 +112,7 @@ struct Moved {
 }
 
 /// Truly answers, and has for one failure detection time.
-fn works(world: &World, i: usize, family: Family, fdt: Duration) -> bool {
+pub fn works(world: &World, i: usize, family: Family, fdt: Duration) -> bool {
     let now = world.now();
     world.paths_of(i, family).any(|(t, p)| {
         p.clean_since.is_some_and(|since| now.since(since) >= fdt)

@@ -66,7 +66,8 @@ impl Open {
             Open::CommonOutages => kind == Kind::InventedLimit,
             Open::HoldTakesAway => matches!(kind, Kind::ToAndFro | Kind::MovedTooOften),
             Open::RepairByNewFamily => kind == Kind::RepairedUnheard,
-            Open::LimitedTargets | Open::SlowFromTheStart => false,
+            Open::LimitedTargets => matches!(kind, Kind::FalseFailure | Kind::Hasty),
+            Open::SlowFromTheStart => false,
         }
     }
 }

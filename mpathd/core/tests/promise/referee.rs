@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mpathd_core::ids::Family;
-use mpathd_core::message::Reason;
+use mpathd_core::message::{Message, Reason, Unwatched};
 use mpathd_core::time::Instant;
 use mpathd_core::view::{
     GroupState, InstanceView, InterfaceState, InterfaceView, LinkState, TargetMode, TargetState,
@@ -18,7 +18,7 @@ use mpathd_core::view::{
 
 use crate::history::{MOST_MEMBERS, Step};
 use crate::lan::{MS, S};
-use crate::moves::Moves;
+use crate::moves::{Moves, works};
 use crate::world::{World, nic};
 
 /// Which promise is broken.
@@ -46,6 +46,10 @@ pub enum Kind {
     LeftBehind,
     /// At rest on no NIC, or on two.
     NotPlaced,
+    /// Nobody has ever answered, and that is not shown or not said in time.
+    Blind,
+    /// Shown as unwatched while a target answers.
+    NotBlind,
     /// A target that limits nothing passes for one that does.
     InventedLimit,
     /// An assertion of the LAN, or of the engine.
@@ -79,8 +83,8 @@ struct Case {
 struct Watch {
     silent: bool,
     case: Option<Case>,
-    /// Since when a target without limit and loss answers all.
-    well_since: Option<Instant>,
+    /// An event has said that it is unwatched.
+    unwatched_said: bool,
 }
 
 pub struct Referee {
@@ -210,8 +214,9 @@ impl Referee {
     fn is_watched(&self, world: &World, i: usize, family: Family) -> bool {
         let now = world.now();
         let Some(row) = interface(&self.view, i) else { return false };
-        let shown = instance(&self.view, i, family)
-            .is_some_and(|it| it.test.is_some() && it.mode != TargetMode::Disabled);
+        let shown = instance(&self.view, i, family).is_some_and(|it| {
+            it.test.is_some() && it.mode != TargetMode::Disabled && it.unwatched.is_none()
+        });
         let answers = |since: Instant| now.since(since) <= shown_fdt(&self.view);
         shown
             && is_usable(row)
@@ -223,6 +228,15 @@ impl Referee {
     pub fn after_turn(&mut self, world: &mut World) -> Option<Fault> {
         std::mem::swap(&mut self.before, &mut self.view);
         world.lan.engine.fill(&mut self.view, world.now());
+        for (_, message) in &world.lan.messages {
+            let (interface, family, unwatched) = match message {
+                Message::Unwatched { interface, family, .. } => (interface, family, true),
+                Message::Watched { interface, family } => (interface, family, false),
+                _ => continue,
+            };
+            let i = (0..MOST_MEMBERS).find(|i| nic(*i) == *interface).unwrap();
+            self.watches.entry((i, *family)).or_default().unwatched_said = unwatched;
+        }
         world.lan.messages.clear();
         world.lan.requests.clear();
         world.lan.heralds.clear();
@@ -237,7 +251,8 @@ impl Referee {
         if !anew {
             fault = self.failures(world).or_else(|| self.invented_limits(world));
         }
-        fault.or_else(|| self.silences(world)).or_else(|| self.repairs(world)).or_else(|| {
+        let found = fault.or_else(|| self.silences(world)).or_else(|| self.repairs(world));
+        found.or_else(|| self.blindness(world)).or_else(|| {
             let found = self.moves.after_turn(world, &self.before, &self.view, anew);
             found.and_then(|(kind, text)| self.fault(world, kind, text))
         })
@@ -353,7 +368,8 @@ impl Referee {
         for ((i, family), watch) in &mut self.watches {
             let Some(case) = watch.case else { continue };
             let row = interface(&self.view, *i);
-            let unwatched = instance(&self.view, *i, *family).is_none_or(|it| it.test.is_none());
+            let unwatched =
+                instance(&self.view, *i, *family).is_none_or(|it| it.unwatched.is_some());
             let shown = row.is_none_or(|row| {
                 !is_usable(row) || row.reason.is_some() || row.degraded[*family as usize]
             });
@@ -425,6 +441,47 @@ impl Referee {
         excuse
     }
 
+    /// What nobody has answered since it was there is not watched, or has failed: one of both is shown.
+    fn blindness(&self, world: &World) -> Option<Fault> {
+        let now = world.now();
+        for i in 0..world.setup.members {
+            for family in Family::ALL {
+                let Some(shown) = instance(&self.view, i, family) else { continue };
+                let Some(row) = interface(&self.view, i) else { continue };
+                if !world.has_carrier(i) || row.offline || world.probed(i, family) == 0 {
+                    continue;
+                }
+                let began = world.epoch[i].max(world.changed_at).max(world.late_until);
+                let fdt = shown_fdt(&self.view);
+                // Hooks are attached one after the other, each when the one before has a reply or a
+                // second has passed; a silence of all is judged a second later.
+                let patience = world.setup.quiet().max(fdt * 2)
+                    + fdt
+                    + 1_100 * MS * (world.setup.members as u32 + 1);
+                let heard = world.paths_of(i, family).any(|(_, p)| p.first_reply.is_some());
+                let watch = self.watches.get(&(i, family)).copied().unwrap_or_default();
+                let failed = row.reason.is_some() || row.degraded[family as usize];
+                let said = failed || shown.unwatched.is_some() && watch.unwatched_said;
+                if !heard && !said && now.since(began) > patience {
+                    let text = format!(
+                        "eth{i} {family}: nobody has answered for {:?}; shown as unwatched {:?}, said {}",
+                        now.since(began),
+                        shown.unwatched,
+                        watch.unwatched_said
+                    );
+                    return self.fault(world, Kind::Blind, text);
+                }
+                let answers = works(world, i, family, shown_fdt(&self.view));
+                let attached = shown.unwatched.is_some_and(|why| why == Unwatched::NoReply);
+                if answers && attached {
+                    let text = format!("eth{i} {family} is shown as unwatched and answers");
+                    return self.fault(world, Kind::NotBlind, text);
+                }
+            }
+        }
+        None
+    }
+
     fn repairs(&mut self, world: &World) -> Option<Fault> {
         for i in 0..world.setup.members {
             for family in Family::ALL {
@@ -453,8 +510,6 @@ impl Referee {
                 .map(|at| at + 30 * S)
         });
         let well = well.or(limited.min()).map(|at| at.max(began));
-        let watch = self.watches.entry((i, family)).or_default();
-        watch.well_since = well;
         let row = interface(&self.view, i)?;
         let shown = instance(&self.view, i, family)?;
         let failed = row.reason.is_some_and(Reason::is_failure) || row.degraded[family as usize];
