@@ -483,19 +483,19 @@ impl Lan {
 
     /// Only what the engine waits for is read.
     fn found_in_slots(&mut self, now: Instant) -> Vec<Event> {
-        let mut awaited = BTreeSet::new();
-        self.engine.await_replies(now, |path, seq| {
-            awaited.insert((path, seq.0));
-        });
         // What nobody will ask for any more.
         while self.slots.first_key_value().is_some_and(|((at, _), _)| now.since(*at) > 100 * S) {
             self.slots.pop_first();
         }
         let next = (Instant(now.0 + 1), 0);
         let come: Vec<_> = self.slots.range(..next).map(|(at, reply)| (*at, *reply)).collect();
-        let read = |reply: &Event| matches!(reply, Event::Reply { path, seq, .. } if awaited.contains(&(*path, seq.0)));
-        let found: Vec<_> = come.into_iter().filter(|(_, reply)| read(reply)).collect();
-        found.into_iter().filter_map(|(at, _)| self.slots.remove(&at)).collect()
+        let mut read = Vec::new();
+        self.engine.await_replies(now, |path, seq| {
+            let asked = |reply: &Event| matches!(reply, Event::Reply { path: p, seq: s, .. } if (*p, *s) == (path, seq));
+            read.extend(come.iter().filter(|(_, reply)| asked(reply)).map(|(at, _)| *at));
+        });
+        read.sort_unstable();
+        read.into_iter().filter_map(|at| self.slots.remove(&at)).collect()
     }
 
     /// Whether the engine was told of anything on the way.

@@ -28,13 +28,14 @@ struct Found {
 }
 
 /// Faults of one kind and mix that are made small: most are the same one.
-const SHRUNK: u64 = 12;
+const SHRUNK: u64 = 4;
 
 fn given(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// The number of faults. `MPATHD_CHAOS_MINUTES`, `_SEED`, `_WORLDS` (at the most), `_STRIDE` and `_THREADS`.
+/// The number of faults. `MPATHD_CHAOS_MINUTES`, `_SEED`, `_WORLDS` (at the most), `_STRIDE`,
+/// `_SHRUNK` and `_THREADS`.
 pub fn run() -> u64 {
     let minutes = given("MPATHD_CHAOS_MINUTES", 1);
     let worlds = given("MPATHD_CHAOS_WORLDS", u64::MAX);
@@ -89,7 +90,7 @@ fn one(seed: u64, totals: &Mutex<Totals>) {
     let found = all.faults.entry((kind, mix_of(seed))).or_default();
     found.worlds += 1;
     found.first = Some(found.first.map_or(seed, |first| first.min(seed)));
-    let many = found.worlds > SHRUNK;
+    let many = found.worlds > given("MPATHD_CHAOS_SHRUNK", SHRUNK);
     drop(all);
     if many {
         return;

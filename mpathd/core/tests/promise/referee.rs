@@ -85,6 +85,8 @@ struct Watch {
     case: Option<Case>,
     /// An event has said that it is unwatched.
     unwatched_said: bool,
+    /// When it was last shown as unwatched, or as failed.
+    shown_at: Option<Instant>,
 }
 
 pub struct Referee {
@@ -442,7 +444,7 @@ impl Referee {
     }
 
     /// What nobody has answered since it was there is not watched, or has failed: one of both is shown.
-    fn blindness(&self, world: &World) -> Option<Fault> {
+    fn blindness(&mut self, world: &World) -> Option<Fault> {
         let now = world.now();
         for i in 0..world.setup.members {
             for family in Family::ALL {
@@ -462,6 +464,11 @@ impl Referee {
                 let watch = self.watches.get(&(i, family)).copied().unwrap_or_default();
                 let failed = row.reason.is_some() || row.degraded[family as usize];
                 let said = failed || shown.unwatched.is_some() && watch.unwatched_said;
+                if said {
+                    self.watches.entry((i, family)).or_default().shown_at = Some(now);
+                }
+                // Asked anew after a conflict or a failure, it has the quiet period again.
+                let began = began.max(watch.shown_at.unwrap_or_default());
                 if !heard && !said && now.since(began) > patience {
                     let text = format!(
                         "eth{i} {family}: nobody has answered for {:?}; shown as unwatched {:?}, said {}",

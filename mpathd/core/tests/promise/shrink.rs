@@ -8,7 +8,7 @@ use crate::referee::{Fault, Kind};
 use crate::world::{Played, play};
 
 /// Histories that are tried for one.
-const TRIES: usize = 3_000;
+const TRIES: usize = 600;
 
 /// Plays it; an assertion that fails is a fault too.
 pub fn judge(history: &History) -> Played {
