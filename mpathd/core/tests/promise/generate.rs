@@ -238,7 +238,8 @@ fn events(dice: &mut Dice, mix: Mix, setup: &Setup) -> Vec<(u64, Step)> {
             }
             flaps
         }
-        7 => match dice.below(5) {
+        7 => match dice.below(6) {
+            5 => vec![(0, Step::StealTest(i))],
             0 => vec![(0, Step::Steal(dice.below(setup.data)))],
             1 => vec![(0, Step::Claim(i))],
             2 => vec![(0, Step::Restart)],

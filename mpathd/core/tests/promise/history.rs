@@ -58,6 +58,8 @@ pub enum Step {
     Online(usize),
     /// Another program removes a data address.
     Steal(usize),
+    /// Another program removes the IPv4 test address of a NIC.
+    StealTest(usize),
     /// Another host says that it has the test address.
     Claim(usize),
     /// The daemon does not run for so many ms.
@@ -167,6 +169,7 @@ impl Step {
             Step::Offline(i) => ("offline", vec![n(i)]),
             Step::Online(i) => ("online", vec![n(i)]),
             Step::Steal(k) => ("steal", vec![n(k)]),
+            Step::StealTest(i) => ("steal-test", vec![n(i)]),
             Step::Claim(i) => ("claim", vec![n(i)]),
             Step::Late(ms) => ("late", vec![ms]),
             Step::Restart => ("restart", vec![]),
@@ -207,6 +210,7 @@ impl Step {
             "offline" => Step::Offline(i(0)?),
             "online" => Step::Online(i(0)?),
             "steal" => Step::Steal(i(0)?),
+            "steal-test" => Step::StealTest(i(0)?),
             "claim" => Step::Claim(i(0)?),
             "late" => Step::Late(v(0)?),
             "restart" => Step::Restart,

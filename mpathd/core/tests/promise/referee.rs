@@ -132,6 +132,13 @@ fn longest_interval(view: &View, i: usize, family: Family) -> Duration {
     rows.map(|t| t.interval).max().unwrap_or_default()
 }
 
+/// Time between two probes to a target that is shown.
+fn shown_interval(view: &View, i: usize, family: Family, t: usize) -> Duration {
+    let target = crate::world::address(family, t);
+    let mut rows = view.targets.iter().filter(|row| row.interface == nic(i));
+    rows.find(|row| row.target == target).map(|row| row.interval).unwrap_or_default()
+}
+
 /// How long replies of an interface's targets take at the most, as shown.
 fn longest_wait(view: &View, i: usize) -> Duration {
     let rows = view.targets.iter().filter(|t| t.interface == nic(i));
@@ -156,7 +163,7 @@ impl Referee {
         Some(Fault { kind, at: world.now().since(self.start), text })
     }
 
-    pub fn before_step(&mut self, world: &World, _step: Step) {
+    pub fn before_step(&mut self, world: &World) {
         std::mem::swap(&mut self.before, &mut self.view);
         world.lan.engine.fill(&mut self.view, world.now());
     }
@@ -298,7 +305,15 @@ impl Referee {
         for (t, path) in world.paths_of(i, family) {
             // A path that loses probes, or that was cut meanwhile, can lose five in a row by right.
             let works = path.clean_since.is_some_and(|since| now.since(since) >= fdt);
-            let replied = path.last_reply.filter(|at| now.since(*at) < fdt);
+            // The next answer of one that limits them is counted from the probe that it answered. One
+            // that answers fewer than one in five of the probes, and is not known to yet, cannot be
+            // told from a cut.
+            let limit = world.target(family, t).limit;
+            let newest = if limit.is_some() { path.last_answered } else { path.last_reply };
+            let known = limit.is_none_or(|limit| {
+                S / limit.per_second as u32 <= shown_interval(&self.before, i, family, t) * 5
+            });
+            let replied = newest.filter(|at| known && now.since(*at) < fdt);
             if let Some(at) = replied.filter(|_| works) {
                 let text = format!(
                     "eth{i} {family} failed; target {t} works there, its last reply came {:?} ago, FDT {fdt:?}",
@@ -396,7 +411,7 @@ impl Referee {
 
     /// What a verdict may wait for beside the failure detection time.
     fn excuse(&self, world: &World, i: usize, family: Family, case: &Case) -> Duration {
-        let (now, requested) = (world.now(), world.setup.fdt());
+        let requested = world.setup.fdt();
         let answers = |j: usize| {
             let row = interface(&self.view, j);
             let in_use = row.is_some_and(|row| is_usable(row) && row.reason.is_none());
@@ -439,7 +454,6 @@ impl Referee {
         if others.any(unsteady) || unsteady(i) {
             excuse += 10 * S;
         }
-        let _ = now;
         excuse
     }
 
@@ -505,8 +519,9 @@ impl Referee {
         let now = world.now();
         let began = world.epoch[i].max(world.changed_at).max(world.late_until);
         let answers = |t: usize, p: &crate::world::Path| {
-            let free = world.target(family, t).limit.is_none();
-            p.clean_since.filter(|_| free && p.last_reply.is_some())
+            let counts = world.target(family, t).limit.is_none() && p.last_reply.is_some();
+            let clean_since = p.clean_since.filter(|_| counts)?;
+            Some(clean_since.max(p.disturbed_at.unwrap_or_default()))
         };
         let well = world.paths_of(i, family).filter_map(|(t, p)| answers(t, p)).min();
         // Targets that limit their answers count too, once they are asked as seldom as they answer.
@@ -525,7 +540,7 @@ impl Referee {
         }
         let interval = longest_interval(&self.view, i, family).max(shown.interval);
         let bound = shown_fdt(&self.view).max(interval * 6) * 2
-            + interval * 4
+            + interval * 5
             + longest_wait(&self.view, i)
             + 200 * MS;
         let since = well?.max(self.damped_at[i].unwrap_or_default());

@@ -168,13 +168,14 @@ impl World {
         for at in self.paths.keys().copied().collect::<Vec<_>>() {
             let usable = self.is_usable(at);
             let clean = usable && !self.loses(at.0, at.1, at.2);
+            let limited = self.target(at.1, at.2).limit.is_some();
             let path = self.paths.get_mut(&at).unwrap();
             if path.disturbed {
                 path.disturbed_at = Some(now);
             }
             path.usable = usable;
             path.clean_since = clean.then(|| path.clean_since.unwrap_or(now));
-            path.disturbed = !clean && !all_dead;
+            path.disturbed = !clean && !all_dead || limited;
         }
     }
 
@@ -302,6 +303,13 @@ impl World {
                     self.lan.steal(&address);
                 }
             }
+            Step::StealTest(i) if there(self, i) => {
+                let ifindex = self.lan.nics[&nic(i)].link.ifindex;
+                let address = format!("192.0.2.{}", 11 + i).parse().unwrap();
+                if self.lan.addresses.contains(&(ifindex, address)) {
+                    self.lan.take_away(ifindex, address);
+                }
+            }
             Step::Claim(i) if there(self, i) && self.probed(i, Family::Inet) > 0 => {
                 let ifindex = self.lan.nics[&nic(i)].link.ifindex;
                 let address = format!("192.0.2.{}", 11 + i).parse().unwrap();
@@ -382,7 +390,7 @@ fn play_in(mut world: World, history: &History) -> Played {
             break;
         }
         if *step != Step::Pass {
-            referee.before_step(&world, *step);
+            referee.before_step(&world);
             if world.aloud {
                 let at = world.now().since(world.began).as_secs_f64();
                 println!("{at:>10.4} *** {step:?}");
