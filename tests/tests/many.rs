@@ -102,7 +102,7 @@ fn the_soft_limit_of_descriptors_is_raised() {
 #[test]
 fn used_up_descriptors_move_no_address() {
     isolated(|| {
-        const HARD: u32 = 72;
+        const HARD: u32 = 84;
         let lab = Lab::builder().nics(NICS).build();
         let addresses = AddressWatch::start(lab.host());
         let begun = clock::now();
