@@ -276,12 +276,15 @@ impl Pace {
         tally.answered > 0 && tally.lost_part() < 1000 / u32::from(LOST_ONE_IN) / 2
     }
 
-    /// It has answered by turns before the present run of losses, and that it limits its answers has
+    /// It has answered by turns before the present run of losses, more than once, and that it limits its answers has
     /// neither been found nor ruled out yet.
     pub fn is_doubtful(&self) -> bool {
         let mut before = self.tally();
         before.lost = before.lost.saturating_sub(self.hole);
-        self.every == 1 && self.left_alone_until.is_none() && before.is_gappy()
+        self.every == 1
+            && self.left_alone_until.is_none()
+            && before.holes >= HOLES
+            && before.is_gappy()
     }
 
     /// Asked long enough for a limit to show.

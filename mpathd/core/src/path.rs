@@ -280,6 +280,10 @@ impl Path {
         entry.mark = Mark::Acked;
         self.places.set(seq, Mark::Acked);
         self.lost -= u64::from(mark == Mark::Lost);
+        // Whoever has just begun to answer was not there before, and limited nothing.
+        if self.last_acked.is_none() {
+            self.pace.forget();
+        }
         let hiccup = self.pace.policed() && self.pace.losses_in_a_row() <= 1;
         if !extra {
             // Silence before the first answer is none between answers, as a limit would make.

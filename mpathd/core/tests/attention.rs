@@ -90,6 +90,12 @@ fn without_last_reply(message: Message) -> Message {
             let evidence = Evidence { last_reply: None, ..evidence };
             Message::InterfaceFailed { interface, group, evidence }
         }
+        Message::FamilyFailed { interface, family, group, evidence }
+            if evidence.reason == Reason::Link =>
+        {
+            let evidence = Evidence { last_reply: None, ..evidence };
+            Message::FamilyFailed { interface, family, group, evidence }
+        }
         other => other,
     }
 }
