@@ -276,8 +276,8 @@ impl Pace {
         tally.answered > 0 && tally.lost_part() < 1000 / u32::from(LOST_ONE_IN) / 2
     }
 
-    /// It has answered by turns before the present run of losses, more than once, and that it limits its answers has
-    /// neither been found nor ruled out yet.
+    /// It has answered by turns more than once before the present run of losses, and it has neither been
+    /// found nor ruled out yet that it limits its answers.
     pub fn is_doubtful(&self) -> bool {
         let mut before = self.tally();
         before.lost = before.lost.saturating_sub(self.hole);

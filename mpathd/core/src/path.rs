@@ -280,16 +280,12 @@ impl Path {
         entry.mark = Mark::Acked;
         self.places.set(seq, Mark::Acked);
         self.lost -= u64::from(mark == Mark::Lost);
-        // Whoever has just begun to answer was not there before, and limited nothing.
+        // A target that has just begun to answer limited nothing before.
         if self.last_acked.is_none() {
             self.pace.forget();
         }
         let hiccup = self.pace.policed() && self.pace.losses_in_a_row() <= 1;
         if !extra {
-            // Silence before the first answer is none between answers, as a limit would make.
-            if self.acked == 0 {
-                self.pace.forget();
-            }
             self.pace.answered(mark == Mark::Lost);
         }
         self.urged_since = None;
