@@ -334,3 +334,102 @@ impl Slot {
         (self.in_flight.is_none() && at > now).then_some(at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant(1_000_000_000_000);
+
+    #[test]
+    fn an_address_on_two_nics_is_not_where_it_should_be() {
+        let mut address = DataAddress::new("192.0.2.50/24".parse().unwrap());
+        (address.holder, address.known) = (Some(1), true);
+        assert!(!address.settled());
+        address.on.insert(1);
+        assert!(address.settled());
+        address.on.insert(0);
+        assert!(!address.settled(), "the old place is still to be cleared");
+    }
+
+    /// The kernel's notice can come after its acknowledgement.
+    #[test]
+    fn a_request_is_not_repeated_while_its_notice_is_awaited() {
+        let mut slot = Slot::new(Resource::Prepare(0));
+        assert!(slot.ready(NOW));
+        slot.begin(0);
+        assert!(!slot.ready(NOW));
+        slot.end(true, NOW);
+        assert!(!slot.ready(NOW), "acknowledged, not observed");
+        assert_eq!(slot.wake_at(NOW), Some(NOW + NOTICE_WITHIN));
+        assert!(slot.ready(NOW + NOTICE_WITHIN), "the notice was lost");
+        slot.noticed();
+        assert!(slot.ready(NOW));
+    }
+
+    #[test]
+    fn a_notice_that_comes_first_is_not_awaited_again() {
+        let mut slot = Slot::new(Resource::Prepare(0));
+        slot.begin(0);
+        slot.noticed();
+        slot.end(true, NOW);
+        assert!(slot.ready(NOW));
+    }
+
+    #[test]
+    fn pauses_double_after_failures_in_a_row_up_to_ten_seconds() {
+        let mut slot = Slot::new(Resource::Prepare(0));
+        for n in 0..20 {
+            slot.begin(0);
+            slot.end(false, NOW);
+            let pause = (FIRST_PAUSE * (1 << n.min(10))).min(LONGEST_PAUSE);
+            assert_eq!(slot.wake_at(NOW), Some(NOW + pause), "failure {n}");
+            assert_eq!(slot.failed_once(), n == 0);
+        }
+        slot.begin(0);
+        slot.end(true, NOW);
+        slot.begin(0);
+        slot.end(false, NOW);
+        assert_eq!(slot.wake_at(NOW), Some(NOW + NOTICE_WITHIN), "one success ends the row");
+        assert!(slot.failed_once());
+    }
+
+    #[test]
+    fn the_fourth_repair_within_a_minute_waits_ten_seconds() {
+        let mut slot = Slot::new(Resource::Prepare(0));
+        let second = Duration::from_secs(1);
+        for n in 0..3 {
+            slot.drifted(NOW + second * n);
+            assert!(!slot.held() && slot.ready(NOW + second * n), "repair {n}");
+            assert_eq!(slot.take_drift(), Some(false));
+            assert_eq!(slot.take_drift(), None);
+        }
+        slot.drifted(NOW + second * 3);
+        assert!(slot.held());
+        assert_eq!(slot.take_drift(), Some(true));
+        assert_eq!(slot.wake_at(NOW + second * 3), Some(NOW + second * 13));
+        slot.release();
+        assert!(!slot.held() && slot.ready(NOW + second * 3), "something else is wanted");
+
+        let mut slot = Slot::new(Resource::Prepare(0));
+        (0..3).for_each(|n| slot.drifted(NOW + second * n));
+        slot.drifted(NOW + DRIFT_WINDOW);
+        assert!(!slot.held(), "the first one was a minute ago");
+    }
+
+    #[test]
+    fn the_number_of_a_request_names_its_slot_and_is_not_given_twice() {
+        let mut slot = Slot::new(Resource::Prepare(0));
+        let first = slot.begin(7);
+        assert!(slot.waits_for(first) && slot.in_flight());
+        slot.end(true, NOW);
+        assert!(!slot.waits_for(first) && !slot.in_flight());
+        let second = slot.begin(7);
+        assert_ne!(first, second);
+        assert_eq!([first, second].map(|op| op.0 & 0xffff), [7; 2]);
+
+        let mut heir = Slot::new(Resource::Prepare(0));
+        heir.inherit(None, 9);
+        assert_eq!(heir.begin(7), OpId(7 | 10 << 16));
+    }
+}

@@ -162,3 +162,127 @@ impl Rounds {
         Some(&mut self.ring[number as usize % RING]).filter(|r| r.number == number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: Duration = Duration::from_millis(10);
+    /// A target is asked in every round.
+    const EACH: Pace = Pace { interval: T, spacing: T };
+
+    fn at(n: u32) -> Instant {
+        Instant(1_000_000_000) + T * n
+    }
+
+    /// Rounds that have left, of which every third was heard; what each tells when it leaves the ring.
+    fn begin(rounds: &mut Rounds, numbers: core::ops::Range<u32>) -> alloc::vec::Vec<Option<bool>> {
+        let each = numbers.map(|n| {
+            let told = rounds.begin(at(n), EACH);
+            rounds.left(n);
+            if n.is_multiple_of(3) {
+                rounds.heard(n);
+            }
+            told
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn a_round_tells_whether_it_was_heard_when_it_leaves_the_ring() {
+        let mut rounds = Rounds::new();
+        assert!(begin(&mut rounds, 0..RING as u32).iter().all(Option::is_none));
+        assert_eq!(begin(&mut rounds, 32..36), [Some(true), Some(false), Some(false), Some(true)]);
+        assert_eq!((rounds.next(), rounds.newest()), (36, 35));
+    }
+
+    #[test]
+    fn what_is_in_the_ring_and_what_follows_lateness_tells_nothing() {
+        let mut rounds = Rounds::new();
+        begin(&mut rounds, 0..40);
+        rounds.distrust(6);
+        // The 32 that are known now, and six that follow.
+        assert!(begin(&mut rounds, 40..78).iter().all(Option::is_none));
+        assert_eq!(begin(&mut rounds, 78..80), [Some(false), Some(false)]);
+        rounds.distrust(0);
+        assert!(begin(&mut rounds, 80..112).iter().all(Option::is_none));
+        assert_eq!(begin(&mut rounds, 112..113), [Some(false)]);
+    }
+
+    #[test]
+    fn a_round_that_did_not_leave_is_passed_over() {
+        let mut rounds = Rounds::new();
+        for n in 0..4 {
+            rounds.begin(at(n), EACH);
+            if n != 2 {
+                rounds.left(n);
+            }
+        }
+        rounds.answered(0);
+        rounds.answered(3);
+        let decided = |rounds: &Rounds, now| {
+            rounds.decided(now, T).map(|r| (r.at, r.answered)).collect::<alloc::vec::Vec<_>>()
+        };
+        let all = [(at(3), true), (at(1), false), (at(0), true)];
+        assert_eq!(decided(&rounds, at(4)), all);
+        rounds.begin(at(4), EACH);
+        rounds.left(4);
+        assert_eq!(decided(&rounds, at(4)), all, "the newest one has time yet");
+        assert_eq!(decided(&rounds, at(5))[0], (at(4), false));
+        rounds.forget();
+        assert!(decided(&rounds, at(5)).is_empty());
+    }
+
+    #[test]
+    fn the_streak_is_as_long_as_every_round_was_answered() {
+        let mut rounds = Rounds::new();
+        assert_eq!(rounds.streak(at(0), T, EACH), Duration::ZERO);
+        for n in 0..10 {
+            rounds.begin(at(n), EACH);
+            rounds.left(n);
+            if n != 4 {
+                rounds.answered(n);
+            }
+        }
+        assert_eq!(rounds.streak(at(10), T, EACH), T * 4, "rounds 5 to 9");
+        rounds.answered(4);
+        assert_eq!(rounds.streak(at(10), T, EACH), T * 9);
+        rounds.begin(at(10), EACH);
+        rounds.left(10);
+        assert_eq!(rounds.streak(at(10), T, EACH), T * 9);
+        assert_eq!(rounds.streak(at(11), T, EACH), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_streak_goes_on_when_its_rounds_have_left_the_ring() {
+        let mut rounds = Rounds::new();
+        for n in 0..100 {
+            rounds.begin(at(n), EACH);
+            rounds.left(n);
+            if n != 20 {
+                rounds.answered(n);
+            }
+        }
+        assert_eq!(rounds.streak(at(100), T, EACH), T * 78, "rounds 21 to 99");
+        assert_eq!(rounds.newest_answered(), Some(at(99)));
+    }
+
+    /// Targets that limit their answers are asked in every third round.
+    #[test]
+    fn a_silent_round_breaks_the_streak_only_where_an_answer_was_due() {
+        let third = Pace { interval: T, spacing: T * 3 };
+        let mut rounds = Rounds::new();
+        for n in 0..12 {
+            rounds.begin(at(n), third);
+            rounds.left(n);
+            if n.is_multiple_of(3) {
+                rounds.answered(n);
+            }
+        }
+        assert_eq!(rounds.streak(at(12), T, third), T * 9);
+        assert_eq!(rounds.streak(at(12), T, EACH), Duration::ZERO);
+        rounds.begin(at(12), third);
+        rounds.left(12);
+        assert_eq!(rounds.streak(at(13), T, third), Duration::ZERO, "an answer was due");
+    }
+}

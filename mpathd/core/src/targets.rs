@@ -242,6 +242,17 @@ mod tests {
         );
     }
 
+    /// As routers advertise themselves: RFC 4861 section 4.2.
+    #[test]
+    fn a_link_local_router_is_a_target_of_a_static_ipv6_test_address() {
+        let test = TestAddress::Static("2001:db8::11/64".parse().unwrap());
+        let mut group = group(&[]);
+        group.members[0].test = [None, Some(test)];
+        let gateways = [("fe80::1", 1), ("2001:db8:1::1", 1), ("2001:db8::1", 1), ("fe80::2", 9)];
+        let routers = list(TargetMode::Routes, &["fe80::1", "2001:db8::1"]);
+        assert_eq!(chosen(&group, test, &gateways, &[]), routers);
+    }
+
     /// Behaviours 22, 113, 117.
     #[test]
     fn hosts_where_there_is_no_router_on_the_subnet_only() {

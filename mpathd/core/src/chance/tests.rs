@@ -187,3 +187,47 @@ fn heavy_loss_is_a_failure() {
     assert!(learnt > 500, "{learnt}");
     assert_eq!(chance.losses(), LOSSES_TO_FAIL);
 }
+
+/// Feeds `count` times so many silent rounds and then answers, ten rounds together.
+fn runs(chance: &mut Chance, count: u32, silent: u32) {
+    for _ in 0..count {
+        (0..10).for_each(|n| chance.round(n >= silent, MS));
+    }
+}
+
+/// Whatever hindered a verdict; a path that is silent for so long is no random loss.
+#[test]
+fn runs_that_are_long_enough_for_a_verdict_are_not_learnt() {
+    let mut chance = Chance::new();
+    runs(&mut chance, 200, u32::from(LOSSES_TO_FAIL));
+    assert_eq!((chance.memory().runs, chance.losses()), (0, LOSSES_TO_FAIL));
+    let mut chance = Chance::new();
+    runs(&mut chance, 200, u32::from(LOSSES_TO_FAIL) - 1);
+    let memory = chance.memory();
+    assert_eq!((memory.runs, memory.repeats), (memory.rounds.div_ceil(10), 3 * memory.runs));
+    assert!(chance.losses() > LOSSES_TO_FAIL);
+}
+
+/// Ten runs of two are no five runs of four because rounds between them are not known.
+#[test]
+fn a_run_does_not_go_on_over_rounds_that_are_missing() {
+    let mut chance = Chance::new();
+    for _ in 0..200 {
+        (0..2).for_each(|_| chance.round(false, MS));
+        chance.interrupt();
+        (0..8).for_each(|n| chance.round(n >= 2, MS));
+    }
+    let memory = chance.memory();
+    assert!(memory.runs > 90, "{memory:?}");
+    assert_eq!(memory.repeats, memory.runs, "each was of two rounds: {memory:?}");
+}
+
+#[test]
+fn a_failure_discards_what_was_learnt_since_the_last_conclusion() {
+    let mut chance = Chance::new();
+    runs(&mut chance, 100, 3);
+    chance.discard_lesson();
+    // A whole lesson without loss: the silent rounds are not among them.
+    (0..LESSON).for_each(|_| chance.round(true, MS));
+    assert_eq!(chance.memory(), Tally { rounds: LESSON, runs: 0, repeats: 0 });
+}
