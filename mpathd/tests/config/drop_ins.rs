@@ -154,3 +154,27 @@ fn a_drop_in_that_cannot_be_read_is_an_error() {
     fs::create_dir(files.0.join("m.d/x.toml")).unwrap();
     assert_eq!(files.errors(), ["m.d/x.toml:1:1: cannot be read: Is a directory (os error 21)"]);
 }
+
+#[test]
+fn routes_of_a_drop_in_replace_those_of_the_group() {
+    let routes = |drop_in: &str| {
+        let main = format!("{MAIN}[[groups.a.routes]]\nto = \"default\"\nvia = \"192.0.2.1\"\n");
+        let files = Files::new("routes", Some(&main), &[("a.toml", drop_in)]);
+        let group = files.load().engine.groups.remove(0);
+        group.routes.iter().map(|route| route.via.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(routes("[groups.a]\nfailback = true\n"), ["192.0.2.1"]);
+    let other = "[groups.a]\nroutes = [{ to = \"default\", via = \"192.0.2.2\" }]\n";
+    assert_eq!(routes(other), ["192.0.2.2"]);
+    assert_eq!(routes("[groups.a]\nroutes = []\n"), [""; 0]);
+}
+
+/// Whatever else of the group the wrong value would have given is not reported as missing.
+#[test]
+fn a_wrong_value_in_a_drop_in_is_the_only_error_of_its_group() {
+    let main = "[groups.a]\ndata_addresses = [\"192.0.2.50/24\"]\n";
+    let files = Files::new("incomplete", Some(main), &[("a.toml", "[groups.a]\ninterfaces = 1\n")]);
+    let errors = files.errors();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].starts_with("m.d/a.toml:2:14: groups.a.interfaces = 1: "), "{errors:?}");
+}

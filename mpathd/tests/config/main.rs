@@ -4,6 +4,7 @@ mod addresses;
 mod any_input;
 mod drop_ins;
 mod keys;
+mod limits;
 mod meaning;
 mod reload;
 mod rules;

@@ -46,4 +46,54 @@ mod tests {
     fn names_are_as_the_kernel_cuts_them() {
         assert!(MANAGERS.iter().all(|(name, _)| name.len() <= 15));
     }
+
+    /// A program of a name; it ends when this is dropped.
+    struct Running(std::process::Child, std::path::PathBuf);
+
+    impl Running {
+        fn named(name: &str) -> Self {
+            let folder = format!("mpathd-managers-{name}-{}", std::process::id());
+            let folder = std::env::temp_dir().join(folder);
+            fs::create_dir_all(&folder).unwrap();
+            fs::copy("/bin/sleep", folder.join(name)).unwrap();
+            let child = std::process::Command::new(folder.join(name)).arg("60").spawn().unwrap();
+            Self(child, folder)
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+            fs::remove_dir_all(&self.1).unwrap();
+        }
+    }
+
+    fn named(text: &str) -> bool {
+        likely().is_some_and(|all| all.contains(text))
+    }
+
+    #[test]
+    fn a_manager_is_named_once_while_it_runs_here() {
+        let [text, other] = ["wickedd runs here: ", "connmand runs here: "];
+        assert!(!named(text) && !named(other), "{:?}", likely());
+        let first = Running::named("wickedd");
+        assert!(named(text), "{:?}", likely());
+        let second = Running::named("connmand");
+        assert!(named(text) && named(other) && named("; "), "{:?}", likely());
+        drop(first);
+        assert!(!named(text) && named(other), "{:?}", likely());
+        drop(second);
+        assert!(!named(other));
+    }
+
+    #[test]
+    fn a_process_of_another_network_namespace_is_not_here() {
+        let own = fs::read_link("/proc/self/ns/net").unwrap();
+        let own_process = Path::new("/proc/self");
+        assert!(is_here(own_process, Some(&own)));
+        assert!(!is_here(own_process, Some(Path::new("net:[1]"))));
+        assert!(is_here(own_process, None), "what is ours is not known");
+        assert!(is_here(Path::new("/proc/0"), Some(&own)), "it may not be looked at");
+    }
 }
