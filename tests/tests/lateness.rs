@@ -89,3 +89,50 @@ fn a_measurement_says_what_a_host_can_honour() {
         assert!(error.contains("write \"10s\" or \"10ms\""), "{error}");
     });
 }
+
+/// Scheduling policies of the daemon's threads: 0 ordinary, 1 SCHED_FIFO, 6 SCHED_DEADLINE.
+fn policies(daemon: &Daemon) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("it runs");
+    let stat = |thread: &std::fs::DirEntry| std::fs::read_to_string(thread.path().join("stat"));
+    let stats = threads.flatten().filter_map(|thread| stat(&thread).ok());
+    // Field 41 of proc_pid_stat(5); the name in parentheses is the second one.
+    let policy = |stat: String| {
+        let after_name = stat.rsplit_once(") ")?.1.to_owned();
+        after_name.split(' ').nth(38).map(str::to_owned)
+    };
+    stats.filter_map(policy).collect()
+}
+
+#[test]
+fn a_daemon_with_a_deadline_detects_failures_and_gives_the_deadline_up_at_a_reload() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let with = |priority: &str| {
+            let top = format!("realtime_priority = {priority}\n");
+            Config { top, fdt: "300ms", ..Config::dual_stack(2) }.to_string()
+        };
+        let daemon = Daemon::start(lab.host(), &with("\"deadline\""));
+        wait_ok(&daemon, &["eth0", "eth1"]);
+        let has = |policy: &str| policies(&daemon).iter().any(|it| it == policy);
+        // A CPU set or a cgroup can forbid deadlines; then the log says what it is instead.
+        if !has("6") {
+            daemon.wait_log("instead of SCHED_DEADLINE", 0, LIMIT);
+            assert!(has("1"), "{:?}", policies(&daemon));
+        }
+        let cut = lab.cut(0);
+        daemon.wait_log("IP interface failure detected on eth0", cut, LIMIT);
+        lab.mend(0);
+        daemon.wait_log("IP interface repair detected on eth0", cut, LIMIT);
+
+        daemon.configure(&with("51"));
+        let output = daemon.mpathd(&["reload"]);
+        assert!(output.status.success(), "{output:?}");
+        wait_for("SCHED_FIFO alone", LIMIT, || {
+            let policies = policies(&daemon);
+            let fifo = policies.iter().any(|it| it == "1");
+            if fifo && !policies.iter().any(|it| it == "6") { Ok(()) } else { Err(policies) }
+        });
+        let cut = lab.cut(1);
+        daemon.wait_log("IP interface failure detected on eth1", cut, LIMIT);
+    });
+}
