@@ -226,6 +226,14 @@ mod tests {
     }
 
     #[test]
+    fn members_that_have_all_failed_are_not_balanced() {
+        let items = [item(Some(0)); 4];
+        assert_eq!(placed(&items, &[Answering, Answering], true), [Some(0); 4]);
+        let balanced = placed(&items, &[Active, Active], true);
+        assert_eq!(balanced.iter().filter(|holder| **holder == Some(0)).count(), 2);
+    }
+
+    #[test]
     fn behaviour_103_all_go_to_the_healthy_one() {
         let items = [item(Some(0)), item(Some(1)), item(Some(0)), item(Some(1))];
         assert_eq!(placed(&items, &[Silent, Active], true), [Some(1); 4]);

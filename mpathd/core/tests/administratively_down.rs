@@ -8,6 +8,7 @@ use lan::*;
 use mpathd_core::config::Config;
 use mpathd_core::request::Request;
 use mpathd_core::state::Saved;
+use mpathd_core::view::LinkState;
 
 const FDT: Duration = Duration::from_millis(600);
 
@@ -41,4 +42,21 @@ fn a_member_that_an_administrator_sets_down_stays_down() {
     assert!(prepared.count() > 4, "its sysctls are still compared");
     assert_eq!(set_up(&lan), 0, "{:#?}", lan.requests);
     assert!(lan.view().interfaces[0].down);
+}
+
+/// Some drivers report no carrier; then it is taken for granted while the interface is up.
+#[test]
+fn a_link_is_unknown_only_where_carrier_is_not_reported_and_the_interface_is_up() {
+    let mut lan = Lan::settled(group(2, 1, FDT));
+    let state = |lan: &Lan| lan.view().interfaces[0].link;
+    assert_eq!(state(&lan), LinkState::Up);
+    let mut link = lan.nics[&name(0)].link;
+    link.reported = false;
+    lan.link(link);
+    lan.run(MS);
+    assert_eq!(state(&lan), LinkState::Unknown);
+    (link.up, link.running) = (false, false);
+    lan.link(link);
+    lan.run(MS);
+    assert_eq!(state(&lan), LinkState::Down);
 }

@@ -88,6 +88,21 @@ fn interfaces_outside_of_groups_keep_their_state_and_history_over_a_reload() {
     lan.until(5 * FDT, |lan| state(lan, 3) == Some(InterfaceState::Ok));
 }
 
+/// The netlink thread repeats what it knows now and then.
+#[test]
+fn the_address_of_an_ungrouped_interface_may_be_reported_again_and_again() {
+    let mut lan = with_ungrouped(2);
+    lan.wire(2, Wire::Cut);
+    let cut = lan.now;
+    while state(&lan, 2) == Some(InterfaceState::Ok) && lan.now.since(cut) < 5 * FDT {
+        let (ifindex, family) = (Ifindex(4), Family::Inet);
+        let address = Some("198.51.100.12/24".parse().unwrap());
+        lan.post(MS, Event::OwnAddress(OwnAddress { ifindex, family, address }));
+        lan.run(FDT / 5);
+    }
+    assert_eq!(state(&lan, 2), Some(InterfaceState::Failed), "{:#?}", lan.texts());
+}
+
 #[test]
 fn an_ungrouped_interface_that_joins_a_group_leaves_its_seat() {
     let mut lan = with_ungrouped(2);

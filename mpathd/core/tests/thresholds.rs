@@ -65,6 +65,37 @@ fn losses_that_lead_to_a_failure_do_not_raise_the_threshold() {
     }
 }
 
+/// Three rounds are answered and two are lost, again and again, so the repair is never earned.
+#[test]
+fn losses_of_a_failed_interface_do_not_raise_the_threshold() {
+    let fdt = 100 * MS;
+    let interval = fdt / 6;
+    let mut lan = one_target(fdt);
+    lan.wire(0, Wire::Cut);
+    lan.run(5 * fdt);
+    for _ in 0..600 {
+        lan.wire(0, Wire::Works);
+        lan.run(interval * 3);
+        lan.wire(0, Wire::Cut);
+        lan.run(interval * 2);
+    }
+    let view = lan.view();
+    assert!(view.interfaces[0].reason.is_some());
+    let instance = view.instances.iter().find(|row| row.interface == name(0)).unwrap();
+    assert_eq!(instance.loss.losses_to_fail, 5);
+}
+
+/// The device takes no probe, but how much it transmits is read too seldom to tell whether it is stuck.
+#[test]
+fn a_transmit_queue_is_not_called_stuck_before_its_counter_was_read_over_an_fdt() {
+    let fdt = 600 * MS;
+    let mut lan = one_target(fdt);
+    lan.kernel = fdt;
+    lan.wire(0, Wire::Stuck);
+    let took = lan.until(10 * fdt, |lan| lan.view().interfaces[0].reason.is_some());
+    assert!(took >= 2 * fdt, "{took:?}");
+}
+
 /// A failed NIC that answers some probes keeps an address that has moved too often; once it is cut, the
 /// address leaves within twice the failure detection time.
 #[test]

@@ -231,3 +231,15 @@ fn a_failure_discards_what_was_learnt_since_the_last_conclusion() {
     (0..LESSON).for_each(|_| chance.round(true, MS));
     assert_eq!(chance.memory(), Tally { rounds: LESSON, runs: 0, repeats: 0 });
 }
+
+/// A hundred runs of two silent rounds in ten thousand.
+#[test]
+fn the_silent_part_and_what_follows_from_it_are_as_the_text_at_the_top_says() {
+    let tally = Tally { rounds: 10_000, runs: 100, repeats: 100 };
+    assert!((tally.silent() - 0.02).abs() < 1e-9);
+    let again = (100.0 + INDEPENDENCE * 0.02) / (200.0 + INDEPENDENCE);
+    let rounds = YEAR.as_secs_f64() / 0.01;
+    let five = rounds * 0.01 * again * again * again * again;
+    let told = tally.alarms_a_year(5, 10 * MS);
+    assert!((told / five - 1.0).abs() < 1e-9, "{told} instead of {five}");
+}
