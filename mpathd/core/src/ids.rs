@@ -324,4 +324,14 @@ mod tests {
         assert_eq!(Seq(65535).next(), Seq(0));
         assert_eq!(Seq(65534).behind(Seq(1)), 3);
     }
+
+    #[test]
+    fn only_a_subnet_with_room_for_one_has_a_broadcast_address() {
+        let broadcast = |net: &str| net.parse::<IpNet>().unwrap().broadcast().map(|a| a.octets());
+        assert_eq!(broadcast("192.0.2.50/24"), Some([192, 0, 2, 255]));
+        assert_eq!(broadcast("192.0.2.50/30"), Some([192, 0, 2, 51]));
+        assert_eq!(broadcast("192.0.2.50/31"), None, "RFC 3021");
+        assert_eq!(broadcast("192.0.2.50/32"), None);
+        assert_eq!(broadcast("2001:db8::50/64"), None);
+    }
 }

@@ -98,3 +98,65 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::config::{Config, Datapath, Group as Configured, Member, Route, TestAddress};
+    use crate::state::Saved;
+    use alloc::vec;
+    use core::time::Duration;
+    use std::format;
+
+    /// `count` members and addresses; a route for the subnet, and two configured ones.
+    fn group(n: usize, count: usize) -> Configured {
+        let net = |host: usize| format!("10.0.{n}.{host}/24").parse().unwrap();
+        let route = |metric| Route {
+            to: "0.0.0.0/0".parse().unwrap(),
+            via: format!("10.0.{n}.1").parse().unwrap(),
+            metric,
+            table: 254,
+            src: None,
+        };
+        let member = |m: usize| Member {
+            name: format!("eth{n}{m}").parse().unwrap(),
+            standby: false,
+            test: [Some(TestAddress::Static(net(11 + m))), None],
+            datapath: Datapath::Auto,
+            consume_replies: true,
+        };
+        let of_all = Duration::from_secs(1);
+        Configured {
+            name: format!("g{n}").parse().unwrap(),
+            fdt: of_all,
+            failback: true,
+            quiet_period: of_all,
+            data: (0..count).map(|k| net(50 + k)).collect(),
+            targets: vec![],
+            routes: vec![route(10 + 2 * n as u32), route(11 + 2 * n as u32)],
+            members: (0..count).map(member).collect(),
+        }
+    }
+
+    #[test]
+    fn every_resource_is_found_at_its_own_place() {
+        let config = Config { groups: vec![group(0, 3), group(1, 2)] };
+        let engine = Engine::new(config, Saved::default(), 1);
+        // Members, addresses on members, routes, what is in no group, and what is taken over.
+        let expected = 5 * SLOTS_PER_MEMBER + (9 + 4) + 6 + 1 + (5 + 5 * 2 + 6);
+        assert_eq!(engine.slots.len(), expected);
+        for (index, slot) in engine.slots.iter().enumerate() {
+            assert_eq!(engine.slot_of(slot.what), index, "{:?}", slot.what);
+            let of_group = engine.group_of_slot(index);
+            assert_eq!(of_group.is_none(), slot.what == Resource::Unconfigured);
+            let ranges = |g: usize| {
+                let of_bindings = engine.slots_of_bindings(g).any(|at| at == index);
+                of_bindings || engine.slots_of_members(g).contains(&index)
+            };
+            let in_groups: std::vec::Vec<usize> = (0..2).filter(|g| ranges(*g)).collect();
+            assert_eq!(in_groups, of_group.into_iter().collect::<std::vec::Vec<_>>());
+        }
+        assert_eq!(engine.unconfigured().what, Resource::Unconfigured);
+    }
+}

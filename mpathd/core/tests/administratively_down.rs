@@ -33,6 +33,30 @@ fn a_member_that_is_down_when_it_appears_is_set_up_once() {
     assert_eq!(set_up(&lan), 1, "{:#?}", lan.requests);
 }
 
+/// It is given five seconds to get carrier, and is no failure meanwhile.
+#[test]
+fn a_member_that_has_no_carrier_after_it_was_set_up_is_reported() {
+    let mut lan = Lan::bare(Config { groups: vec![group(2, 1, FDT)] }, Saved::default(), 7);
+    lan.plug(name(0), 2);
+    lan.plug_down(name(1), 3);
+    lan.survey();
+    let text = "The link has gone down on eth1";
+    lan.run(4 * S);
+    assert_eq!((lan.told(text), lan.view().interfaces[1].reason), (0, None));
+    lan.run(2 * S);
+    assert_eq!(lan.told(text), 1, "{:#?}", lan.texts());
+    assert!(lan.view().interfaces[1].reason.is_some());
+
+    let mut lan = Lan::bare(Config { groups: vec![group(2, 1, FDT)] }, Saved::default(), 7);
+    lan.plug(name(0), 2);
+    lan.plug_down(name(1), 3);
+    lan.survey();
+    lan.run(S);
+    lan.carrier(1, true);
+    lan.run(20 * S);
+    assert_eq!((lan.told(text), lan.view().interfaces[1].reason), (0, None));
+}
+
 #[test]
 fn a_member_that_an_administrator_sets_down_stays_down() {
     let mut lan = Lan::settled(group(2, 1, FDT));

@@ -268,3 +268,21 @@ fn an_address_that_changes_its_group_begins_anew() {
     let holder = lan.holders("198.51.100.50");
     assert!(holder == [2] || holder == [3], "{holder:?}");
 }
+
+#[test]
+fn a_group_failure_is_over_for_the_new_configuration_too() {
+    let mut lan = Lan::settled(group(2, 2, FDT));
+    (0..2).for_each(|i| lan.wire(i, Wire::Cut));
+    lan.run(S);
+    let failed = "All IP interfaces in group g are now unusable";
+    assert_eq!(lan.told(failed), 1);
+    let mut more = group(2, 2, FDT);
+    more.data.push("192.0.2.60/24".parse().unwrap());
+    lan.reload_group(more);
+    lan.run(S);
+    assert_eq!(lan.told(failed), 1, "it is reported once: {:#?}", lan.texts());
+    (0..2).for_each(|i| lan.wire(i, Wire::Works));
+    lan.run(2 * S);
+    let usable = |text: &String| text.starts_with("At least 1 IP interface");
+    assert_eq!(lan.texts().iter().filter(|text| usable(text)).count(), 1, "{:#?}", lan.texts());
+}

@@ -70,3 +70,25 @@ fn no_target_is_replaced_while_all_are_silent() {
     assert!(lan.now > at + SET_ASIDE);
     assert_eq!(replaced(&lan), 0, "{:#?}", lan.texts());
 }
+
+/// Of routers that come and go, those that are targets are remembered, and no more than there is room for.
+#[test]
+fn verified_targets_that_come_and_go_do_not_displace_those_in_use() {
+    let mut group = group(2, 1, 600 * MS);
+    group.targets.clear();
+    let mut lan = Lan::new(group, Saved::default());
+    lan.add_targets(&["192.0.2.1"]);
+    lan.survey();
+    let room = 2 * 2 * mpathd_core::config::MAX_TARGETS;
+    for n in 0..2 * room {
+        let router = format!("192.0.2.{}", 100 + n);
+        lan.add_targets(&[&router]);
+        lan.gateways(&["192.0.2.1", &router]);
+        lan.run(3 * S);
+        let proven = lan.view().proven;
+        assert!(proven.len() <= room, "{} after {n}", proven.len());
+        for target in ip(&["192.0.2.1", &router]) {
+            assert!(proven.contains(&target), "{target} after {n}: {proven:?}");
+        }
+    }
+}

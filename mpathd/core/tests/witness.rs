@@ -139,3 +139,18 @@ fn a_target_that_was_given_up_and_answers_again_keeps_the_interface_from_failing
     assert!(lan.view().interfaces.iter().all(|it| it.reason.is_none()), "{:#?}", lan.texts());
     assert!(!group_failed(&lan), "{:#?}", lan.texts());
 }
+
+#[test]
+fn the_evidence_of_a_failure_counts_the_silent_targets() {
+    let mut lan = Lan::settled(group(2, 2, FDT));
+    lan.wire(0, Wire::Cut);
+    lan.run(2 * FDT);
+    let mut all = lan.messages.iter();
+    let evidence = all.find_map(|(_, message)| match message {
+        Message::InterfaceFailed { evidence, .. } => Some(*evidence),
+        _ => None,
+    });
+    let evidence = evidence.unwrap_or_else(|| panic!("{:#?}", lan.texts()));
+    assert_eq!((evidence.silent, evidence.counted), (3, 3));
+    assert!(evidence.detected >= 4 * INTERVAL && evidence.detected <= FDT, "{evidence:?}");
+}
