@@ -50,6 +50,7 @@ fn path(test: &str, target: &str) -> Path {
 fn a_slot_that_is_written_anew_matches_its_old_key_its_new_key_or_nothing() {
     let slot: Rc<Slot<Watched>> = Rc::default();
     let old = SlotKey {
+        lower: [0; mpathd_common::abi::LOWER],
         cookie: 1,
         generation: 1,
         ifindex: 2,
@@ -57,6 +58,7 @@ fn a_slot_that_is_written_anew_matches_its_old_key_its_new_key_or_nothing() {
         path: path("192.0.2.11", "192.0.2.1"),
     };
     let new = SlotKey {
+        lower: [0; mpathd_common::abi::LOWER],
         cookie: 2,
         generation: 2,
         ifindex: 3,
