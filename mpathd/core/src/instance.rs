@@ -504,6 +504,11 @@ impl Instance {
         self.open_paths().map(|p| p.limit(interval)).max().unwrap_or(interval)
     }
 
+    /// A probe to each target leaves and is answered within this time, where the path works.
+    pub fn answers_within(&self) -> Duration {
+        self.longest_spacing() + self.longest_limit()
+    }
+
     /// L of the slowest target: how long a group that comes back waits for the present holder (N4).
     pub fn settling(&self) -> Duration {
         self.spacing() + self.longest_limit().min(self.interval())

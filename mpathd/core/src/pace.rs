@@ -12,7 +12,7 @@ const HALF_WINDOW: Duration = Duration::from_millis(2_500);
 const HALF_WINDOW_PROBES: u32 = 16;
 /// Losses that were followed by an answer: one may be a hiccup of the network. More where nothing
 /// else tells that the path is well.
-const HOLES: u16 = 2;
+pub const HOLES: u16 = 2;
 const HOLES_OF_ALL: u16 = 3;
 /// A target that answers more than this part is not limiting us: 3 of 4.
 const LOST_ONE_IN: u16 = 4;
@@ -101,6 +101,9 @@ pub struct Pace {
     hole: u16,
     /// Losses before the present answers, while it is open whether all targets were silent then.
     ended_hole: u16,
+    /// Answers since the last loss, and those before the present run of losses.
+    answers: u16,
+    answers_before: u16,
     last_loss: Option<Instant>,
     /// What part was lost before it was asked less often, in thousandths.
     lost_before: Option<u32>,
@@ -130,6 +133,8 @@ impl Pace {
             halves: [NO_TALLY; 2],
             hole: 0,
             ended_hole: 0,
+            answers: 0,
+            answers_before: 0,
             last_loss: None,
             lost_before: None,
             trial: false,
@@ -173,9 +178,12 @@ impl Pace {
             }
             // Asked as seldom as it answers: so long a silence is one of the path, or of a dead target.
             let long = self.policed() && self.hole >= u16::from(LOSSES_TO_FAIL);
-            if long && self.tally().outages < LONG_HOLES {
+            // Where a limit loses many in a row, its answers are few.
+            let died = self.hole >= u16::from(LOSSES_TO_FAIL) && self.answers_before >= self.hole;
+            if (long || died) && self.tally().outages < LONG_HOLES {
                 self.forgive_hole();
             }
+            self.answers = self.answers.saturating_add(1);
         }
         self.hole = 0;
     }
@@ -216,6 +224,9 @@ impl Pace {
             tally.burst = tally.answered;
         }
         tally.lost = tally.lost.saturating_add(1);
+        if self.hole == 0 {
+            self.answers_before = core::mem::take(&mut self.answers);
+        }
         self.hole = self.hole.saturating_add(1);
         // A target that goes on as before an outage answers more than one or two probes.
         self.ended_hole = 0;
@@ -225,6 +236,13 @@ impl Pace {
     /// Nothing was asked for a while: what was before proves nothing.
     pub fn forget(&mut self) {
         self.begin(self.every);
+    }
+
+    /// The same, but how long it has been asked is still known.
+    pub fn forget_losses(&mut self) {
+        let Self { since, begun, .. } = *self;
+        self.forget();
+        (self.since, self.begun) = (since, begun);
     }
 
     fn begin(&mut self, every: u16) {
@@ -276,15 +294,13 @@ impl Pace {
         tally.answered > 0 && tally.lost_part() < 1000 / u32::from(LOST_ONE_IN) / 2
     }
 
-    /// It has answered by turns more than once before the present run of losses, and it has neither been
-    /// found nor ruled out yet that it limits its answers.
-    pub fn is_doubtful(&self) -> bool {
+    /// It has answered by turns before the present run of losses, `times` at the least, and it has neither
+    /// been found nor ruled out yet that it limits its answers.
+    pub fn is_doubtful(&self, times: u16) -> bool {
         let mut before = self.tally();
         before.lost = before.lost.saturating_sub(self.hole);
-        self.every == 1
-            && self.left_alone_until.is_none()
-            && before.holes >= HOLES
-            && before.is_gappy()
+        let by_turns = before.holes >= times && before.is_gappy();
+        self.every == 1 && self.left_alone_until.is_none() && by_turns
     }
 
     /// Asked long enough for a limit to show.

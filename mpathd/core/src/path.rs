@@ -282,7 +282,7 @@ impl Path {
         self.lost -= u64::from(mark == Mark::Lost);
         // A target that has just begun to answer limited nothing before.
         if self.last_acked.is_none() {
-            self.pace.forget();
+            self.pace.forget_losses();
         }
         let hiccup = self.pace.policed() && self.pace.losses_in_a_row() <= 1;
         if !extra {

@@ -121,9 +121,9 @@ impl Standing {
 pub fn place(items: &mut [Item], places: &Places<'_>) {
     let mut load = [0u16; MAX_MEMBERS];
     for item in items.iter_mut() {
-        item.holder = item
-            .holder
-            .filter(|m| places.may_stay(*m, item.family) || (item.held && places.bearable[*m]));
+        item.holder = item.holder.filter(|m| {
+            places.may_stay(*m, item.family) || item.held && places.may_keep(*m, item.family)
+        });
         if let Some(m) = item.holder {
             load[m] += 1;
         }
@@ -174,6 +174,12 @@ impl Places<'_> {
     fn may_stay(&self, member: usize, family: usize) -> bool {
         let rank = self.rank(member, family);
         rank != Rank::Absent && (rank == self.best_rank(family) || self.sticky[family][member])
+    }
+
+    /// An address that has moved too often leaves a member only if it must: not one that works, though it
+    /// stands by, nor one that is no worse than the others.
+    fn may_keep(&self, member: usize, family: usize) -> bool {
+        self.rank(member, family) <= Rank::Spare || self.bearable[member]
     }
 
     /// The least loaded of those that are among the best in both families: a member where one

@@ -95,14 +95,16 @@ fn judge_instance(
     let fourth = heard.map_or(case.fourth, |at| at.min(case.fourth));
     let doubted_until = fourth + DOUBT * askers;
     let doubt = instance.may_be_limited(now).then_some(doubted_until);
-    let doubtful = instance.is_doubtful(now) && now < doubted_until;
-    let common_at = (case.ready + instance.longest_spacing()).max(doubt.unwrap_or(case.ready));
+    let doubtful = instance.is_doubtful(now) && now < fourth + DOUBT;
+    let common_at = (case.ready + instance.longest_spacing())
+        .max(doubt.unwrap_or(case.ready))
+        .max(others_have_answered_by(members, i, family, fourth).unwrap_or(case.ready));
     let witness = match group.is_anonymous() {
         true => Witness::Heard,
         false => witness(members, i, family, fourth, case.fourth),
     };
     match witness {
-        Witness::Heard if doubtful => group.judge_again(doubted_until),
+        Witness::Heard if doubtful => group.judge_again(fourth + DOUBT),
         Witness::Heard => {
             let failure =
                 Failure { since: now, together: false, told: false, evidence: case.evidence };
@@ -113,6 +115,18 @@ fn judge_instance(
         Witness::Nobody if doubt.is_some_and(|until| now < until) => group.judge_again(common_at),
         Witness::NotYet | Witness::Nobody => fail_together(group, members, family, case, now, out),
     }
+}
+
+/// When each of the other members has been asked after `moment`, and has had the time to answer.
+fn others_have_answered_by(
+    members: &[Member],
+    me: usize,
+    family: Family,
+    moment: Instant,
+) -> Option<Instant> {
+    let others = members.iter().enumerate().filter(|(o, m)| *o != me && m.link_up() && !m.offline);
+    let instances = others.map(|(_, m)| m.instance(family)).filter(|i| i.probing());
+    instances.filter(|i| i.failure.is_none()).map(|i| moment + i.answers_within()).max()
 }
 
 fn suspicion(

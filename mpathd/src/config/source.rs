@@ -68,7 +68,7 @@ mod tests {
         };
         assert_eq!((place(0), place(4), place(5)), ((1, 1), (1, 5), (1, 6)));
         assert_eq!((place(7), source.text.as_bytes()[7]), ((1, 7), b'"'));
-        assert_eq!((place(12), place(13), place(14)), ((2, 1), (2, 2), (3, 1)));
+        assert_eq!((place(12), place(13), place(14)), ((1, 12), (2, 1), (2, 2)));
         assert_eq!((place(6), place(99)), ((1, 1), (1, 1)), "inside a character, and outside");
     }
 

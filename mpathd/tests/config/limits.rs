@@ -33,7 +33,7 @@ fn two_hundred_and_four_interfaces_are_accepted_and_one_more_is_not() {
     let members: usize = all.engine.named().map(|group| group.members.len()).sum();
     assert_eq!(members, 204);
     let errors = errors_of(interfaces(205, 20).as_bytes());
-    assert!(errors.contains("eth204") && errors.contains("more interfaces in all"), "{errors}");
+    assert!(errors.contains("eth204") && errors.contains("205 interfaces in all"), "{errors}");
 }
 
 /// The kernel knows a route by destination, table and metric.

@@ -23,9 +23,13 @@ pub(crate) fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+fn group_name(name: &str) -> GroupName {
+    if name.is_empty() { GroupName::ANONYMOUS } else { GroupName::new(name).unwrap() }
+}
+
 fn group(name: &str, state: GroupState, fdt_ms: Option<u64>) -> GroupView {
     GroupView {
-        name: GroupName::new(name).unwrap(),
+        name: group_name(name),
         state,
         fdt: fdt_ms.map(Duration::from_millis),
         fdt_requested: Duration::from_secs(10),

@@ -7,6 +7,7 @@ use super::suspicion::PATIENCE;
 use super::{Instance, rounds};
 use crate::config::LOSSES_TO_FAIL;
 use crate::message::Loss;
+use crate::pace::HOLES;
 use crate::path::Path;
 use crate::time::Instant;
 
@@ -69,12 +70,15 @@ impl Instance {
     /// Its targets may limit their answers without that being known: they are new, or answer by turns.
     /// Their silence needs time, whoever answers elsewhere.
     pub fn is_doubtful(&self, now: Instant) -> bool {
-        self.first_reply.is_some_and(|at| now.since(at) < DOUBT) || self.answers_by_turns()
+        let is_younger = |age: Duration| self.first_reply.is_some_and(|at| now.since(at) < age);
+        let times = if is_younger(NEW_TARGETS) { 1 } else { HOLES };
+        // A limit is found out at the first answer after a second.
+        is_younger(DOUBT + DOUBT / 2) || self.answers_by_turns(times)
     }
 
-    fn answers_by_turns(&self) -> bool {
+    fn answers_by_turns(&self, times: u16) -> bool {
         let mut leading = self.leading().peekable();
-        leading.peek().is_some() && leading.all(|p| p.pace.is_doubtful())
+        leading.peek().is_some() && leading.all(|p| p.pace.is_doubtful(times))
     }
 
     /// Losses in a row that make a verdict, our own lateness aside.
@@ -115,7 +119,7 @@ impl Instance {
                 false if p.pace.policed() => p.spacing(interval) * (rounds + 1),
                 false => interval * rounds,
             };
-            let doubt = if self.answers_by_turns() { DOUBT } else { Duration::ZERO };
+            let doubt = if self.answers_by_turns(HOLES) { DOUBT } else { Duration::ZERO };
             takes.max(interval * u32::from(LOSSES_TO_FAIL) + doubt) + p.limit(interval)
         };
         let waited_for = |p: &&Path| !(urged && self.confirmed_elsewhere && p.pace.policed());

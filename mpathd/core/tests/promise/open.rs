@@ -12,34 +12,18 @@ pub enum Open {
     LaterLimits,
     /// A NIC on a cut path whose test address goes is repaired.
     LostTestAddress,
-    /// Outages let the only target of the only NIC pass for one that limits its answers.
-    CommonOutages,
-    /// An address that is said to leave its NIC only if that dies leaves a NIC that works.
-    HeldAddresses,
     /// Where a target limits its answers, a silence of all takes longer to be shown than is shown.
     SilenceOfLimited,
-    /// A group fails before a witness that is asked seldom, or answers slowly, could be heard.
-    HastyGroupFailure,
 }
 
-pub const OPEN: &[Open] = &[
-    Open::LaterLimits,
-    Open::LostTestAddress,
-    Open::CommonOutages,
-    Open::HeldAddresses,
-    Open::SilenceOfLimited,
-    Open::HastyGroupFailure,
-];
+pub const OPEN: &[Open] = &[Open::LaterLimits, Open::LostTestAddress, Open::SilenceOfLimited];
 
 impl Open {
     pub fn named(text: &str) -> Self {
         match text {
             "later-limits" => Open::LaterLimits,
             "lost-test-address" => Open::LostTestAddress,
-            "common-outages" => Open::CommonOutages,
-            "held-addresses" => Open::HeldAddresses,
             "silence-of-limited" => Open::SilenceOfLimited,
-            "hasty-group-failure" => Open::HastyGroupFailure,
             _ => panic!("`{text}` is no open fault"),
         }
     }
@@ -54,23 +38,10 @@ impl Open {
                 Open::LaterLimits => matches!(step, Step::Limit(..)) && now > 0,
                 Open::LostTestAddress => matches!(step, Step::Claim(_) | Step::StealTest(_)),
                 Open::SilenceOfLimited => limited && matches!(step, Step::Kill(_) | Step::KillAll),
-                Open::CommonOutages | Open::HeldAddresses | Open::HastyGroupFailure => false,
             };
             if shows {
                 *step = Step::Pass;
             }
-        }
-    }
-
-    /// Shows by promises that nothing else breaks, as far as is known: they are not judged.
-    pub fn hides(self, kind: Kind) -> bool {
-        match self {
-            Open::CommonOutages => kind == Kind::InventedLimit,
-            Open::HeldAddresses => kind == Kind::MovedTooOften,
-            Open::LaterLimits
-            | Open::LostTestAddress
-            | Open::SilenceOfLimited
-            | Open::HastyGroupFailure => false,
         }
     }
 }

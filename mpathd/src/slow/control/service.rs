@@ -33,6 +33,7 @@ pub(super) struct Control {
     product = "mpathd",
     version = env!("CARGO_PKG_VERSION"),
     types = [
+        described::WaitingRoute,
         described::Span,
         described::Family,
         described::GroupState,

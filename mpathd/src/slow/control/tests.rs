@@ -104,6 +104,7 @@ fn what_is_in_the_way_is_not_removed() {
 #[test]
 fn the_description_fits_what_is_sent() {
     let types: BTreeMap<&str, &idl::CustomType<'_>> = [
+        described::WaitingRoute::CUSTOM_TYPE,
         described::Span::CUSTOM_TYPE,
         described::Family::CUSTOM_TYPE,
         described::GroupState::CUSTOM_TYPE,

@@ -138,6 +138,8 @@ pub(super) mod described {
         /// When it was taken, CLOCK_MONOTONIC, ns.
         at: u64,
         settled: bool,
+        /// A route that leads where an earlier configuration had it, because its new group cannot carry it.
+        waiting_route: Option<WaitingRoute>,
         /// Number of the configuration in force: 0 at the start, one more with each reload.
         revision: u32,
         /// What earlier configurations have left is gone.
@@ -158,6 +160,17 @@ pub(super) mod described {
         /// Groups that are configured, but that this host does not let start: name and reason.
         not_started: BTreeMap<String, String>,
         machine: Seconds,
+    }
+
+    #[derive(CustomType)]
+    pub(crate) struct WaitingRoute {
+        to: String,
+        /// The group that it should belong to.
+        group: String,
+        via: Option<String>,
+        interface: Option<String>,
+        /// Number of routes in this state.
+        count: u32,
     }
 
     #[derive(CustomType)]
