@@ -90,7 +90,7 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     log.line(Severity::Info, text);
     let limit = descriptors::raise(members(&source.settings.engine).count());
     if limit.is_short() {
-        log.line(Severity::Warning, &limit.to_string());
+        log.line(Severity::Warning, limit.to_string());
     }
     source.settle(&place, &mut log);
     let Source { settings, text, note, unconfirmed } = source;

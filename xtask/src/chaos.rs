@@ -19,11 +19,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let mut test = cargo();
-    test.args(["test", "--package", "mpathd-core", "--test", "promise", "--"]);
-    test.args(["--ignored", "--exact", "chaos", "--nocapture"]);
-    test.env("MPATHD_CHAOS_MINUTES", arguments.minutes.to_string());
-    test.env("MPATHD_CHAOS_SEED", arguments.seed.to_string());
-    test.env("MPATHD_CHAOS_THREADS", arguments.threads.to_string());
-    run_to_the_end(&mut test)
+    let mut chaos = cargo();
+    chaos.args(["run", "--quiet", "--package", "mpathd-core", "--example", "chaos"]);
+    chaos.env("MPATHD_CHAOS_MINUTES", arguments.minutes.to_string());
+    chaos.env("MPATHD_CHAOS_SEED", arguments.seed.to_string());
+    chaos.env("MPATHD_CHAOS_THREADS", arguments.threads.to_string());
+    run_to_the_end(&mut chaos)
 }

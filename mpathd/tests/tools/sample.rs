@@ -41,7 +41,7 @@ fn group(name: &str, state: GroupState, fdt_ms: Option<u64>) -> GroupView {
 fn interface(name: &str, group: &str) -> InterfaceView {
     InterfaceView {
         name: ifname(name),
-        group: GroupName::new(group).unwrap(),
+        group: group_name(group),
         ifindex: Some(Ifindex(7)),
         active: true,
         inactive: false,
@@ -65,7 +65,7 @@ fn interface(name: &str, group: &str) -> InterfaceView {
 fn data(net: &str, group: &str, inbound: Option<&str>) -> AddressView {
     AddressView {
         address: net.parse().unwrap(),
-        group: GroupName::new(group).unwrap(),
+        group: group_name(group),
         up: true,
         inbound: inbound.map(ifname),
         wanted: None,

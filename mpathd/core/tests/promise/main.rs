@@ -2,12 +2,13 @@
 //! it asserts is in `referee.rs` and `moves.rs`; what happens in the worlds in `generate.rs`.
 //!
 //! A history that breaks a promise is made small and printed; as a file in `cases` it is played for ever
-//! after. `cargo xtask chaos --minutes N` plays more of them.
+//! after. `cargo xtask chaos --minutes N` plays more of them (`examples/chaos.rs`).
+
+#![allow(dead_code, reason = "`examples/chaos.rs` uses the rest")]
 
 #[path = "../lan/mod.rs"]
 mod lan;
 
-mod chaos;
 mod generate;
 mod history;
 mod moves;
@@ -68,21 +69,4 @@ fn a_history_is_read_as_it_is_written() {
         let history = generate(seed, &[]);
         assert_eq!(History::parse(&history.to_string()), history);
     }
-}
-
-/// Plays the history in the file that `MPATHD_CASE` names, and prints what the daemon says.
-#[test]
-#[ignore = "for whoever looks into a case"]
-fn trace() {
-    let file = std::env::var("MPATHD_CASE").expect("MPATHD_CASE names a file");
-    let history = History::parse(&fs::read_to_string(&file).unwrap());
-    let fault = world::play_aloud(&history).fault;
-    println!("{}", fault.map_or("no promise is broken".into(), |fault| fault.to_string()));
-}
-
-/// For `cargo xtask chaos`.
-#[test]
-#[ignore = "runs as long as it is told to"]
-fn chaos() {
-    assert_eq!(chaos::run(), 0, "promises were broken");
 }

@@ -3,7 +3,6 @@
 //! name from the cases; nothing else is to be done.
 
 use crate::history::{History, Step};
-use crate::referee::Kind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
