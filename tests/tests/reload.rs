@@ -490,7 +490,7 @@ fn addresses_change_their_roles_by_a_reload_and_nobody_is_accused() {
                 }
             });
             wait_answered(&daemon);
-            std::thread::sleep(Duration::from_millis(300));
+            clock::pass(Duration::from_millis(300));
             let accused =
                 daemon.log_text().lines().find(|it| it.contains("somebody")).map(str::to_owned);
             assert_eq!(accused, None, "{}", daemon.log_text());

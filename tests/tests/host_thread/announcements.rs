@@ -76,7 +76,7 @@ fn they_wait_for_carrier_without_a_word() {
         host.must(host.set("eth0", DATA, Role::Data, Some(&["192.0.2.1"])));
         host.must(host.set("eth0", DATA6, Role::Data, Some(&["2001:db8::1"])));
         // All four of each would have been tried by then.
-        std::thread::sleep(Duration::from_millis(5_500));
+        clock::pass(Duration::from_millis(5_500));
         let complaints = |host: &mut Host| -> Vec<String> {
             host.texts().into_iter().filter(|text| text.contains("announcing")).collect()
         };
