@@ -113,4 +113,15 @@ mod tests {
         }
         assert_eq!(rtt.timeout(), Some(LOSS_FLOOR));
     }
+
+    /// RFC 6298 section 2.3, without a product that could overflow.
+    #[test]
+    fn the_deviation_is_exact_to_the_nanosecond() {
+        for before in 4_000..4_008 {
+            let mut rtt = Rtt { srtt: 10_000, rttvar: before, suspect: None };
+            rtt.sample(Duration::from_nanos(11_600));
+            assert_eq!(rtt.rttvar, before * 3 / 4 + 400);
+            assert_eq!(rtt.srtt, 10_200);
+        }
+    }
 }
