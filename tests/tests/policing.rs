@@ -32,6 +32,35 @@ const EACH: &str = "table inet police {
    }
  }";
 
+const MUTE: &str = "table inet mute {
+   chain in {
+     type filter hook input priority 0
+     icmp type echo-request drop
+   }
+ }";
+
+/// As Linux routers do by themselves for most ICMP: one echo reply to each host in so many milliseconds.
+fn limit(lab: &Lab, target: usize, ms: u32) {
+    let target = lab.target(target);
+    target.sysctl("net.ipv4.icmp_ratemask", "6169");
+    target.sysctl("net.ipv4.icmp_ratelimit", &ms.to_string());
+}
+
+fn two_nics(targets: &[&'static str]) -> Config {
+    let mut config = Config::dual_stack(2);
+    config.data = vec!["192.0.2.50/24", "192.0.2.51/24"];
+    config.targets = targets.to_vec();
+    config.routes.truncate(1);
+    config.members.iter_mut().for_each(|member| member.test_addresses.truncate(1));
+    config
+}
+
+fn assert_nothing_failed(daemon: &Daemon, watch: &AddressWatch) {
+    let text = daemon.log_text();
+    assert!(!text.contains("failure detected") && !text.contains("unusable"), "{text}");
+    assert_eq!(watch.events(), [], "an address has moved\n{text}");
+}
+
 fn targets(daemon: &Daemon, target: &str) -> Vec<Value> {
     json(daemon, "-t").into_iter().filter(|it| it["target"] == target).collect()
 }
@@ -44,12 +73,7 @@ fn sent(daemon: &Daemon, target: &str) -> u64 {
 fn they_are_named_asked_less_often_and_fail_nothing() {
     isolated(|| {
         let lab = Lab::builder().build();
-        let mut config = Config::dual_stack(2);
-        config.data = vec!["192.0.2.50/24", "192.0.2.51/24"];
-        config.targets = TARGETS_V4.to_vec();
-        config.routes.truncate(1);
-        config.members.iter_mut().for_each(|member| member.test_addresses.truncate(1));
-        let daemon = Daemon::start(lab.host(), &config.to_string());
+        let daemon = Daemon::start(lab.host(), &two_nics(&TARGETS_V4).to_string());
         wait_ok(&daemon, &["eth0", "eth1"]);
         let watch = AddressWatch::start(lab.host());
         let begun = clock::now();
@@ -81,9 +105,7 @@ fn they_are_named_asked_less_often_and_fail_nothing() {
         let seconds = clock::ms_between(from, clock::now()) / 1e3;
         let rate = (sent(&daemon, "192.0.2.2") - before) as f64 / seconds;
         assert!(rate < 40.0, "{rate} a second");
-        let text = daemon.log_text();
-        assert!(!text.contains("failure detected") && !text.contains("unusable"), "{text}");
-        assert_eq!(watch.events(), [], "an address has moved\n{text}");
+        assert_nothing_failed(&daemon, &watch);
         for nic in ["eth0", "eth1"] {
             wait_interface(&daemon, nic, "active,probe,state", &["yes", "ok", "ok"]);
         }
@@ -91,5 +113,57 @@ fn they_are_named_asked_less_often_and_fail_nothing() {
         let cut = lab.cut(0);
         daemon.wait_log("IP interface failure detected on eth0", cut, LIMIT);
         wait_held(lab.host(), "192.0.2.50", "eth1", LIMIT);
+    });
+}
+
+/// Two targets that limit their answers still prove that the paths work.
+#[test]
+fn the_death_of_the_only_free_target_fails_nothing() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        (1..=2).for_each(|target| limit(&lab, target, 50));
+        let daemon = Daemon::start(lab.host(), &two_nics(&TARGETS_V4).to_string());
+        wait_ok(&daemon, &["eth0", "eth1"]);
+        for target in ["192.0.2.1", "192.0.2.2"] {
+            wait_for(&format!("policed {target}"), LIMIT, || {
+                let all = targets(&daemon, target);
+                if all.iter().all(|it| it["state"] == "policed") { Ok(()) } else { Err(all) }
+            });
+        }
+        let watch = AddressWatch::start(lab.host());
+        let dead = clock::now();
+        lab.target(3).nft(MUTE);
+        daemon.wait_log("Target 192.0.2.3 is silent on eth", dead, LIMIT);
+        clock::pass(Duration::from_secs(5));
+        assert_nothing_failed(&daemon, &watch);
+        for nic in ["eth0", "eth1"] {
+            wait_interface(&daemon, nic, "active,probe,state", &["yes", "ok", "ok"]);
+        }
+    });
+}
+
+/// While one of them is known to limit its answers and the other not yet, neither is dropped; and a path that
+/// was cut is repaired though its targets are asked at different paces.
+#[test]
+fn targets_with_different_limits_fail_nothing_and_a_mended_path_is_repaired() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        limit(&lab, 1, 100);
+        limit(&lab, 2, 500);
+        let daemon = Daemon::start(lab.host(), &two_nics(&TARGETS_V4[..2]).to_string());
+        daemon.wait_log("first reply on eth1", 0, LIMIT);
+        let watch = AddressWatch::start(lab.host());
+        for target in ["192.0.2.1", "192.0.2.2"] {
+            wait_for(&format!("policed {target}"), 2 * LIMIT, || {
+                let all = targets(&daemon, target);
+                if all.iter().all(|it| it["state"] == "policed") { Ok(()) } else { Err(all) }
+            });
+        }
+        clock::pass(Duration::from_secs(5));
+        assert_nothing_failed(&daemon, &watch);
+        let cut = lab.cut(0);
+        daemon.wait_log("IP interface failure detected on eth0", cut, 3 * LIMIT);
+        let mended = lab.mend(0);
+        daemon.wait_log("IP interface repair detected on eth0", mended, 6 * LIMIT);
     });
 }

@@ -1,6 +1,6 @@
-//! How often a target is asked. Control planes, firewalls and hosts answer only so many echo
-//! requests a second (N23): one that does is found out, asked less often, and is no evidence while
-//! another target is.
+//! How often a target is probed. Control planes, firewalls and hosts answer only so many echo requests a
+//! second (RFC 4443 2.4(f), `icmp_ratelimit`): such a target is recognised and probed less often. Each of
+//! its answers still proves that the path works; its silence counts at its own pace.
 
 use core::time::Duration;
 

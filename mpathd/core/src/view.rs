@@ -262,7 +262,7 @@ pub enum TargetState {
     Unproven,
     /// Silent here while others answer.
     Dead,
-    /// Limits what it answers: asked less often, and no evidence beside others.
+    /// Limits what it answers: probed less often. Its silence counts at that pace, each answer at once.
     Policed,
 }
 

@@ -83,7 +83,9 @@ impl Instance {
     /// asked and did not contradict. That is a case if one of the former is known to live: it answers
     /// on another member. None while the test address is in conflict, as for [`Instance::suspicion`].
     pub fn early_suspicion(&self, now: Instant) -> Option<Suspicion> {
-        if self.in_conflict() || self.unlimited().next().is_none() {
+        // New ones that seem to answer every probe may limit their answers, as others do here.
+        let unknown = self.is_new(now) && self.limited().next().is_some();
+        if self.in_conflict() || unknown || self.unlimited().next().is_none() {
             return None;
         }
         let mut case = self.leading_silence(now)?;

@@ -63,17 +63,21 @@ impl Instance {
     /// The targets have begun to answer just now, or answer some probes and others not: a silence in
     /// common may be theirs, and moves nothing anyway.
     pub fn may_be_limited(&self, now: Instant) -> bool {
-        self.first_reply.is_some_and(|at| now.since(at) < NEW_TARGETS)
-            || self.leading().any(|p| p.pace.is_gappy())
+        self.is_new(now) || self.leading().any(|p| p.pace.is_gappy())
     }
 
     /// Its targets may limit their answers without that being known: they are new, or answer by turns.
     /// Their silence needs time, whoever answers elsewhere.
     pub fn is_doubtful(&self, now: Instant) -> bool {
-        let is_younger = |age: Duration| self.first_reply.is_some_and(|at| now.since(at) < age);
-        let times = if is_younger(NEW_TARGETS) { 1 } else { HOLES };
-        // A limit is found out at the first answer after a second.
-        is_younger(DOUBT + DOUBT / 2) || self.answers_by_turns(times)
+        let new = || self.is_new(now) && self.open_paths().any(|p| p.pace.is_doubtful(1));
+        self.first_reply.is_some_and(|at| now.since(at) < DOUBT)
+            || new()
+            || self.answers_by_turns(HOLES)
+    }
+
+    /// Its targets have begun to answer so lately that a limit may not have shown itself yet.
+    pub(super) fn is_new(&self, now: Instant) -> bool {
+        self.first_reply.is_some_and(|at| now.since(at) < NEW_TARGETS)
     }
 
     fn answers_by_turns(&self, times: u16) -> bool {
