@@ -60,6 +60,22 @@ fn sent(lan: &Lan, i: usize) -> u64 {
 }
 
 #[test]
+fn interfaces_outside_of_groups_are_watched_as_soon_as_the_groups_are_settled() {
+    let mut lan = Lan::bare(config(2, group(2, 2, FDT)), Saved::default(), 7);
+    (0..4).for_each(|i| lan.plug(name(i), 2 + i as u32));
+    let started = lan.now;
+    lan.survey();
+    lan.run(30 * S);
+    let attached = lan.requests.iter().filter_map(|(at, request)| match request {
+        Request::Attach { ifindex, .. } if ifindex.0 > 3 => Some(at.since(started)),
+        _ => None,
+    });
+    let attached: Vec<Duration> = attached.collect();
+    assert_eq!(attached.len(), 2, "{attached:?}");
+    assert!(attached.iter().all(|after| *after < S), "{attached:?}");
+}
+
+#[test]
 fn interfaces_outside_of_groups_keep_their_state_and_history_over_a_reload() {
     let mut lan = with_ungrouped(2);
     lan.wire(3, Wire::Cut);

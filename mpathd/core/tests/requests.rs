@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lan::*;
 use mpathd_core::config::Config;
+use mpathd_core::message::Message;
 use mpathd_core::request::Request;
 use mpathd_core::state::Saved;
 
@@ -23,6 +24,19 @@ fn the_transmit_counter_is_read_once_in_an_interval() {
     lan.run(2 * FDT);
     let reads = count(&lan, |request| matches!(request, Request::CountTransmits { .. }));
     assert!((6..=14).contains(&reads), "{reads} in twelve intervals");
+}
+
+/// A request that takes as long as the failure detection time is worth no line, a longer one is.
+#[test]
+fn a_kernel_is_slow_when_it_takes_longer_than_the_fdt() {
+    for (took, told) in [(FDT, 0), (FDT + MS, 1)] {
+        let mut lan = Lan::settled(group(2, 1, FDT));
+        lan.kernel = took;
+        lan.steal("192.0.2.11");
+        lan.run(5 * S);
+        let slow = |message: &Message| matches!(message, Message::KernelSlow { .. });
+        assert_eq!(lan.messages.iter().filter(|(_, it)| slow(it)).count(), told, "{took:?}");
+    }
 }
 
 #[test]
