@@ -13,6 +13,8 @@ use crate::time::Instant;
 
 /// Whoever limits its answers shows it by then.
 const NEW_TARGETS: Duration = Duration::from_secs(5);
+/// A limit lets so many answers pass at first, at the most: Linux six (XRLIM_BURST_FACTOR, 6.18).
+const LONGEST_BURST: u64 = 20;
 /// How long a silence lasts at the least that may come from limits nobody knows of yet.
 pub const DOUBT: Duration = Duration::from_secs(1);
 /// Losses in a row of all other targets after which those that limit their answers are asked in every
@@ -70,9 +72,9 @@ impl Instance {
     /// Their silence needs time, whoever answers elsewhere.
     pub fn is_doubtful(&self, now: Instant) -> bool {
         let new = || self.is_new(now) && self.open_paths().any(|p| p.pace.is_doubtful(1));
-        self.first_reply.is_some_and(|at| now.since(at) < DOUBT)
-            || new()
-            || self.answers_by_turns(HOLES)
+        let young = || self.first_reply.is_some_and(|at| now.since(at) < DOUBT);
+        let within_burst = || self.leading().any(|p| p.acked < LONGEST_BURST);
+        young() && within_burst() || new() || self.answers_by_turns(HOLES)
     }
 
     /// Its targets have begun to answer so lately that a limit may not have shown itself yet.
