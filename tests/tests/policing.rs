@@ -42,8 +42,8 @@ const MUTE: &str = "table inet mute {
 /// As Linux routers do by themselves for most ICMP: one echo reply to each host in so many milliseconds.
 fn limit(lab: &Lab, target: usize, ms: u32) {
     let target = lab.target(target);
-    target.sysctl("net.ipv4.icmp_ratemask", "6169");
-    target.sysctl("net.ipv4.icmp_ratelimit", &ms.to_string());
+    target.sysctl("ipv4/icmp_ratemask", "6169");
+    target.sysctl("ipv4/icmp_ratelimit", &ms.to_string());
 }
 
 fn two_nics(targets: &[&'static str]) -> Config {
