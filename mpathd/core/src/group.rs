@@ -381,9 +381,7 @@ impl Group {
 
     /// The slowest instance rules; one that has failed has no say (behaviour 54).
     fn slowest(&self, members: &[Member]) -> Option<(Duration, Option<Blame>)> {
-        let instances = members.iter().flat_map(|m| m.instances.iter().map(move |i| (m, i)));
-        let probed = instances.filter(|(_, i)| i.test.is_some() && i.probing());
-        let told = probed.map(|(m, i)| {
+        let told = probed(members).map(|(m, i)| {
             let (interface, family) = (m.name(), i.family);
             if i.failure.is_some() || m.offline {
                 return (self.fdt, None);
@@ -400,8 +398,13 @@ impl Group {
     }
 
     /// Achieved failure detection time. `None` while no interface is watched by probes.
-    pub fn achieved_fdt(&self, members: &[Member]) -> Option<Duration> {
-        self.slowest(members).map(|(fdt, _)| fdt)
+    pub fn achieved_fdt(&self, members: &[Member], now: Instant) -> Option<Duration> {
+        let in_service = |m: &Member, i: &Instance| i.failure.is_none() && !m.offline;
+        let shown = probed(members).map(|(m, i)| match in_service(m, i) {
+            true => i.shown_fdt(now),
+            false => self.fdt,
+        });
+        shown.max()
     }
 
     /// Nothing in common is under way.
@@ -435,6 +438,12 @@ impl Group {
         });
         own.into_iter().chain(each).flatten().min()
     }
+}
+
+/// The instances whose interface is watched by probes.
+fn probed(members: &[Member]) -> impl Iterator<Item = (&Member, &Instance)> {
+    let all = members.iter().flat_map(|m| m.instances.iter().map(move |i| (m, i)));
+    all.filter(|(_, i)| i.test.is_some() && i.probing())
 }
 
 fn peers(config: &config::Group, family: Family) -> Peers {

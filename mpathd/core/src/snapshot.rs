@@ -41,7 +41,7 @@ impl Engine {
             view.groups.push(GroupView {
                 name: group.name,
                 state: group.state(members),
-                fdt: group.achieved_fdt(members),
+                fdt: group.achieved_fdt(members, now),
                 fdt_requested: group.fdt,
                 failback: group.failback,
             });

@@ -68,6 +68,27 @@ fn if_all_limit_together_the_achieved_fdt_is_longer_and_nothing_fails() {
     }
 }
 
+/// Until every target has answered as often as the longest burst of a limit, a silence may be a limit. The
+/// failure detection time that is shown meanwhile says so, and is kept.
+#[test]
+fn the_achieved_fdt_counts_in_the_doubt_about_new_targets() {
+    let failed = "IP interface failure detected on eth0 of group g";
+    let answered = |lan: &Lan, times| {
+        let targets = lan.view().targets;
+        !targets.is_empty() && targets.iter().all(|t| t.acked >= times)
+    };
+    for (answers, longest, shortest) in [(10, 1100 * MS, S), (20, 100 * MS, 100 * MS)] {
+        let mut lan = Lan::new(group(2, 2, 100 * MS), Default::default());
+        lan.survey();
+        lan.until(S, |lan| answered(lan, answers));
+        lan.wire(0, Wire::Cut);
+        let fdt = lan.view().groups[0].fdt.unwrap();
+        assert!((shortest..=longest).contains(&fdt), "after {answers} answers: {fdt:?}");
+        let took = lan.until(2 * S, |l| l.told(failed) == 1);
+        assert!(took <= fdt, "after {answers} answers: {took:?} of {fdt:?}");
+    }
+}
+
 #[test]
 fn a_single_target_that_limits_each_source() {
     for limit in limits().filter(|l| l.per_source) {

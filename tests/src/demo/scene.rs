@@ -120,7 +120,7 @@ impl Scene {
         wait_for("sound path on every interface", LIMIT, || {
             let (interfaces, targets) = (self.json("-i"), self.json("-t"));
             let sound = |it: &Value| it["state"] == "ok";
-            let answers = |it: &Value| it["state"] == "active" && it["acked"].as_u64() >= Some(10);
+            let answers = |it: &Value| it["state"] == "active" && it["acked"].as_u64() >= Some(20);
             let interfaces = interfaces["interfaces"].as_array().cloned().unwrap_or_default();
             let targets = targets["targets"].as_array().cloned().unwrap_or_default();
             let ready = interfaces.iter().all(sound)

@@ -72,9 +72,13 @@ impl Instance {
     /// Their silence needs time, whoever answers elsewhere.
     pub fn is_doubtful(&self, now: Instant) -> bool {
         let new = || self.is_new(now) && self.open_paths().any(|p| p.pace.is_doubtful(1));
-        let young = || self.first_reply.is_some_and(|at| now.since(at) < DOUBT);
-        let within_burst = || self.leading().any(|p| p.acked < LONGEST_BURST);
-        young() && within_burst() || new() || self.answers_by_turns(HOLES)
+        self.is_within_first_burst(now) || new() || self.answers_by_turns(HOLES)
+    }
+
+    /// A limit would still let the first answers pass.
+    fn is_within_first_burst(&self, now: Instant) -> bool {
+        let young = self.first_reply.is_some_and(|at| now.since(at) < DOUBT);
+        young && self.leading().any(|p| p.acked < LONGEST_BURST)
     }
 
     /// Its targets have begun to answer so lately that a limit may not have shown itself yet.
@@ -106,6 +110,15 @@ impl Instance {
     /// Expected by chance at the present number of losses.
     pub fn false_failures_per_year(&self) -> f64 {
         self.chance.memory().alarms_a_year(self.losses_to_fail(), self.interval())
+    }
+
+    /// What a failure of the interface takes to be found at present, with the doubt about new targets.
+    pub fn shown_fdt(&self, now: Instant) -> Duration {
+        let (achieved, _) = self.achieved_fdt();
+        if !self.is_within_first_burst(now) {
+            return achieved;
+        }
+        achieved.max(DOUBT + self.interval() * u32::from(LOSSES_TO_FAIL))
     }
 
     /// kT + L where it takes more than five losses or L > T, with the wait for a receive witness; the
