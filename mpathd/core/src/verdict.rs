@@ -220,10 +220,12 @@ fn repair_instances(group: &Group, member: &mut Member, now: Instant, out: &mut 
         return;
     }
     let quiet = member.up_since.is_some_and(|at| now.since(at) >= group.quiet_period);
+    let watched = Family::ALL.map(|family| member.test_config(family).is_some());
     for instance in &mut member.instances {
         let Some(failure) = instance.failure else { continue };
-        // Nobody is there to answer: then the link alone decides, unless targets have been silent.
-        let silenced = failure.evidence.counted > 0 && instance.test.is_some();
+        // Nobody is there to answer: then the link alone decides. Where targets have fallen silent, it decides
+        // only if the configuration asks for no probes any more; a test address that has got lost proves nothing.
+        let silenced = failure.evidence.counted > 0 && watched[instance.family as usize];
         let orphaned = quiet && !instance.has_targets() && !silenced;
         if orphaned || instance.has_earned_repair(now) {
             instance.repair();

@@ -9,19 +9,16 @@ pub enum Open {
     /// A target that begins to limit its answers while the host runs is not always found out, and its
     /// single answers are no witness then.
     LaterLimits,
-    /// A NIC on a cut path whose test address goes is repaired.
-    LostTestAddress,
     /// Where a target limits its answers, a silence of all takes longer to be shown than is shown.
     SilenceOfLimited,
 }
 
-pub const OPEN: &[Open] = &[Open::LaterLimits, Open::LostTestAddress, Open::SilenceOfLimited];
+pub const OPEN: &[Open] = &[Open::LaterLimits, Open::SilenceOfLimited];
 
 impl Open {
     pub fn named(text: &str) -> Self {
         match text {
             "later-limits" => Open::LaterLimits,
-            "lost-test-address" => Open::LostTestAddress,
             "silence-of-limited" => Open::SilenceOfLimited,
             _ => panic!("`{text}` is no open fault"),
         }
@@ -35,7 +32,6 @@ impl Open {
             now += *after;
             let shows = match self {
                 Open::LaterLimits => matches!(step, Step::Limit(..)) && now > 0,
-                Open::LostTestAddress => matches!(step, Step::Claim(_) | Step::StealTest(_)),
                 Open::SilenceOfLimited => limited && matches!(step, Step::Kill(_) | Step::KillAll),
             };
             if shows {

@@ -209,6 +209,7 @@ impl Referee {
                 Step::Late(_) => case.due = case.due.max(now + again),
                 // The rounds are kept, and go on at another pace.
                 _ if world.changed_at == now => case.due = case.due.max(now + again),
+                Step::StealTest(n) if n == i => case.due = case.due.max(now + again),
                 // A device that takes nothing is only judged by its counter, read at rounds.
                 Step::Stick(n) if n == i => case.due = case.due.max(now + fdt * 2),
                 _ => {}

@@ -308,6 +308,7 @@ impl World {
                 let address = format!("192.0.2.{}", 11 + i).parse().unwrap();
                 if self.lan.addresses.contains(&(ifindex, address)) {
                     self.lan.take_away(ifindex, address);
+                    self.begin_anew(i);
                 }
             }
             Step::Claim(i) if there(self, i) && self.probed(i, Family::Inet) > 0 => {
