@@ -69,6 +69,8 @@ pub struct Instance {
     /// absence proves nothing.
     pub silenced_by_conflict: bool,
     pub failure: Option<Failure>,
+    /// Since when all targets that count have been silent for long enough.
+    pub case_since: Option<Instant>,
     rounds: Rounds,
     /// What chance does here.
     chance: Chance,
@@ -144,6 +146,7 @@ impl Instance {
             claim: None,
             silenced_by_conflict: false,
             failure: None,
+            case_since: None,
             rounds: Rounds::new(),
             chance: Chance::new(),
             asked_since: None,
@@ -462,8 +465,11 @@ impl Instance {
     }
 
     /// One of the five newest rounds that had their time was answered, or one of so many probes to a
-    /// target that is asked less often.
+    /// target that is asked less often. Not on a device that has sent nothing for one failure detection time.
     pub fn answering(&self, now: Instant) -> bool {
+        if self.stuck(now).is_some() {
+            return false;
+        }
         let pace = self.pace();
         let wait = pace.spacing * u32::from(LOSSES_TO_FAIL) + self.longest_limit();
         let limited = pace.spacing > pace.interval;

@@ -42,28 +42,37 @@ const LEFT_ALONE: Duration = Duration::from_secs(600);
 pub struct Tally {
     pub answered: u16,
     pub lost: u16,
-    /// Answers before the first loss: a limit lets a burst pass before it is felt.
+    /// Answers before the first loss: a limit lets a burst pass before it is felt, or has just begun.
     burst: u16,
     /// Runs of losses that an answer has ended.
     holes: u16,
     /// Of those, the ones too short for a verdict.
     short_holes: u16,
+    /// The longest of them that was the target's own.
+    longest_hole: u16,
     /// Runs of losses that do not count, because all targets were silent at the same time.
     outages: u16,
 }
 
 const NO_TALLY: Tally =
-    Tally { answered: 0, lost: 0, burst: 0, holes: 0, short_holes: 0, outages: 0 };
+    Tally { answered: 0, lost: 0, burst: 0, holes: 0, short_holes: 0, longest_hole: 0, outages: 0 };
 
 impl Tally {
-    fn and(self, other: Self) -> Self {
+    /// The stretch before this one together with it.
+    fn after(self, earlier: Self) -> Self {
+        let answered = self.answered.saturating_add(earlier.answered);
         Self {
-            answered: self.answered.saturating_add(other.answered),
-            lost: self.lost.saturating_add(other.lost),
-            burst: self.burst.saturating_add(other.burst),
-            holes: self.holes.saturating_add(other.holes),
-            short_holes: self.short_holes.saturating_add(other.short_holes),
-            outages: self.outages.saturating_add(other.outages),
+            answered,
+            lost: self.lost.saturating_add(earlier.lost),
+            burst: match (earlier.lost, self.lost) {
+                (0, 0) => 0,
+                (0, _) => earlier.answered.saturating_add(self.burst),
+                _ => earlier.burst,
+            },
+            holes: self.holes.saturating_add(earlier.holes),
+            short_holes: self.short_holes.saturating_add(earlier.short_holes),
+            longest_hole: self.longest_hole.max(earlier.longest_hole),
+            outages: self.outages.saturating_add(earlier.outages),
         }
     }
 
@@ -199,7 +208,8 @@ impl Pace {
 
     /// The last run of losses was its own.
     pub fn confirm_hole(&mut self) {
-        self.ended_hole = 0;
+        let hole = core::mem::take(&mut self.ended_hole);
+        self.halves[0].longest_hole = self.halves[0].longest_hole.max(hole);
     }
 
     /// The last run of losses was shared by all targets: it says nothing about this one.
@@ -229,7 +239,7 @@ impl Pace {
         }
         self.hole = self.hole.saturating_add(1);
         // A target that goes on as before an outage answers more than one or two probes.
-        self.ended_hole = 0;
+        self.confirm_hole();
         self.last_loss = Some(now);
     }
 
@@ -262,7 +272,7 @@ impl Pace {
     }
 
     fn tally(&self) -> Tally {
-        self.halves[0].and(self.halves[1])
+        self.halves[0].after(self.halves[1])
     }
 
     /// Asked in every round, and all was answered for as long as is looked back: nothing to adapt.
@@ -332,11 +342,13 @@ impl Pace {
             && u32::from(tally.asked()) >= HALF_WINDOW_PROBES
     }
 
-    /// Asked half as often as it has answered. `None`: that is nothing to tell.
+    /// Asked half as often as it has answered, and no more than once in its longest silence: it may have begun
+    /// to answer less in between. `None`: that is nothing to tell.
     pub fn slow_down(&mut self, now: Instant, interval: Duration) -> Option<Change> {
+        let lost_part = self.tally().lost_part();
         let tally = self.tally().without_burst();
         let (first, trial) = (self.every == 1, self.trial);
-        let helped = |before| tally.lost_part() * 5 <= before * 4;
+        let helped = |before| lost_part * 5 <= before * 4;
         if !first && !trial && !self.lost_before.is_some_and(helped) {
             self.begin(1);
             self.left_alone_until = Some(now + LEFT_ALONE);
@@ -344,9 +356,10 @@ impl Pace {
         }
         let longest = LONGEST_SPACING.as_nanos() / interval.as_nanos().max(1);
         let wanted = 2 * self.every() * u32::from(tally.asked()) / u32::from(tally.answered.max(1));
+        let wanted = wanted.max(self.every() * (u32::from(tally.longest_hole) + 1));
         self.begin(u128::from(wanted).clamp(1, longest.clamp(1, 60_000)) as u16);
         self.failed_trials += u8::from(trial && self.failed_trials < MOST_FAILED);
-        self.lost_before = Some(tally.lost_part());
+        self.lost_before = Some(lost_part);
         let answered = 100 - (tally.lost_part() / 10) as u8;
         (first && self.every > 1).then_some(Change::Slowed { answered })
     }

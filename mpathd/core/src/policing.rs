@@ -73,6 +73,8 @@ fn judge_path(members: &mut [Member], at: At, now: Instant, out: &mut Outbox) {
     let path = &mut members[at.member].instances[at.family as usize].paths[at.path];
     let change = if limited {
         path.begin_evidence(now);
+        // It answers some: it was not dead.
+        path.dead = false;
         path.pace.slow_down(now, interval)
     } else {
         path.pace.try_faster(now)

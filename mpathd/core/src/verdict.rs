@@ -81,10 +81,15 @@ fn judge_instance(
     let instance = &mut members[i].instances[family as usize];
     let lacks = |case: &Suspicion| instance.lacks_receive_witness(case, handled, now);
     instance.seeks_receive_witness = case.as_ref().is_some_and(lacks);
-    let Some(case) = case else { return };
+    let Some(case) = case else {
+        instance.case_since = None;
+        return;
+    };
     if case.ready > now {
         return group.judge_again(case.ready);
     }
+    // Of quick rounds a path remembers the newest alone: what is remembered of a long silence moves on.
+    let since = *instance.case_since.get_or_insert(case.ready);
     if instance.seeks_receive_witness {
         return group.judge_again(now + instance.interval() / LOOKS_PER_ROUND);
     }
@@ -95,22 +100,24 @@ fn judge_instance(
     let fourth = heard.map_or(case.fourth, |at| at.min(case.fourth));
     let doubted_until = fourth + DOUBT * askers;
     let doubt = instance.may_be_limited(now).then_some(doubted_until);
-    let doubtful = instance.is_doubtful(now) && now < fourth + DOUBT;
-    let common_at = (case.ready + instance.longest_spacing())
-        .max(doubt.unwrap_or(case.ready))
-        .max(others_have_answered_by(members, i, family, fourth).unwrap_or(case.ready));
+    // A device that sends nothing says so itself, whatever the targets do.
+    let stuck = case.evidence.reason == Reason::TransmitStuck;
+    let doubtful = !stuck && instance.is_doubtful(now) && now < fourth + DOUBT;
+    let common_at = (since + instance.longest_spacing())
+        .max(doubt.unwrap_or(since))
+        .max(others_have_answered_by(members, i, family, fourth).unwrap_or(since));
     let witness = match group.is_anonymous() {
         true => Witness::Heard,
         false => witness(members, i, family, fourth, case.fourth),
     };
     match witness {
         Witness::Heard if doubtful => group.judge_again(fourth + DOUBT),
-        Witness::Heard => {
+        Witness::Doubtful if !stuck => {}
+        Witness::Heard | Witness::Doubtful => {
             let failure =
                 Failure { since: now, together: false, told: false, evidence: case.evidence };
             members[i].instances[family as usize].fail(failure);
         }
-        Witness::Doubtful => {}
         Witness::NotYet if now < common_at => group.judge_again(common_at),
         Witness::Nobody if doubt.is_some_and(|until| now < until) => group.judge_again(common_at),
         Witness::NotYet | Witness::Nobody => fail_together(group, members, family, case, now, out),

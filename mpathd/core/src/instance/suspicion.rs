@@ -118,7 +118,7 @@ impl Instance {
 
     /// No probe left for one FDT while the device transmitted nothing: that is evidence itself (N1).
     /// Readings come late when the host thread waits for RTNL; without two of them nothing is known.
-    fn stuck(&self, now: Instant) -> Option<Suspicion> {
+    pub(super) fn stuck(&self, now: Instant) -> Option<Suspicion> {
         let since = self.stuck_since?;
         let (first, last) = self.still?;
         let known = last.since(first) >= self.fdt - self.interval() * 2;

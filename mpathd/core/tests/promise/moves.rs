@@ -76,8 +76,10 @@ impl Moves {
                     nic.is_some_and(|n| world.lan.addresses.contains(&(n.link.ifindex, address)))
                 })
                 .collect();
-            let held =
-                before.addresses.iter().any(|a| a.address == row.address && a.held.is_some());
+            let held = before.addresses.iter().any(|a| {
+                let lasts = |left| before.at + left > world.now();
+                a.address == row.address && a.held.is_some_and(lasts)
+            });
             let changed_at = self.changed_at;
             let track = self.tracks.entry(address).or_default();
             // A move is judged when the address comes to the other NIC, in the turn of the decision.

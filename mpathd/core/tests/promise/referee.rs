@@ -87,6 +87,8 @@ struct Watch {
     unwatched_said: bool,
     /// When it was last shown as unwatched, or as failed.
     shown_at: Option<Instant>,
+    /// The longest time between two probes that has been shown since it failed.
+    slowest: Duration,
 }
 
 pub struct Referee {
@@ -432,7 +434,7 @@ impl Referee {
             paths.any(|(t, p)| {
                 let disturbed = p
                     .disturbed_at
-                    .is_some_and(|at| at < case.since && case.since.since(at) < 10 * S);
+                    .is_some_and(|at| at <= case.since && case.since.since(at) < 10 * S);
                 let outage = p.outage_at.is_some_and(|at| case.since.since(at) < 10 * S);
                 let new = p.first_reply.is_none_or(|at| case.since.since(at) < 6 * S);
                 disturbed
@@ -444,10 +446,10 @@ impl Referee {
         };
         if common {
             excuse += interval + longest_wait(&self.view, i) + 5 * MS;
-            // Targets that are new, or answered by turns until now, have a second (they may limit
-            // their answers).
+            // Targets that are new, or answered by turns until now, have a second for each member that asks
+            // them (they may limit their answers).
             if unsteady(i) {
-                excuse += S;
+                excuse += S * world.setup.members as u32;
             }
         }
         // A witness that answers by turns only, as one whose limit has not been found out yet: its
@@ -530,16 +532,19 @@ impl Referee {
             let limit = world.target(family, t).limit?;
             p.clean_since
                 .filter(|_| p.last_reply.is_some() && limit.per_second > 1)
-                .map(|at| at + 30 * S)
+                .map(|at| at.max(p.disturbed_at.unwrap_or_default()) + 30 * S)
         });
         let well = well.or(limited.min()).map(|at| at.max(began));
         let row = interface(&self.view, i)?;
         let shown = instance(&self.view, i, family)?;
         let failed = row.reason.is_some_and(Reason::is_failure) || row.degraded[family as usize];
+        let interval = longest_interval(&self.view, i, family).max(shown.interval);
+        let watch = self.watches.entry((i, family)).or_default();
+        watch.slowest = if failed { watch.slowest.max(interval) } else { Duration::ZERO };
+        let interval = watch.slowest;
         if !failed || shown.test.is_none() || !world.has_carrier(i) {
             return None;
         }
-        let interval = longest_interval(&self.view, i, family).max(shown.interval);
         let bound = shown_fdt(&self.view).max(interval * 6) * 2
             + interval * 5
             + longest_wait(&self.view, i)

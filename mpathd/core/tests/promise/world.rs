@@ -255,9 +255,11 @@ impl World {
                 self.begin_anew(i);
             }
             Step::Online(i) if there(self, i) => {
-                self.lan
-                    .post(Duration::ZERO, Event::Command(Command::Online { interface: nic(i) }));
-                self.begin_anew(i);
+                let online = Event::Command(Command::Online { interface: nic(i) });
+                self.lan.post(Duration::ZERO, online);
+                if self.lan.view().interfaces.iter().any(|row| row.name == nic(i) && row.offline) {
+                    self.begin_anew(i);
+                }
             }
             Step::CutPath(i, t) if i < self.setup.members => {
                 self.cut_paths.insert((i, t));
@@ -290,8 +292,12 @@ impl World {
                 let per_second = (1000 / ms.max(1)).max(1);
                 let limit = Limit { per_second, burst: burst.max(1), per_source: true };
                 self.targets(t, |target| target.limit = Some(limit));
+                self.disturb(t);
             }
-            Step::Unlimit(t) => self.targets(t, |target| target.limit = None),
+            Step::Unlimit(t) => {
+                self.targets(t, |target| target.limit = None);
+                self.disturb(t);
+            }
             Step::Lose(t, percent) => self.targets(t, |target| target.lose_percent = percent),
             Step::LoseOn(i, percent) if i < self.setup.members => {
                 self.lan.lossy.insert(nic(i), percent);
@@ -331,6 +337,13 @@ impl World {
         }
         self.look_at_paths();
         self.last_step = self.now();
+    }
+
+    fn disturb(&mut self, t: usize) {
+        let now = self.now();
+        for (_, path) in self.paths.iter_mut().filter(|((_, _, to), _)| *to == t) {
+            path.disturbed_at = Some(now);
+        }
     }
 
     /// A longer delay looks like a loss until the first slow reply is there.
