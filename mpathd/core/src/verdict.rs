@@ -232,7 +232,8 @@ fn repair_instances(group: &Group, member: &mut Member, now: Instant, out: &mut 
         let Some(failure) = instance.failure else { continue };
         // Nobody is there to answer: then the link alone decides. Where targets have fallen silent, it decides
         // only if the configuration asks for no probes any more; a test address that has got lost proves nothing.
-        let silenced = failure.evidence.counted > 0 && watched[instance.family as usize];
+        let had_targets = failure.evidence.counted > 0 || instance.test.is_none();
+        let silenced = had_targets && watched[instance.family as usize];
         let orphaned = quiet && !instance.has_targets() && !silenced;
         if orphaned || instance.has_earned_repair(now) {
             instance.repair();

@@ -35,11 +35,12 @@ impl Instance {
     /// A target that is silent while another one of this instance answers has died by itself, or is
     /// policed: it stops counting here (design 2.6). Its losses must all fall into the time in which
     /// the other one answered: after a common silence the slower of two is not dead. One that is asked
-    /// seldom must have answered since, for before that nothing tells a dead target from a dead path.
+    /// seldom must have answered since, for before that nothing tells a dead target from a dead path. The other one
+    /// must count itself: some target always does.
     /// Returns one of them at a time.
     pub fn find_dead_target(&mut self) -> Option<IpAddr> {
         let answers = |since: Instant, later: Instant| {
-            self.open_paths().any(|p| p.answers_since(since) && p.last_acked >= Some(later))
+            self.counted().any(|p| p.answers_since(since) && p.last_acked >= Some(later))
         };
         let dead = (0..MAX_TARGETS).find(|i| {
             let path = &self.paths[*i];
@@ -89,6 +90,11 @@ impl Instance {
             return None;
         }
         let mut case = self.leading_silence(now)?;
+        // An answer to a probe that was sent in this silence contradicts.
+        let first = now - case.evidence.detected;
+        if self.limited().any(|p| p.last_acked > Some(first)) {
+            return None;
+        }
         // Whoever answered lately, and may not answer again so soon, has one failure detection time.
         let answered = self.limited().filter_map(|p| p.last_reply).max();
         case.ready = case.ready.max(answered.map_or(case.ready, |at| at + self.fdt));

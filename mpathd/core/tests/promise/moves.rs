@@ -147,9 +147,11 @@ impl Track {
         let family_dead =
             |v: &View, i| interface(v, i).is_some_and(|row| row.degraded[family as usize]);
         let could_stay = |v: &View| good(v, from) && !family_dead(v, from);
-        let by_choice = could_stay(before) && could_stay(view);
+        // One that has just been replaced by a device of the same name could keep nothing.
+        let replaced = [from, to].iter().any(|i| now.since(world.epoch[*i]) <= MS);
+        let by_choice = could_stay(before) && could_stay(view) && !replaced;
         let last = self.moves.last().copied();
-        let recent = self.moves.iter().rev().take_while(|m| now.since(m.at) < WINDOW).count();
+        let recent = self.moves.iter().rev().take_while(|m| now.since(m.at) + 10 * MS < WINDOW).count();
         self.moves.push(Move { at: now, from, by_choice });
         let said = format!("{address} went from eth{from} to eth{to}");
         let answers = works(world, from, family, fdt);

@@ -307,7 +307,9 @@ impl Referee {
         let interval = instance(&self.before, i, family)?.interval;
         for (t, path) in world.paths_of(i, family) {
             // A path that loses probes, or that was cut meanwhile, can lose five in a row by right.
-            let works = path.clean_since.is_some_and(|since| now.since(since) >= fdt);
+            let limit_changed_at = path.limit_changed_at.unwrap_or_default();
+            let works = path.clean_since.map(|at| at.max(limit_changed_at));
+            let works = works.is_some_and(|since| now.since(since) >= fdt);
             // The next answer of one that limits them is counted from the probe that it answered. One
             // that answers fewer than one in five of the probes, and is not known to yet, cannot be
             // told from a cut.
@@ -434,10 +436,14 @@ impl Referee {
             paths.any(|(t, p)| {
                 let disturbed = p
                     .disturbed_at
-                    .is_some_and(|at| at <= case.since && case.since.since(at) < 10 * S);
+                    .is_some_and(|at| case.since.since(at) < 10 * S);
                 let outage = p.outage_at.is_some_and(|at| case.since.since(at) < 10 * S);
                 let new = p.first_reply.is_none_or(|at| case.since.since(at) < 6 * S);
+                let changed = p
+                    .limit_changed_at
+                    .is_some_and(|at| at <= case.since && case.since.since(at) < 10 * S);
                 disturbed
+                    || changed
                     || outage
                     || new
                     || world.target(family, t).limit.is_some()
@@ -524,7 +530,7 @@ impl Referee {
         let answers = |t: usize, p: &crate::world::Path| {
             let counts = world.target(family, t).limit.is_none() && p.last_reply.is_some();
             let clean_since = p.clean_since.filter(|_| counts)?;
-            Some(clean_since.max(p.disturbed_at.unwrap_or_default()))
+            Some(clean_since.max(p.first_reply?).max(p.disturbed_at.unwrap_or_default()))
         };
         let well = world.paths_of(i, family).filter_map(|(t, p)| answers(t, p)).min();
         // Targets that limit their answers count too, once they are asked as seldom as they answer.

@@ -33,6 +33,7 @@ pub struct Path {
     /// It is not clean by itself, not by an outage of all targets; and when it last was so.
     pub disturbed: bool,
     pub disturbed_at: Option<Instant>,
+    pub limit_changed_at: Option<Instant>,
     /// When an outage of all targets last ended.
     pub outage_at: Option<Instant>,
     /// When the newest reply arrived.
@@ -209,6 +210,7 @@ impl World {
                 clean_since: path.clean_since,
                 disturbed: path.disturbed,
                 disturbed_at: path.disturbed_at,
+                limit_changed_at: path.limit_changed_at,
                 ..Path::default()
             };
             *path = kept;
@@ -342,7 +344,7 @@ impl World {
     fn disturb(&mut self, t: usize) {
         let now = self.now();
         for (_, path) in self.paths.iter_mut().filter(|((_, _, to), _)| *to == t) {
-            path.disturbed_at = Some(now);
+            (path.disturbed_at, path.limit_changed_at) = (Some(now), Some(now));
         }
     }
 
