@@ -115,7 +115,8 @@ fn times(watch: &AddressWatch, address: &str, added: bool, len: u8) -> Vec<Nanos
 fn check_bound(what: &str, times: &[Nanos], begun: Nanos) {
     let since = |at: &Nanos| Duration::from_nanos(at.saturating_sub(begun));
     let at_once = times.iter().filter(|at| since(at) < Duration::from_secs(8)).count();
-    assert!((3..=4).contains(&at_once), "{what}: {at_once} times at once: {times:?} from {begun}");
+    // Four in each of three seconds at the most, then after one, two and four seconds more.
+    assert!((3..=15).contains(&at_once), "{what}: {at_once} times at once: {times:?} from {begun}");
     let then = times.len() - at_once;
     assert!((1..=2).contains(&then), "{what}: {then} times later: {times:?} from {begun}");
 }
@@ -123,7 +124,7 @@ fn check_bound(what: &str, times: &[Nanos], begun: Nanos) {
 /// O17, design 5 ("Drift"): three fights at a time, over an address, over a route, and with somebody who sets an
 /// address of ours elsewhere. A failure meanwhile is answered at once.
 #[test]
-fn who_fights_is_answered_three_times_at_once_and_then_every_ten_seconds() {
+fn who_fights_is_answered_at_once_for_three_seconds_and_then_more_and_more_seldom() {
     isolated(|| {
         let lab = Lab::builder().nics(3).build();
         let host = lab.host();
@@ -163,7 +164,7 @@ fn who_fights_is_answered_three_times_at_once_and_then_every_ten_seconds() {
         let log = daemon.log_text();
         let routes = log.matches("the route to 0.0.0.0/0 was changed").count();
         assert!((4..=6).contains(&routes), "{routes} times: {log}");
-        assert!(log.contains("once in 10 s"), "{log}");
+        assert!(log.contains("longer each time"), "{log}");
 
         // Its route is held back now, and so is the address; a failure is not.
         let [address, copy, route] = fighters;

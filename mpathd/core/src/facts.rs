@@ -359,7 +359,7 @@ impl Engine {
     }
 
     /// Nothing counts as lost by this: the sockets receive what the hook does not. Whoever keeps taking
-    /// the hook away is answered once in 10 s after three times, as with addresses.
+    /// the hook away is answered after longer and longer pauses, as with addresses.
     pub(crate) fn hook_lost(&mut self, now: Instant, ifindex: Ifindex, loss: HookLoss) {
         let Some(m) = self.member_at(ifindex) else { return };
         let member = &mut self.members[m];

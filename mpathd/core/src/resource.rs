@@ -189,8 +189,12 @@ pub struct Slot {
     told: bool,
     failures: u8,
     pub not_before: Instant,
-    /// Repairs of somebody else's changes, the last three (O17).
-    drifts: [Option<Instant>; 3],
+    /// Repairs of somebody else's changes, newest first, at most one in [`DRIFT_INCIDENT`] (O17).
+    drifts: [Option<Instant>; 7],
+    /// More of them since the newest of those.
+    drifts_since: u8,
+    /// The newest of all.
+    drifted_at: Option<Instant>,
     /// A repair that has not been told yet, and whether it was held back: told when it has succeeded.
     drift_untold: Option<bool>,
     /// `not_before` is for the sake of somebody else, who insists.
@@ -204,7 +208,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Notices come within 0.3 ms (A 1.5); after this the request is made again.
 const NOTICE_WITHIN: Duration = Duration::from_millis(500);
 const DRIFT_WINDOW: Duration = Duration::from_secs(60);
-const DRIFT_PAUSE: Duration = Duration::from_secs(10);
+/// What restarts, or flushes all that there is, undoes one thing several times: that is one change.
+const DRIFT_INCIDENT: Duration = Duration::from_secs(1);
+/// Before something is put back again within that time. After that it waits until the time is over.
+const INCIDENT_PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
+/// So many in [`DRIFT_WINDOW`] are put back at once.
+const DRIFTS_AT_ONCE: usize = 3;
+/// Before the next one; doubles each time.
+const FIRST_DRIFT_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_DRIFT_PAUSE: Duration = Duration::from_secs(10);
 /// The same where the change leads traffic into a dead NIC.
 const HARMFUL_DRIFT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -218,7 +230,9 @@ impl Slot {
             told: false,
             failures: 0,
             not_before: Instant(0),
-            drifts: [None; 3],
+            drifts: [None; 7],
+            drifts_since: 0,
+            drifted_at: None,
             drift_untold: None,
             held: false,
             taken: false,
@@ -282,15 +296,27 @@ impl Slot {
         self.failures == 1
     }
 
-    /// Somebody else undid it. Put back at once three times, then once in ten seconds.
+    /// Somebody else undid it. It is put back at once three times in a minute, then after pauses that grow
+    /// from one second to ten.
     pub fn drifted(&mut self, now: Instant) {
+        self.drifted_at = Some(now);
+        if let Some(began) = self.drifts[0].filter(|at| now.since(*at) < DRIFT_INCIDENT) {
+            let pause = INCIDENT_PAUSES.get(usize::from(self.drifts_since));
+            let until = pause.map_or(began + DRIFT_INCIDENT, |pause| now + *pause);
+            self.not_before = self.not_before.max(until);
+            self.drifts_since = self.drifts_since.saturating_add(1);
+            return;
+        }
         let recent =
             self.drifts.iter().flatten().filter(|at| now.since(**at) < DRIFT_WINDOW).count();
-        self.held = recent == self.drifts.len();
+        self.held = recent >= DRIFTS_AT_ONCE;
         if self.held {
-            self.not_before = now + DRIFT_PAUSE;
+            let pause = FIRST_DRIFT_PAUSE * (1u32 << (recent - DRIFTS_AT_ONCE));
+            self.not_before = now + pause.min(LONGEST_DRIFT_PAUSE);
         }
-        self.drifts = [Some(now), self.drifts[0], self.drifts[1]];
+        self.drifts.rotate_right(1);
+        self.drifts[0] = Some(now);
+        self.drifts_since = 0;
         self.drift_untold = Some(self.held);
     }
 
@@ -301,7 +327,8 @@ impl Slot {
 
     /// Something else is wanted now, and that is not to wait for whoever fought over what was.
     pub fn release(&mut self) {
-        if core::mem::take(&mut self.held) {
+        let within_incident = core::mem::take(&mut self.drifts_since) > 0;
+        if core::mem::take(&mut self.held) || within_incident {
             self.not_before = Instant(0);
         }
     }
@@ -309,9 +336,8 @@ impl Slot {
     /// What it waits with does harm: it waits for no longer than keeps two programs from undoing each
     /// other's work without end, and says nothing more of it.
     pub fn hasten(&mut self) {
-        if let [Some(drifted), ..] = self.drifts
-            && self.held
-        {
+        let Some(drifted) = self.drifted_at else { return };
+        if self.held || self.drifts_since > 0 {
             self.not_before = self.not_before.min(drifted + HARMFUL_DRIFT_PAUSE);
             self.drift_untold = None;
         }
@@ -395,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fourth_repair_within_a_minute_waits_ten_seconds() {
+    fn repairs_of_one_minute_wait_longer_each_time() {
         let mut slot = Slot::new(Resource::Prepare(0));
         let second = Duration::from_secs(1);
         for n in 0..3 {
@@ -404,17 +430,40 @@ mod tests {
             assert_eq!(slot.take_drift(), Some(false));
             assert_eq!(slot.take_drift(), None);
         }
-        slot.drifted(NOW + second * 3);
-        assert!(slot.held());
-        assert_eq!(slot.take_drift(), Some(true));
-        assert_eq!(slot.wake_at(NOW + second * 3), Some(NOW + second * 13));
+        let mut now = NOW + second * 3;
+        for pause in [1, 2, 4, 8, 10, 10] {
+            slot.drifted(now);
+            assert!(slot.held());
+            assert_eq!(slot.take_drift(), Some(true));
+            assert_eq!(slot.wake_at(now), Some(now + second * pause));
+            now = now + second * pause;
+        }
+        slot.drifted(now);
         slot.release();
-        assert!(!slot.held() && slot.ready(NOW + second * 3), "something else is wanted");
+        assert!(!slot.held() && slot.ready(now), "something else is wanted");
 
         let mut slot = Slot::new(Resource::Prepare(0));
         (0..3).for_each(|n| slot.drifted(NOW + second * n));
         slot.drifted(NOW + DRIFT_WINDOW);
         assert!(!slot.held(), "the first one was a minute ago");
+    }
+
+    /// A network manager that restarts flushes an address two or three times within milliseconds.
+    #[test]
+    fn changes_within_a_second_are_one_change() {
+        let mut slot = Slot::new(Resource::Prepare(0));
+        let mut now = NOW;
+        slot.drifted(now);
+        assert!(slot.ready(now) && slot.take_drift() == Some(false));
+        for pause in [10, 100, 890] {
+            slot.drifted(now);
+            let until = now + Duration::from_millis(pause);
+            assert_eq!((slot.held(), slot.wake_at(now)), (false, Some(until)));
+            assert_eq!(slot.take_drift(), None, "it has been told");
+            now = until;
+        }
+        slot.drifted(NOW + DRIFT_INCIDENT);
+        assert!(!slot.held(), "the second one");
     }
 
     #[test]

@@ -216,7 +216,7 @@ fn fail_together(
     }
 }
 
-fn repair_instances(group: &Group, member: &mut Member, now: Instant, out: &mut Outbox) {
+fn repair_instances(group: &mut Group, member: &mut Member, now: Instant, out: &mut Outbox) {
     if !member.link_up() || member.offline {
         return;
     }
@@ -237,6 +237,8 @@ fn repair_instances(group: &Group, member: &mut Member, now: Instant, out: &mut 
         let orphaned = quiet && !instance.has_targets() && !silenced;
         if orphaned || instance.has_earned_repair(now) {
             instance.repair();
+            // It kept its addresses, and neighbours may have learnt another MAC for them meanwhile.
+            group.announce |= failure.together;
             if !whole && failure.told {
                 let family = instance.family;
                 out.message(Message::FamilyRepaired { interface, family, group: group.name });

@@ -358,3 +358,21 @@ fn an_address_refused_by_duplicate_detection_is_left_alone() {
     assert!(lan.stands(address));
     assert_eq!(row(&lan).refused, None);
 }
+
+/// Its addresses stayed where they were, but a neighbour may have learnt another MAC for them meanwhile.
+#[test]
+fn addresses_are_announced_when_a_group_comes_back_from_a_silence_of_all_paths() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    (0..2).for_each(|nic| lan.wire(nic, Wire::Cut));
+    lan.until(3 * S, |lan| lan.told("All IP interfaces in group g are now unusable") == 1);
+    lan.requests.clear();
+    lan.run(S);
+    assert_eq!(announced(&mut lan), [], "nothing has changed yet");
+    (0..2).for_each(|nic| lan.wire(nic, Wire::Works));
+    lan.until(3 * S, |lan| lan.told("IP interface repair detected on eth0 of group g") == 1);
+    lan.run(100 * MS);
+    let mut told: Vec<_> = announced(&mut lan).into_iter().map(|(address, _)| address).collect();
+    told.sort();
+    told.dedup();
+    assert_eq!(told, ["192.0.2.50", "192.0.2.51"].map(|it| it.parse::<IpAddr>().unwrap()));
+}

@@ -50,7 +50,7 @@ fn a_detached_hook_comes_back(mode: &str) {
     wait_for("a pause", LIMIT, || {
         detach(&lab, mode, "eth0");
         let log = daemon.log_text();
-        if log.contains("attached again in 10 s") { Ok(()) } else { Err(log) }
+        if log.contains("attached again after a pause") { Ok(()) } else { Err(log) }
     });
     wait_receive(&daemon, "eth0", "socket");
     assert_eq!(receive(&daemon, "eth1"), mode);

@@ -256,7 +256,7 @@ impl fmt::Display for Message {
                 write!(f, "{interface} receives replies through {}", hook(*mode))
             }
             Message::HookLost { interface, mode, loss, held } => {
-                let (mode, when) = (hook(*mode), if *held { "in 10 s" } else { "now" });
+                let (mode, when) = (hook(*mode), if *held { "after a pause" } else { "now" });
                 match loss {
                     HookLoss::Detached => write!(
                         f,
@@ -336,7 +336,7 @@ fn all_hosts(family: Family) -> &'static str {
 
 /// How often somebody is answered who insists (O17).
 fn pace(held: bool) -> &'static str {
-    if held { "; that is done once in 10 s now" } else { "" }
+    if held { "; that waits longer each time now, up to 10 s" } else { "" }
 }
 
 /// ` of group g`; nothing for the anonymous group (behaviour file 8.6).

@@ -151,7 +151,8 @@ impl Track {
         let replaced = [from, to].iter().any(|i| now.since(world.epoch[*i]) <= MS);
         let by_choice = could_stay(before) && could_stay(view) && !replaced;
         let last = self.moves.last().copied();
-        let recent = self.moves.iter().rev().take_while(|m| now.since(m.at) + 10 * MS < WINDOW).count();
+        let recent =
+            self.moves.iter().rev().take_while(|m| now.since(m.at) + 10 * MS < WINDOW).count();
         self.moves.push(Move { at: now, from, by_choice });
         let said = format!("{address} went from eth{from} to eth{to}");
         let answers = works(world, from, family, fdt);

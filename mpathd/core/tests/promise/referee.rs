@@ -434,9 +434,7 @@ impl Referee {
         let unsteady = |j: usize| {
             let mut paths = world.paths_of(j, family);
             paths.any(|(t, p)| {
-                let disturbed = p
-                    .disturbed_at
-                    .is_some_and(|at| case.since.since(at) < 10 * S);
+                let disturbed = p.disturbed_at.is_some_and(|at| case.since.since(at) < 10 * S);
                 let outage = p.outage_at.is_some_and(|at| case.since.since(at) < 10 * S);
                 let new = p.first_reply.is_none_or(|at| case.since.since(at) < 6 * S);
                 let changed = p
