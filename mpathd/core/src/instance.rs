@@ -339,7 +339,7 @@ impl Instance {
         self.still = None;
     }
 
-    fn progress(&mut self, round: u32) {
+    fn progress(&mut self, round: u64) {
         self.unstick();
         self.rounds.left(round);
     }

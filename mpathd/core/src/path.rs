@@ -36,7 +36,7 @@ enum Mark {
 struct Entry {
     seq: Seq,
     /// Number of the instance's round it belongs to.
-    round: u32,
+    round: u64,
     at: Instant,
     mark: Mark,
     /// Our own ARP request or NS stood in for it.
@@ -222,19 +222,19 @@ impl Path {
     }
 
     /// Takes the next sequence number for `round`. Its fate follows by [`Path::sent`].
-    pub fn next_probe(&mut self, round: u32, now: Instant) -> Seq {
+    pub fn next_probe(&mut self, round: u64, now: Instant) -> Seq {
         self.urged_since = None;
         self.probe(round, now, false)
     }
 
     /// The same for a target that limits its answers and is asked before its time.
-    pub fn urge(&mut self, round: u32, now: Instant) -> Seq {
+    pub fn urge(&mut self, round: u64, now: Instant) -> Seq {
         self.urged_since.get_or_insert(now);
         self.pace.postpone();
         self.probe(round, now, true)
     }
 
-    fn probe(&mut self, round: u32, now: Instant, extra: bool) -> Seq {
+    fn probe(&mut self, round: u64, now: Instant, extra: bool) -> Seq {
         let seq = self.next;
         self.next = seq.next();
         let (mark, resolving) = (Mark::Refused, false);
@@ -260,7 +260,7 @@ impl Path {
     }
 
     /// A waiting probe has left. Returns its round.
-    pub fn left(&mut self, seq: Seq, at: Instant) -> Option<u32> {
+    pub fn left(&mut self, seq: Seq, at: Instant) -> Option<u64> {
         let entry = self.entry(seq).filter(|e| e.mark == Mark::Waiting)?;
         entry.mark = Mark::Pending;
         entry.at = at;
@@ -272,7 +272,7 @@ impl Path {
 
     /// A reply; turns even a lost probe into an answered one. Returns its round and the outcome,
     /// `None` for a probe that is not remembered or was answered before.
-    pub fn reply(&mut self, seq: Seq, at: Instant, interval: Duration) -> Option<(u32, Outcome)> {
+    pub fn reply(&mut self, seq: Seq, at: Instant, interval: Duration) -> Option<(u64, Outcome)> {
         let entry = self.entry(seq).filter(|e| {
             matches!(e.mark, Mark::Pending | Mark::Lost | Mark::Waiting | Mark::Resolved)
         })?;
@@ -324,7 +324,7 @@ impl Path {
     }
 
     /// The target told its MAC instead of answering a probe. Returns the probe's round.
-    pub fn resolved(&mut self, seq: Seq) -> Option<u32> {
+    pub fn resolved(&mut self, seq: Seq) -> Option<u64> {
         let open = |e: &&mut Entry| matches!(e.mark, Mark::Pending | Mark::Lost) && e.resolving;
         let entry = self.entry(seq).filter(open)?;
         let Entry { round, mark, .. } = *entry;

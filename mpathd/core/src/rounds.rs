@@ -7,7 +7,7 @@ use crate::time::Instant;
 
 #[derive(Clone, Copy)]
 pub struct Round {
-    number: u32,
+    number: u64,
     pub at: Instant,
     /// At least one probe left.
     left: bool,
@@ -53,7 +53,7 @@ pub struct Pace {
 }
 
 const NONE: Round =
-    Round { number: u32::MAX, at: Instant(0), left: false, answered: false, heard: false };
+    Round { number: u64::MAX, at: Instant(0), left: false, answered: false, heard: false };
 
 impl Round {
     /// It has left and had its time; an answered one has had it.
@@ -65,9 +65,9 @@ impl Round {
 #[derive(Clone, Copy)]
 pub struct Rounds {
     ring: [Round; RING],
-    next: u32,
+    next: u64,
     /// Those before it teach nothing.
-    trusted_from: u32,
+    trusted_from: u64,
     /// Of the rounds that have left the ring.
     streak: Streak,
 }
@@ -78,12 +78,12 @@ impl Rounds {
     }
 
     /// Number of the round that comes next.
-    pub fn next(&self) -> u32 {
+    pub fn next(&self) -> u64 {
         self.next
     }
 
     /// The newest one.
-    pub fn newest(&self) -> u32 {
+    pub fn newest(&self) -> u64 {
         self.next.wrapping_sub(1)
     }
 
@@ -103,22 +103,22 @@ impl Rounds {
 
     /// What is in the ring, and so many rounds to come, say nothing about the path.
     pub fn distrust(&mut self, coming: u32) {
-        self.trusted_from = self.trusted_from.max(self.next + coming);
+        self.trusted_from = self.trusted_from.max(self.next + u64::from(coming));
     }
 
-    pub fn left(&mut self, number: u32) {
+    pub fn left(&mut self, number: u64) {
         if let Some(round) = self.round(number) {
             round.left = true;
         }
     }
 
-    pub fn answered(&mut self, number: u32) {
+    pub fn answered(&mut self, number: u64) {
         if let Some(round) = self.round(number) {
             (round.left, round.answered) = (true, true);
         }
     }
 
-    pub fn heard(&mut self, number: u32) {
+    pub fn heard(&mut self, number: u64) {
         if let Some(round) = self.round(number) {
             round.heard = true;
         }
@@ -132,7 +132,7 @@ impl Rounds {
 
     /// Those that have left and had their time, newest first; an answered one has had it.
     pub fn decided(&self, now: Instant, wait: Duration) -> impl Iterator<Item = &Round> {
-        (1..=RING as u32)
+        (1..=RING as u64)
             .map(|back| self.next.wrapping_sub(back))
             .map(|number| (number, &self.ring[number as usize % RING]))
             .take_while(|(number, round)| round.number == *number)
@@ -144,7 +144,7 @@ impl Rounds {
     /// not leave are passed over.
     pub fn streak(&self, now: Instant, wait: Duration, pace: Pace) -> Duration {
         let mut streak = self.streak;
-        let oldest_first = (1..=RING as u32).rev().map(|back| self.next.wrapping_sub(back));
+        let oldest_first = (1..=RING as u64).rev().map(|back| self.next.wrapping_sub(back));
         let rounds = oldest_first.map(|number| (number, &self.ring[number as usize % RING]));
         let known = rounds.filter(|(number, round)| round.number == *number);
         let decided = known.map(|(_, round)| round).filter(|r| r.is_decided(now, wait));
@@ -158,7 +158,7 @@ impl Rounds {
         answered.or(self.streak.from.map(|_| self.streak.newest))
     }
 
-    fn round(&mut self, number: u32) -> Option<&mut Round> {
+    fn round(&mut self, number: u64) -> Option<&mut Round> {
         Some(&mut self.ring[number as usize % RING]).filter(|r| r.number == number)
     }
 }
@@ -171,12 +171,12 @@ mod tests {
     /// A target is asked in every round.
     const EACH: Pace = Pace { interval: T, spacing: T };
 
-    fn at(n: u32) -> Instant {
-        Instant(1_000_000_000) + T * n
+    fn at(n: u64) -> Instant {
+        Instant(1_000_000_000) + T * n as u32
     }
 
     /// Rounds that have left, of which every third was heard; what each tells when it leaves the ring.
-    fn begin(rounds: &mut Rounds, numbers: core::ops::Range<u32>) -> alloc::vec::Vec<Option<bool>> {
+    fn begin(rounds: &mut Rounds, numbers: core::ops::Range<u64>) -> alloc::vec::Vec<Option<bool>> {
         let each = numbers.map(|n| {
             let told = rounds.begin(at(n), EACH);
             rounds.left(n);
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_round_tells_whether_it_was_heard_when_it_leaves_the_ring() {
         let mut rounds = Rounds::new();
-        assert!(begin(&mut rounds, 0..RING as u32).iter().all(Option::is_none));
+        assert!(begin(&mut rounds, 0..RING as u64).iter().all(Option::is_none));
         assert_eq!(begin(&mut rounds, 32..36), [Some(true), Some(false), Some(false), Some(true)]);
         assert_eq!((rounds.next(), rounds.newest()), (36, 35));
     }
@@ -231,6 +231,21 @@ mod tests {
         assert_eq!(decided(&rounds, at(5))[0], (at(4), false));
         rounds.forget();
         assert!(decided(&rounds, at(5)).is_empty());
+    }
+
+    /// At an FDT of 5 ms a number of 32 bits would be used up after 41 days.
+    #[test]
+    fn rounds_go_on_after_the_range_of_32_bits() {
+        let mut rounds = Rounds::new();
+        let first = u64::from(u32::MAX) - 20;
+        rounds.next = first;
+        for n in 0..80 {
+            assert_eq!(rounds.begin(at(n), EACH), (n >= RING as u64).then_some(false), "{n}");
+            rounds.left(first + n);
+            rounds.answered(first + n);
+        }
+        assert_eq!(rounds.streak(at(80), T, EACH), T * 79);
+        assert_eq!(rounds.decided(at(80), T).count(), RING);
     }
 
     #[test]

@@ -13,7 +13,7 @@ fn sent(fates: &[Fate]) -> (Path, Vec<Seq>) {
     let mut seqs = Vec::new();
     for (i, fate) in fates.iter().enumerate() {
         let now = at(i as u64 * 10);
-        let seq = path.next_probe(i as u32, now);
+        let seq = path.next_probe(i as u64, now);
         path.sent(seq, now, *fate);
         seqs.push(seq);
     }
