@@ -18,6 +18,8 @@ use super::netlink::{Message, RTM_NEWADDR, RTM_NEWROUTE, Refused, frame};
 
 /// A lifetime that has run out meanwhile is given back as this, for its owner to renew.
 const LAST_MINUTE: u32 = 60;
+/// Bytes of a label (IFNAMSIZ less the NUL).
+const LONGEST_LABEL: usize = 15;
 
 /// One address or route of somebody else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +142,7 @@ impl Taken {
     fn label_on(&self, name: IfName, label: &str) -> String {
         let tail = label.strip_prefix(self.interface.as_str()).unwrap_or_default();
         let mut label = format!("{name}{tail}");
-        label.truncate(15);
+        label.truncate(label.floor_char_boundary(LONGEST_LABEL));
         label
     }
 
@@ -217,5 +219,9 @@ mod tests {
             taken.label_on(IfName::new("enp129s0f0np0").unwrap(), "eth0:web"),
             "enp129s0f0np0:w"
         );
+        let name = IfName::new("netz\u{fc}\u{fc}\u{fc}").unwrap();
+        assert_eq!(taken.label_on(name, "eth0:b\u{fc}ro"), "netz\u{fc}\u{fc}\u{fc}:b\u{fc}r");
+        let name = IfName::new("netz\u{fc}\u{fc}\u{fc}\u{fc}").unwrap();
+        assert_eq!(taken.label_on(name, "eth0:b\u{fc}ro"), "netz\u{fc}\u{fc}\u{fc}\u{fc}:b");
     }
 }

@@ -10,6 +10,7 @@ mod hub;
 pub mod lock;
 pub mod log;
 pub(crate) mod machine;
+mod new_file;
 mod recorder;
 mod reload;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use mpathd_core::view::View;
 use serde::{Deserialize, Serialize};
 
 use super::events::{self, EventRecord};
+use super::new_file::write_new;
 use crate::descriptors::{is_lack, with_reserve};
 use crate::host::taken::Taken;
 use crate::messages::SysctlKey;
@@ -150,11 +151,11 @@ fn save_as(path: &Path, state: &State) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(state)?;
     text.push(b'\n');
     let temporary = path.with_extension("json.new");
-    match fs::write(&temporary, &text) {
+    match write_new(&temporary, &text) {
         // What is ours must not be forgotten for want of a descriptor.
-        Err(error) if is_lack(&error) => with_reserve(|| fs::write(&temporary, &text))?,
+        Err(error) if is_lack(&error) => with_reserve(|| write_new(&temporary, &text))?,
         result => result?,
-    }
+    };
     fs::rename(&temporary, path)
 }
 

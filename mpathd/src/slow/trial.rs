@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::new_file::write_new;
+
 /// Of the file's format.
 const VERSION: u32 = 1;
 /// Directory of what has to outlive the run directory; set by systemd where the unit asks for it
@@ -88,8 +90,7 @@ impl Place {
 /// All or nothing, even if the power fails.
 fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    fs::write(&temporary, contents)?;
-    fs::File::open(&temporary)?.sync_all()?;
+    write_new(&temporary, contents)?.sync_all()?;
     fs::rename(&temporary, path)
 }
 
