@@ -1,7 +1,7 @@
 //! The daemon as its unit runs it: a user of its own, three capabilities, a BPF file system of its own.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use mpathd_tests::daemon::bin_dir;
 use mpathd_tests::observe::link;
 use mpathd_tests::owner::wait_held;
 use mpathd_tests::told::{rows, wait_interface, wait_ok};
-use mpathd_tests::{Config, Daemon, Lab, clock, isolated, wait_for};
+use mpathd_tests::{Config, Daemon, Lab, checkout, clock, isolated, wait_for};
 use nix::mount::{MsFlags, mount};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -58,6 +58,38 @@ fn status(daemon: &Daemon, key: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("no {key} in {text}")).trim().to_owned()
+}
+
+/// What the unit runs as root before the daemon.
+fn run_start_pre() {
+    let unit = fs::read_to_string(checkout().join("dist/mpathd.service")).expect("a checkout");
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStartPre=-+"));
+    let line = line.expect("ExecStartPre").replace("mpathd:mpathd", &format!("{NOBODY}:{NOBODY}"));
+    let mut words = line.split_whitespace();
+    let status = Command::new(words.next().expect("a program")).args(words).status();
+    status.expect("it can be run");
+}
+
+/// The user of the daemon owns the directory of the mount point, and so may put there what he likes.
+#[test]
+fn the_unit_hands_over_the_bpf_file_system_and_nothing_else() {
+    isolated(|| {
+        const VICTIM: &str = "/run/victim";
+        fs::write(VICTIM, "root's own").expect("our own /run");
+        fs::create_dir("/run/mpathd").expect("our own /run");
+        std::os::unix::fs::symlink(VICTIM, BPFFS).expect("nothing is there");
+        run_start_pre();
+        let owner = |path| fs::metadata(path).expect("it is there").uid();
+        assert_eq!(owner(VICTIM), 0, "the link was followed");
+
+        fs::remove_file(BPFFS).expect("it is ours");
+        fs::create_dir(BPFFS).expect("our own /run");
+        let none = None::<&str>;
+        mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), none)
+            .expect("a bpffs can be mounted");
+        run_start_pre();
+        assert_eq!(owner(BPFFS), NOBODY);
+    });
 }
 
 #[test]
