@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use mpathd_common::abi::LAYOUT;
@@ -32,7 +32,8 @@ fn is_bpffs(path: &Path) -> bool {
 /// Makes the directory for pins below `bpffs`.
 ///
 /// # Errors
-/// In words, where there is no BPF file system or it is closed to us (systemd mounts it 0700, O8).
+/// In words, where there is no BPF file system, it is closed to us (systemd mounts it 0700, O8), or somebody else
+/// can write where the pins are to lie.
 pub(super) fn directory(bpffs: &Path) -> Result<PathBuf, String> {
     let cookie = netns_cookie().map_err(|e| format!("no cookie of this network namespace: {e}"))?;
     let directory = bpffs.join(format!("{LAYOUT}-{cookie}"));
@@ -45,13 +46,37 @@ pub(super) fn directory(bpffs: &Path) -> Result<PathBuf, String> {
         }
         return Err(format!("{} is not on a BPF file system", directory.display()));
     }
+    is_trusted(bpffs, &directory)?;
     Ok(directory)
 }
 
-/// That directory, if there is one.
+/// A BPF file system has mode 1777 unless it is mounted otherwise: any user may have made a directory there,
+/// with programs and maps in it that we would adopt.
+fn is_trusted(bpffs: &Path, directory: &Path) -> Result<(), String> {
+    const OTHERS_WRITE: u32 = 0o022;
+    const STICKY: u32 = 0o1000;
+    let us = nix::unistd::geteuid().as_raw();
+    for path in [bpffs, directory] {
+        let status = fs::symlink_metadata(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let (owner, mode) = (status.uid(), status.mode());
+        // In a sticky directory nobody can replace what is ours.
+        let writable = mode & OTHERS_WRITE != 0 && (path == directory || mode & STICKY == 0);
+        if !status.is_dir() || owner != 0 && owner != us || writable {
+            return Err(format!(
+                "{} belongs to uid {owner} and has mode {:04o}, so that others than root and uid {us} can write \
+                 there; remove it",
+                path.display(),
+                mode & 0o7777
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// That directory, if there is one and it is ours.
 pub(super) fn present(bpffs: &Path) -> Option<PathBuf> {
     let directory = bpffs.join(format!("{LAYOUT}-{}", netns_cookie().ok()?));
-    directory.is_dir().then_some(directory)
+    is_trusted(bpffs, &directory).is_ok().then_some(directory)
 }
 
 /// Removes the pins of this network namespace, of whatever layout, and with them the hooks: nothing

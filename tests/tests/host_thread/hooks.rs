@@ -1,6 +1,8 @@
 //! Receive hooks: which kind a NIC gets, whose program is left alone, and what a restart finds.
 
+use std::fs;
 use std::os::fd::AsFd;
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
 use aya::maps::{Map, MapData, PerCpuArray};
@@ -182,6 +184,23 @@ fn without_object_or_bpffs_the_mode_is_lowered_and_said() {
         assert!(host.texts().iter().any(|text| text.contains("nothing is pinned")));
         host.stop();
         assert_eq!(slot(lab.host(), "eth0"), None, "unpinned, it ends with the thread");
+    });
+}
+
+/// Any user can make directories in a BPF file system that has the kernel's default mode.
+#[test]
+fn pins_in_a_directory_of_somebody_else_are_not_adopted() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let pins = pins(lab.host());
+        fs::create_dir_all(&pins).expect("our own BPF file system");
+        chown(&pins, Some(65534), Some(65534)).expect("it is ours");
+        let mut host = Host::with(lab.host(), with_object());
+        assert_eq!(attach(&mut host, "eth0", Datapath::Auto), ReceiveMode::Xdp);
+        let said = |text: &String| text.contains("nothing is pinned") && text.contains("uid 65534");
+        assert!(host.texts().iter().any(said), "{:?}", host.texts());
+        assert_eq!(fs::read_dir(&pins).expect("it is there").count(), 0, "something is pinned");
+        host.stop();
     });
 }
 

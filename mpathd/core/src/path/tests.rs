@@ -151,9 +151,9 @@ fn the_ring_has_room_for_a_verdict_however_long_a_reply_is_waited_for() {
     let needed = path.most_losses(T) + 1;
     assert!(needed > LOSSES_TO_FAIL);
     let found = (0..200).any(|n| {
-        let seq = path.next_probe(n, at(u64::from(n) * 10));
-        path.sent(seq, at(u64::from(n) * 10), Fate::Left);
-        expire(&mut path, at(u64::from(n) * 10));
+        let seq = path.next_probe(n, at(n * 10));
+        path.sent(seq, at(n * 10), Fate::Left);
+        expire(&mut path, at(n * 10));
         path.run(needed, None, T).is_some()
     });
     assert!(found, "{needed} losses");
