@@ -129,6 +129,8 @@ fn unfit4(address: Ipv4Addr) -> Option<&'static str> {
         Some("a loopback address")
     } else if address.is_multicast() {
         Some("a multicast address")
+    } else if address.octets()[0] >= 240 {
+        Some("an address reserved for future use (240.0.0.0/4, RFC 1112)")
     } else {
         None
     }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use mpathd_core::config::MAX_MEMBERS;
+use mpathd_core::ids::IpNet;
 
 /// A position in a file; lines and columns (characters, not bytes) count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -215,4 +217,11 @@ pub enum Problem {
     Table,
     #[error("the same destination, table and metric as {0}; give one of them another metric")]
     RouteTwice(Place),
+    #[error(
+        "it is the subnet of the data address {address} ({place}), whose hosts are neighbours; mpathd sets this \
+         route itself, without a gateway: delete yours"
+    )]
+    RouteOfSubnet { address: IpAddr, place: Place },
+    #[error("the {kind} of {net}; {role} is one host of it")]
+    NoHostOfSubnet { kind: &'static str, net: IpNet, role: &'static str },
 }

@@ -149,6 +149,8 @@ impl Rules<'_> {
                 self.reject(target, Problem::TargetTwice(place.clone()));
             } else if let Some(place) = self.own.place(address).cloned() {
                 self.reject(target, Problem::TargetIsOwn(place));
+            } else if let Some((kind, net)) = tests.bound(address) {
+                self.reject(target, Problem::NoHostOfSubnet { kind, net, role: "a target" });
             } else if group.incomplete || tests.contain(address) {
             } else if tests.is_empty() {
                 self.reject(target, Problem::TargetWithoutTest);
@@ -181,6 +183,8 @@ impl Rules<'_> {
     fn gateway(&mut self, group: &Group, near: &Subnets, via: &Located<IpAddr>) {
         if let Some(place) = self.own.place(via.value).cloned() {
             self.reject(via, Problem::GatewayIsOwn(place));
+        } else if let Some((kind, net)) = near.bound(via.value) {
+            self.reject(via, Problem::NoHostOfSubnet { kind, net, role: "a gateway" });
         } else if !is_link_local(via.value) && !group.incomplete && !near.contain(via.value) {
             self.reject(via, Problem::GatewayOffSubnet(near.to_string()));
         }
@@ -200,8 +204,29 @@ impl Rules<'_> {
         }
     }
 
-    /// The kernel knows a route by destination, table and metric: two of ours would take turns.
+    /// The kernel knows a route by destination, table and metric: two of ours would take turns. Those of the data
+    /// subnets are ours, too; within its own group one by a gateway is wrong at any metric.
     fn route_keys(&mut self, file: &File) {
+        let mut subnets: BTreeMap<IpNet, (&Group, &Located<IpNet>)> = BTreeMap::new();
+        for group in &file.groups {
+            let with_route =
+                |data: &&Located<IpNet>| data.value.len < data.value.family().host_bits();
+            for data in group.data.iter().filter(with_route) {
+                subnets.entry(data.value.network()).or_insert((group, data));
+            }
+        }
+        for group in &file.groups {
+            for route in &group.routes {
+                let Some((of, data)) = subnets.get(&route.to.value) else { continue };
+                let table = route.table.as_ref().map_or(TABLE_MAIN, |t| t.value);
+                let metric = route.metric.as_ref().map_or(ROUTE_METRIC, |m| m.value);
+                let own = of.name.value == group.name.value;
+                if table == TABLE_MAIN && (own || metric == ROUTE_METRIC) {
+                    let (address, place) = (data.value.address, data.at.place.clone());
+                    self.reject(&route.to, Problem::RouteOfSubnet { address, place });
+                }
+            }
+        }
         let mut seen: BTreeMap<(IpNet, u32, u32), &Place> = BTreeMap::new();
         for route in file.groups.iter().flat_map(|group| &group.routes) {
             let table = route.table.as_ref().map_or(TABLE_MAIN, |t| t.value);

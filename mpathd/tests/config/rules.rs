@@ -314,6 +314,45 @@ mpathd.toml:6:10: groups.g.routes.to = "0.0.0.0/0": the same destination, table 
 "#,
     },
     Case {
+        name: "routes_to_data_subnets",
+        toml: r#"
+[groups.g]
+data_addresses = ["192.0.2.50/24"]
+routes = [
+  { to = "192.0.2.0/24", via = "192.0.2.1", metric = 9 },
+  { to = "198.51.100.0/24", via = "192.0.2.1" },
+  { to = "198.51.100.0/24", via = "192.0.2.1", metric = 6 },
+]
+[groups.g.interfaces.eth0]
+[groups.h]
+data_addresses = ["198.51.100.50/24"]
+[groups.h.interfaces.eth1]
+"#,
+        errors: r#"
+mpathd.toml:5:10: groups.g.routes.to = "192.0.2.0/24": it is the subnet of the data address 192.0.2.50 (mpathd.toml:3:19), whose hosts are neighbours; mpathd sets this route itself, without a gateway: delete yours
+mpathd.toml:6:10: groups.g.routes.to = "198.51.100.0/24": it is the subnet of the data address 198.51.100.50 (mpathd.toml:11:19), whose hosts are neighbours; mpathd sets this route itself, without a gateway: delete yours
+"#,
+    },
+    Case {
+        name: "addresses_of_no_single_host",
+        toml: r#"
+[groups.g]
+data_addresses = ["192.0.2.50/24"]
+targets = ["192.0.2.0", "192.0.2.255", "240.0.0.1", "198.51.100.0"]
+routes = [{ to = "default", via = "192.0.2.255" }]
+[groups.g.interfaces.eth0]
+test_addresses = ["192.0.2.11/24"]
+[groups.g.interfaces.eth1]
+test_addresses = ["198.51.100.1/31"]
+"#,
+        errors: r#"
+mpathd.toml:4:12: groups.g.targets = "192.0.2.0": the network address of 192.0.2.0/24; a target is one host of it
+mpathd.toml:4:25: groups.g.targets = "192.0.2.255": the broadcast address of 192.0.2.0/24; a target is one host of it
+mpathd.toml:4:40: groups.g.targets = "240.0.0.1": an address reserved for future use (240.0.0.0/4, RFC 1112); a target address is one that a host can have
+mpathd.toml:5:35: groups.g.routes.via = "192.0.2.255": the broadcast address of 192.0.2.0/24; a gateway is one host of it
+"#,
+    },
+    Case {
         name: "array_of_tables",
         toml: r#"
 [groups.g]

@@ -42,9 +42,9 @@ fn large_group(count: usize, gone: usize) -> String {
         all.join(", ")
     };
     let data = list(&|high, low| format!("\"10.1.{high}.{low}/32\""));
-    let targets = list(&|high, low| format!("\"10.2.{high}.{low}\""));
+    let targets = list(&|high, low| format!("\"10.2.{}.{low}\"", high + 1));
     let routes = list(&|high, low| {
-        format!("{{ to = \"10.{}.{low}.0/24\", via = \"10.2.0.1\" }}", 100 + high)
+        format!("{{ to = \"10.{}.{low}.0/24\", via = \"10.2.1.1\" }}", 100 + high)
     });
     format!(
         "[groups.g]\ndata_addresses = [{data}]\ntargets = [{targets}]\nroutes = [{routes}]\n\

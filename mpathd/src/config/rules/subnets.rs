@@ -64,6 +64,22 @@ impl Subnets {
         self.nets.is_empty()
     }
 
+    /// The subnet of which it is the network or the broadcast address, and which of both. Of two addresses both
+    /// are hosts (RFC 3021), and IPv6 has neither.
+    pub(super) fn bound(&self, address: IpAddr) -> Option<(&'static str, IpNet)> {
+        let IpAddr::V4(v4) = address else { return None };
+        let lengths = self.lengths[Family::Inet as usize].iter().filter(|len| **len < 31);
+        let nets = lengths.map(|len| IpNet { address, len: *len }.network());
+        nets.filter(|net| self.known.contains(net)).find_map(|net| {
+            let hosts = u32::MAX >> net.len;
+            match v4.to_bits() & hosts {
+                0 => Some(("network address", net)),
+                bits if bits == hosts => Some(("broadcast address", net)),
+                _ => None,
+            }
+        })
+    }
+
     pub(super) fn contain(&self, address: IpAddr) -> bool {
         let mut lengths = self.lengths[Family::of(address) as usize].iter();
         lengths.any(|len| self.known.contains(&IpNet { address, len: *len }.network()))
