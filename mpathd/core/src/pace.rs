@@ -34,6 +34,8 @@ const LONGEST_SPACING: Duration = Duration::from_secs(5);
 const TRY_FASTER: Duration = Duration::from_secs(60);
 /// The longest wait is 64 minutes.
 const MOST_FAILED: u8 = 6;
+/// Half of the probes, in thousandths.
+const MOST_LOST_BY_NETWORK: u32 = 500;
 /// If asking less often does not help, the network loses the probes; it is not tried again so soon.
 const LEFT_ALONE: Duration = Duration::from_secs(600);
 
@@ -349,7 +351,10 @@ impl Pace {
         let tally = self.tally().without_burst();
         let (first, trial) = (self.every == 1, self.trial);
         let helped = |before| lost_part * 5 <= before * 4;
-        if !first && !trial && !self.lost_before.is_some_and(helped) {
+        // A network that loses probes loses as many at any pace: this target answers less than it did.
+        let worse = |before| lost_part >= MOST_LOST_BY_NETWORK && lost_part * 4 > before * 5;
+        let changed = |before| helped(before) || worse(before);
+        if !first && !trial && !self.lost_before.is_some_and(changed) {
             self.begin(1);
             self.left_alone_until = Some(now + LEFT_ALONE);
             return Some(Change::Full);

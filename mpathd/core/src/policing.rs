@@ -128,10 +128,12 @@ fn others_are_steady(members: &[Member], at: At) -> bool {
     paths.filter(|(i, p)| *i != at.path && p.counts()).any(|(_, p)| p.pace.is_steady())
 }
 
-/// The same target answers well through another NIC: then it is this one that loses probes.
+/// The same target answers all probes well through another NIC: then it is this one that loses probes. Where it
+/// is asked as seldom as it answers, it says nothing of that.
 fn is_steady_elsewhere(members: &[Member], at: At) -> bool {
     let target = members[at.member].instance(at.family).paths[at.path].target();
     let others = members.iter().enumerate().filter(|(o, other)| *o != at.member && other.link_up());
     let paths = others.flat_map(|(_, other)| &other.instance(at.family).paths);
-    paths.filter(|p| p.key.is_some() && p.target() == target).any(|p| p.pace.is_steady())
+    let same = |p: &&Path| p.key.is_some() && p.target() == target && !p.pace.policed();
+    paths.filter(same).any(|p| p.pace.is_steady())
 }
