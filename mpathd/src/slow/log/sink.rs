@@ -3,11 +3,13 @@
 use std::env;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mpathd_core::message::Severity;
 use mpathd_core::time::Instant;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 use serde_json::{Map, Value};
 
@@ -45,13 +47,13 @@ impl Sink {
     /// The format asked for, on stderr; else the journal where stderr leads there, else text.
     pub fn open(format: Option<Format>) -> Self {
         match format {
-            Some(Format::Json) => Sink::Json(Box::new(io::stderr())),
-            Some(Format::Text) => Sink::Text(Box::new(io::stderr())),
+            Some(Format::Json) => Sink::Json(Box::new(Unwaited(io::stderr()))),
+            Some(Format::Text) => Sink::Text(Box::new(Unwaited(io::stderr()))),
             None if stderr_is_journal() => match Journal::open() {
                 Ok(journal) => Sink::Journal(journal),
-                Err(_) => Sink::Text(Box::new(io::stderr())),
+                Err(_) => Sink::Text(Box::new(Unwaited(io::stderr()))),
             },
-            None => Sink::Text(Box::new(io::stderr())),
+            None => Sink::Text(Box::new(Unwaited(io::stderr()))),
         }
     }
 
@@ -61,6 +63,27 @@ impl Sink {
             Sink::Text(out) => out.write_all(text(record).as_bytes()),
             Sink::Json(out) => out.write_all(json(record).as_bytes()),
         }
+    }
+}
+
+/// Writes only where that does not block: a pipe that nobody reads, or a stopped terminal, costs lines, not
+/// the watchdog's patience. The descriptor is shared with other programs, so it is not made non-blocking.
+struct Unwaited<W>(W);
+
+impl<W: Write + AsFd> Write for Unwaited<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A pipe that is writable has room for PIPE_BUF bytes (pipe(7)).
+        let bytes = &bytes[..bytes.len().min(libc::PIPE_BUF)];
+        let mut ready = [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)];
+        match poll(&mut ready, PollTimeout::ZERO) {
+            Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(_) => self.0.write(bytes),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -143,7 +166,28 @@ fn date(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::sync::mpsc;
+
     use super::*;
+
+    #[test]
+    fn a_pipe_that_nobody_reads_blocks_nobody() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut out = Unwaited(writer);
+        let line = [b'x'; 1000];
+        let (sent, result) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let written = (0..1000).take_while(|_| out.write_all(&line).is_ok()).count();
+            sent.send(written).unwrap();
+            out
+        });
+        let written = result.recv_timeout(Duration::from_secs(10)).expect("the write blocks");
+        assert!(written > 0 && written < 1000, "{written} lines");
+        let mut out = thread.join().unwrap();
+        reader.read_exact(&mut vec![0; written * 1000]).unwrap();
+        out.write_all(&line).unwrap();
+    }
 
     #[test]
     fn dates_at_their_edges() {
