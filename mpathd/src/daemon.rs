@@ -15,7 +15,7 @@ use crate::cli::check::host as facts;
 use crate::config::{self, Settings};
 use crate::slow::trial::Place;
 use crate::slow::{Recording, lock, log::Log, state};
-use crate::{descriptors, fast, slow, stock};
+use crate::{descriptors, fast, private_file, slow, stock};
 use source::Source;
 use threads::{Threads, members, seed};
 
@@ -41,7 +41,7 @@ pub enum StartError {
     Bind(#[from] slow::BindError),
     #[error("{0}")]
     Host(String),
-    #[error("cannot make {}: {source}", path.display())]
+    #[error("cannot use the run directory {}: {source}", path.display())]
     RunDir { path: PathBuf, source: io::Error },
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -73,6 +73,7 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     let source = Source::read(&options, &place, &mut log)?;
     let lock = lock::acquire()?;
     std::fs::create_dir_all(&options.run_dir)
+        .and_then(|()| private_file::open_directory(&options.run_dir))
         .map_err(|source| StartError::RunDir { path: options.run_dir.clone(), source })?;
     let listener = slow::listen(&options.run_dir)?;
     let mut loaded = state::load(&options.run_dir);

@@ -7,11 +7,12 @@ use std::fs;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use mpathd_common::abi::LAYOUT;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use crate::private_file;
 
 /// Where a daemon may have pinned what it left in place, the best first: a BPF file system of its own
 /// in its run directory (the unit mounts it, for systemd closes the system's to all but root, O8).
@@ -32,13 +33,15 @@ fn is_bpffs(path: &Path) -> bool {
 /// Makes the directory for pins below `bpffs`.
 ///
 /// # Errors
-/// In words, where there is no BPF file system, it is closed to us (systemd mounts it 0700, O8), or somebody else
-/// can write where the pins are to lie.
+/// In words, where there is no BPF file system or it is closed to us (systemd mounts it 0700, O8).
 pub(super) fn directory(bpffs: &Path) -> Result<PathBuf, String> {
     let cookie = netns_cookie().map_err(|e| format!("no cookie of this network namespace: {e}"))?;
     let directory = bpffs.join(format!("{LAYOUT}-{cookie}"));
     let failed = |error: &dyn Error| format!("{}: {error}", directory.display());
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|e| failed(&e))?;
+    // The kernel mounts BPF file systems with mode 1777: another user may have made the directory first, and
+    // what is pinned there would be that user's.
+    private_file::make_directory(bpffs).map_err(|e| e.to_string())?;
+    private_file::make_directory(&directory).map_err(|e| failed(&e))?;
     let system = statfs(&directory).map_err(|e| failed(&e))?;
     if system.filesystem_type() != BPF_FS_MAGIC {
         match fs::remove_dir(&directory) {
@@ -46,37 +49,13 @@ pub(super) fn directory(bpffs: &Path) -> Result<PathBuf, String> {
         }
         return Err(format!("{} is not on a BPF file system", directory.display()));
     }
-    is_trusted(bpffs, &directory)?;
     Ok(directory)
 }
 
-/// A BPF file system has mode 1777 unless it is mounted otherwise: any user may have made a directory there,
-/// with programs and maps in it that we would adopt.
-fn is_trusted(bpffs: &Path, directory: &Path) -> Result<(), String> {
-    const OTHERS_WRITE: u32 = 0o022;
-    const STICKY: u32 = 0o1000;
-    let us = nix::unistd::geteuid().as_raw();
-    for path in [bpffs, directory] {
-        let status = fs::symlink_metadata(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let (owner, mode) = (status.uid(), status.mode());
-        // In a sticky directory nobody can replace what is ours.
-        let writable = mode & OTHERS_WRITE != 0 && (path == directory || mode & STICKY == 0);
-        if !status.is_dir() || owner != 0 && owner != us || writable {
-            return Err(format!(
-                "{} belongs to uid {owner} and has mode {:04o}, so that others than root and uid {us} can write \
-                 there; remove it",
-                path.display(),
-                mode & 0o7777
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// That directory, if there is one and it is ours.
+/// That directory, if there is one.
 pub(super) fn present(bpffs: &Path) -> Option<PathBuf> {
     let directory = bpffs.join(format!("{LAYOUT}-{}", netns_cookie().ok()?));
-    is_trusted(bpffs, &directory).is_ok().then_some(directory)
+    private_file::open_directory(&directory).is_ok().then_some(directory)
 }
 
 /// Removes the pins of this network namespace, of whatever layout, and with them the hooks: nothing

@@ -10,11 +10,10 @@ mod hub;
 pub mod lock;
 pub mod log;
 pub(crate) mod machine;
-mod new_file;
 mod recorder;
 mod reload;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 pub(crate) mod signals;
 pub mod state;
 mod statistics;

@@ -12,10 +12,10 @@ use mpathd_core::view::View;
 use serde::{Deserialize, Serialize};
 
 use super::events::{self, EventRecord};
-use super::new_file::write_new;
 use crate::descriptors::{is_lack, with_reserve};
 use crate::host::taken::Taken;
 use crate::messages::SysctlKey;
+use crate::private_file;
 
 /// Of the file's format; another one is not read.
 pub const VERSION: u32 = 1;
@@ -150,13 +150,11 @@ pub fn save(run_dir: &Path, state: &State) -> io::Result<()> {
 fn save_as(path: &Path, state: &State) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(state)?;
     text.push(b'\n');
-    let temporary = path.with_extension("json.new");
-    match write_new(&temporary, &text) {
+    match private_file::replace(path, &text, false) {
         // What is ours must not be forgotten for want of a descriptor.
-        Err(error) if is_lack(&error) => with_reserve(|| write_new(&temporary, &text))?,
-        result => result?,
-    };
-    fs::rename(&temporary, path)
+        Err(error) if is_lack(&error) => with_reserve(|| private_file::replace(path, &text, false)),
+        result => result,
+    }
 }
 
 fn parse(bytes: &[u8]) -> Result<State, String> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::new_file::write_new;
+use crate::private_file;
 
 /// Of the file's format.
 const VERSION: u32 = 1;
@@ -61,7 +61,7 @@ impl Place {
     /// # Errors
     /// What writing says.
     pub(super) fn keep(&self, record: &Record) -> io::Result<()> {
-        replace(&self.trial, &serde_json::to_vec(record)?)
+        private_file::replace(&self.trial, &serde_json::to_vec(record)?, true)
     }
 
     /// # Errors
@@ -80,18 +80,11 @@ impl Place {
     pub fn keep_good(&self, text: &str) -> io::Result<()> {
         match &self.last_good {
             Some(path) if fs::read_to_string(path).ok().as_deref() != Some(text) => {
-                replace(path, text.as_bytes())
+                private_file::replace(path, text.as_bytes(), true)
             }
             Some(_) | None => Ok(()),
         }
     }
-}
-
-/// All or nothing, even if the power fails.
-fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    write_new(&temporary, contents)?.sync_all()?;
-    fs::rename(&temporary, path)
 }
 
 #[cfg(test)]
