@@ -108,7 +108,8 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
         log.line(Severity::Warning, text);
     }
 
-    let mut threads = Threads::new(options.config, options.bpffs, stock.settings)?;
+    let mut threads =
+        Threads::new(options.config, options.bpffs, options.run_dir.clone(), stock.settings)?;
     let seed = seed()?;
     let record = options.record.map(|file| {
         let state = loaded.state.core.clone();

@@ -110,8 +110,11 @@ fn read_state(options: &Options) -> Result<state::State, String> {
         Some(_) => Err(format!("{problem}: the prefix lengths of the addresses are not known")),
     };
     match state::read(&options.run_dir) {
-        Ok(Some(state)) => Ok(state),
-        Ok(None) => missing(format!("there is no state file in {}", options.run_dir.display())),
+        // Without the state file only the sysctls may be known.
+        Ok(Some(state)) if options.keep_on.is_none() || state::exists(&options.run_dir) => {
+            Ok(state)
+        }
+        Ok(_) => missing(format!("there is no state file in {}", options.run_dir.display())),
         Err(problem) => {
             eprintln!("mpathd: {problem}; only what carries mpathd's mark is removed");
             missing(problem)

@@ -32,6 +32,7 @@ pub(super) struct Threads {
     pub shared: Arc<Shared>,
     config: PathBuf,
     bpffs: PathBuf,
+    run_dir: PathBuf,
     /// In force, or about to be.
     pub settings: Settings,
     /// Its number.
@@ -44,12 +45,18 @@ pub(super) struct Threads {
 impl Threads {
     /// # Errors
     /// Where no eventfd is to be had.
-    pub(super) fn new(config: PathBuf, bpffs: PathBuf, settings: Settings) -> io::Result<Self> {
+    pub(super) fn new(
+        config: PathBuf,
+        bpffs: PathBuf,
+        run_dir: PathBuf,
+        settings: Settings,
+    ) -> io::Result<Self> {
         Ok(Self {
             queues: Queues::new()?,
             shared: Arc::new(Shared::new()?),
             config,
             bpffs,
+            run_dir,
             seats: members(&settings.engine).count(),
             settings,
             revision: 0,
@@ -77,9 +84,11 @@ impl Threads {
             shared: Arc::clone(&self.shared),
             priority,
         };
+        let mut settings = stock::host_settings(&self.settings, state);
+        settings.record_dir = Some(self.run_dir.clone());
         let host = host::Setup {
             queues: self.queues.clone(),
-            settings: stock::host_settings(&self.settings, state),
+            settings,
             priority: priority::of_host(priority),
             bpffs: self.bpffs.clone(),
             object: OBJECT,

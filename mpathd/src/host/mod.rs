@@ -96,6 +96,7 @@ pub fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
     let monitor = Monitor::open(settings.clone(), notices)?;
     let mut sysctls = sysctl::Sysctls::default();
     sysctls.remember(&settings.sysctls);
+    sysctls.keep_record(settings.record_dir.as_deref());
     let mut napi = napi::Napi::default();
     napi.remember(&settings.threaded);
     let mut host = Host {

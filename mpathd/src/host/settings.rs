@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use mpathd_core::config::{Config, Group, ROUTE_METRIC, TABLE_MAIN, TestAddress};
 use mpathd_core::event::RouteKey;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub routes: BTreeSet<RouteKey>,
     /// Values of sysctls before ours, by that record.
     pub sysctls: Vec<OldSysctl>,
+    /// Directory of the record of sysctls; without one there is no record.
+    pub record_dir: Option<PathBuf>,
     /// Configured routes and their gateways: those of somebody else that go the same way are taken
     /// over.
     pub gateways: BTreeMap<RouteKey, IpAddr>,

@@ -18,6 +18,7 @@ use crate::config::Sysctls as Mode;
 use crate::descriptors::is_lack;
 use crate::messages::{SysctlKey, ToSlow};
 use crate::slow::state::OldSysctl;
+use crate::slow::sysctl_record::SysctlRecord;
 
 const ROOT: &str = "/proc/sys";
 
@@ -33,6 +34,8 @@ pub(super) struct Sysctls {
     before: BTreeMap<(IfName, SysctlKey), i32>,
     /// The devices that had them, for one may be called otherwise by now.
     devices: BTreeMap<IfName, Ifindex>,
+    /// Where these values are written before the first of ours.
+    record: Option<SysctlRecord>,
 }
 
 impl Sysctls {
@@ -50,10 +53,66 @@ impl Sysctls {
     ) -> Result<(), Refused> {
         self.prepared.insert(name, ifindex);
         self.refuse_global(slow)?;
+        if mode == Mode::Set {
+            self.record_first(ifindex, name, slow);
+        }
         for key in SysctlKey::ALL {
             self.apply(name, key, mode, slow)?;
         }
         Ok(())
+    }
+
+    /// From now on the values before ours are kept in a file of this directory.
+    pub(super) fn keep_record(&mut self, directory: Option<&Path>) {
+        self.record = directory.map(SysctlRecord::new);
+        self.rewrite_record();
+    }
+
+    /// Records the values that `apply` is about to change: a daemon that is killed between the two must not
+    /// lose them.
+    fn record_first(&mut self, ifindex: Ifindex, name: IfName, slow: &mut Slow) {
+        let Some(record) = &self.record else { return };
+        let unknown = |key: &SysctlKey| !self.before.contains_key(&(name, *key));
+        let changes = SysctlKey::ALL.into_iter().filter(unknown).filter_map(|key| {
+            let old = read(&key.path(name)).ok().filter(|old| *old != key.wanted())?;
+            Some(OldSysctl { interface: name, ifindex: Some(ifindex), key, old })
+        });
+        let changes: Vec<_> = changes.collect();
+        if changes.is_empty() {
+            return;
+        }
+        match record.append(&changes) {
+            Ok(()) => {
+                for change in &changes {
+                    self.before.insert((name, change.key), change.old);
+                }
+                self.devices.insert(name, ifindex);
+            }
+            Err(error) => slow.log(
+                Severity::Error,
+                format!(
+                    "recording the sysctls of {name} failed: {error}; if mpathd is killed now, `mpathd \
+                     release` cannot restore them"
+                ),
+            ),
+        }
+    }
+
+    /// Without what has been restored. A line too many would restore a value twice, so an error is no
+    /// more than that.
+    fn rewrite_record(&self) {
+        let Some(record) = &self.record else { return };
+        let all: Vec<_> = self
+            .before
+            .iter()
+            .map(|((interface, key), old)| OldSysctl {
+                interface: *interface,
+                ifindex: self.devices.get(interface).copied(),
+                key: *key,
+                old: *old,
+            })
+            .collect();
+        record.rewrite(&all).unwrap_or_default();
     }
 
     fn refuse_global(&mut self, slow: &mut Slow) -> Result<(), Refused> {
@@ -159,7 +218,11 @@ impl Sysctls {
         self.devices.remove(&name);
         self.seen.retain(|(known, _), _| *known != name);
         self.complained.retain(|(known, _)| *known != name);
+        let recorded = self.before.len();
         self.before.retain(|(known, _), _| *known != name);
+        if self.before.len() < recorded {
+            self.rewrite_record();
+        }
     }
 
     /// What the state file tells of values before ours.

@@ -17,6 +17,7 @@ pub(crate) mod sample;
 pub(crate) mod signals;
 pub mod state;
 mod statistics;
+pub mod sysctl_record;
 mod systemd;
 pub mod trial;
 mod turn;

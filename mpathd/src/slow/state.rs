@@ -12,6 +12,7 @@ use mpathd_core::view::View;
 use serde::{Deserialize, Serialize};
 
 use super::events::{self, EventRecord};
+use super::sysctl_record::SysctlRecord;
 use crate::descriptors::{is_lack, with_reserve};
 use crate::host::taken::Taken;
 use crate::messages::SysctlKey;
@@ -105,12 +106,13 @@ pub fn load(run_dir: &Path) -> Loaded {
         Ok(state) => return Loaded { state: state.unwrap_or_default(), damage: None },
         Err(problem) => problem,
     };
+    let state = with_sysctls(State::default(), run_dir);
     let bad = path.with_extension("json.bad");
     let fate = match fs::rename(&path, &bad) {
         Ok(()) => format!("set aside as {}", bad.display()),
         Err(error) => format!("and can't be set aside: {error}"),
     };
-    Loaded { state: State::default(), damage: Some(format!("{problem}; {fate}")) }
+    Loaded { state, damage: Some(format!("{problem}; {fate}")) }
 }
 
 /// Reads DIR/state.json and leaves it as it is; `None` where there is none.
@@ -121,10 +123,20 @@ pub fn read(run_dir: &Path) -> Result<Option<State>, String> {
     let path = path(run_dir);
     let unusable = |problem: String| format!("{} is not usable ({problem})", path.display());
     match fs::read(&path) {
-        Ok(bytes) => parse(&bytes).map(Some).map_err(unusable),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Ok(bytes) => {
+            parse(&bytes).map(|state| Some(with_sysctls(state, run_dir))).map_err(unusable)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let state = with_sysctls(State::default(), run_dir);
+            Ok((!state.sysctls.is_empty()).then_some(state))
+        }
         Err(error) => Err(unusable(error.to_string())),
     }
+}
+
+/// Whether there is a state file, usable or not.
+pub fn exists(run_dir: &Path) -> bool {
+    path(run_dir).exists()
 }
 
 /// Removes DIR/state.json, when nothing on this host is ours any more.
@@ -132,6 +144,7 @@ pub fn read(run_dir: &Path) -> Result<Option<State>, String> {
 /// # Errors
 /// What unlink says, but none where there is no file.
 pub fn remove(run_dir: &Path) -> io::Result<()> {
+    SysctlRecord::new(run_dir).remove()?;
     match fs::remove_file(path(run_dir)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
@@ -154,6 +167,14 @@ fn save_as(path: &Path, state: &State) -> io::Result<()> {
         // What is ours must not be forgotten for want of a descriptor.
         Err(error) if is_lack(&error) => with_reserve(|| private_file::replace(path, &text, false)),
         result => result,
+    }
+}
+
+/// The record is written before the first sysctl, so it is never behind the state file.
+fn with_sysctls(state: State, run_dir: &Path) -> State {
+    match SysctlRecord::new(run_dir).read() {
+        Some(sysctls) => State { sysctls, ..state },
+        None => state,
     }
 }
 
