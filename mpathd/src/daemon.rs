@@ -71,10 +71,17 @@ pub fn run(options: Options, mut log: Log) -> Result<(), StartError> {
     slow::signals::hold()?;
     let place = Place::from_env(&options.run_dir);
     let source = Source::read(&options, &place, &mut log)?;
-    let lock = lock::acquire()?;
     std::fs::create_dir_all(&options.run_dir)
         .and_then(|()| private_file::open_directory(&options.run_dir))
         .map_err(|source| StartError::RunDir { path: options.run_dir.clone(), source })?;
+    let lock = lock::acquire(&options.run_dir)?;
+    if let Some(uid) = lock.name_taken_by {
+        let text = format!(
+            "uid {uid} has bound the abstract socket @mpathd: a second mpathd of this network namespace with \
+             another run directory would not be noticed; end that process"
+        );
+        log.line(Severity::Warning, text);
+    }
     let listener = slow::listen(&options.run_dir)?;
     let mut loaded = state::load(&options.run_dir);
     if let Some(damage) = &loaded.damage {

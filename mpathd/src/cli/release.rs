@@ -39,7 +39,10 @@ pub fn run(options: &Options) -> ExitCode {
 /// How many steps failed.
 fn release(options: &Options) -> Result<usize, String> {
     // Held to the end, so that no daemon starts meanwhile.
-    let _lock = lock::acquire().map_err(|error| format!("{error}; stop it first"))?;
+    std::fs::create_dir_all(&options.run_dir)
+        .map_err(|error| format!("cannot make {}: {error}", options.run_dir.display()))?;
+    let _lock =
+        lock::acquire(&options.run_dir).map_err(|error| format!("{error}; stop it first"))?;
     let known = read_state(options)?;
     let mut kernel = Release::begin()?;
     let plan = kernel.plan(&record(&known), options.keep_on.as_deref())?;

@@ -136,9 +136,12 @@ async fn serve(setup: Setup<'_>) -> Result<(), RunError> {
     let parts = Parts { queues, shared, hub: for_turn, log, keeper, record, place, reload };
     let mut turn = Turn::new(parts)?;
     let listener = listener.open().map_err(RunError::Runtime)?;
-    let lock = lock.open().map_err(RunError::Runtime)?;
+    let mut lock = lock;
+    let name = lock.open().map_err(RunError::Runtime)?;
     spawn_local(control::serve(listener, Rc::clone(&hub), Access::new()));
-    spawn_local(lock::Lock::serve(lock));
+    if let Some(name) = name {
+        spawn_local(lock::Lock::serve(name));
+    }
 
     let mut tick = interval(TICK);
     let ended = loop {

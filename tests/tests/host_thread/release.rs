@@ -138,7 +138,8 @@ fn a_running_daemon_is_left_in_peace() {
         let lab = Lab::builder().build();
         leave_behind(&lab);
         let before = all(&lab);
-        let _daemon = lab.host().run(mpathd::slow::lock::acquire).expect("nobody holds it");
+        let lock = || mpathd::slow::lock::acquire(std::path::Path::new(RUN_DIR));
+        let _daemon = lab.host().run(lock).expect("nobody holds it");
         assert!(!release(&lab, None, false));
         assert_eq!(all(&lab), before);
     });
