@@ -10,7 +10,7 @@ pub mod descriptors;
 pub mod fast;
 pub mod host;
 pub mod messages;
-mod private_file;
+pub mod private_file;
 pub mod queue;
 pub mod shared;
 pub mod slow;

@@ -67,7 +67,7 @@ impl Daemon {
             slow::run(Setup {
                 queues: for_slow,
                 shared: view,
-                lock: lock::acquire_as(name.as_bytes()).unwrap(),
+                lock: lock::acquire_as(&run_dir, name.as_bytes()).unwrap(),
                 listener,
                 run_dir,
                 log: Log::new(Sink::Text(Box::new(std::io::sink()))),

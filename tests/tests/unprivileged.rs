@@ -1,7 +1,9 @@
 //! The daemon as its unit runs it: a user of its own, three capabilities, a BPF file system of its own.
 
 use std::fs;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -89,6 +91,40 @@ fn the_unit_hands_over_the_bpf_file_system_and_nothing_else() {
             .expect("a bpffs can be mounted");
         run_start_pre();
         assert_eq!(owner(BPFFS), NOBODY);
+    });
+}
+
+/// Any user may bind an abstract socket of this name.
+#[test]
+fn another_user_with_the_name_of_the_lock_keeps_no_daemon_from_starting() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let name = SocketAddr::from_abstract_name("mpathd").expect("a name");
+        let bind = || {
+            // SAFETY: it changes the user of this thread alone, which ends with this closure.
+            let changed = unsafe { libc::syscall(libc::SYS_setresuid, -1, NOBODY, -1) };
+            assert_eq!(changed, 0, "root may become any user");
+            UnixListener::bind_addr(&name).expect("nobody has it")
+        };
+        let _taken = std::thread::scope(|scope| {
+            scope.spawn(|| lab.host().run(bind)).join().expect("it is bound")
+        });
+        let begun = clock::now();
+        let daemon = Daemon::start(lab.host(), &Config::dual_stack(2).to_string());
+        wait_ok(&daemon, &["eth0", "eth1"]);
+        daemon.wait_log("65534", begun, LIMIT);
+    });
+}
+
+#[test]
+fn nothing_is_written_in_a_directory_of_another_user() {
+    isolated(|| {
+        fs::create_dir("/run/theirs").expect("our own /run");
+        chown("/run/theirs", Some(NOBODY), None).expect("it is ours");
+        let path = Path::new("/run/theirs/state.json");
+        let refused = mpathd::private_file::replace(path, b"ours", false).expect_err("refused");
+        assert!(refused.to_string().contains("uid 65534"), "{refused}");
+        assert!(!path.exists());
     });
 }
 
