@@ -155,6 +155,24 @@ fn state_of(host: &NetNs) -> impl PartialEq + std::fmt::Debug {
     (addrs(host), routes_v4(host), routes_v6(host))
 }
 
+/// A daemon that is killed before it has written its state file has changed sysctls already.
+#[test]
+fn sysctls_are_restored_though_no_state_file_was_written() {
+    isolated(|| {
+        let lab = Lab::builder().build();
+        let keys = ["ipv4/conf/eth0/arp_ignore", "ipv4/conf/eth0/rp_filter"];
+        let values = || keys.map(|key| lab.host().read_sysctl(key));
+        let before = values();
+        let mut daemon = running(&lab);
+        assert_ne!(values(), before);
+        daemon.kill();
+        std::fs::remove_file(daemon.run_dir().join("state.json")).expect("it has one");
+        let released = daemon.mpathd(&["release"]);
+        assert!(released.status.success(), "{}", String::from_utf8_lossy(&released.stderr));
+        assert_eq!(values(), before);
+    });
+}
+
 #[test]
 fn a_stop_leaves_all_in_place_and_a_start_adopts_it() {
     isolated(|| {
