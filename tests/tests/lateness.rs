@@ -50,7 +50,11 @@ fn a_measurement_says_what_a_host_can_honour() {
         let file = "/run/quick.toml";
         let quick = Config { fdt: "5ms", ..Config::dual_stack(2) };
         std::fs::write(file, quick.to_string()).expect("our own /run");
-        let before = lab.host().expect("ip", &["-d", "address"]);
+        // Duplicate address detection of the link-local ones ends by itself.
+        let before = wait_for("addresses that stand", LIMIT, || {
+            let told = lab.host().expect("ip", &["-d", "address"]);
+            if told.contains("tentative") { Err(told) } else { Ok(told) }
+        });
         let mpathd = bin_dir().join("mpathd");
         let check = |time: &str, command: &[&str]| {
             let run = || {

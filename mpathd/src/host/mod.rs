@@ -261,16 +261,23 @@ impl Host {
     }
 
     fn survey(&mut self) {
-        if let Err(refused) = self.monitor.survey(&mut self.requests) {
-            self.slow
-                .log(Severity::Error, format!("reading the kernel's tables failed: {refused}"));
-        }
+        let dumped = self.monitor.survey(&mut self.requests);
         self.compare_receivers();
         self.pass_on();
         self.sysctls.give_back_renamed(&self.monitor.mirror, &mut self.slow);
-        if let Err(refused) = nexthop::sweep(&mut self.requests, &self.monitor.mirror) {
-            self.slow
-                .log(Severity::Warning, format!("removing unused next hops failed: {refused}"));
+        match dumped {
+            // Which next hops are unused is only known where all routes are.
+            Err(refused) => self
+                .slow
+                .log(Severity::Error, format!("reading the kernel's tables failed: {refused}")),
+            Ok(()) => {
+                if let Err(refused) = nexthop::sweep(&mut self.requests, &self.monitor.mirror) {
+                    self.slow.log(
+                        Severity::Warning,
+                        format!("removing unused next hops failed: {refused}"),
+                    );
+                }
+            }
         }
         self.compare_sysctls();
         self.read_v6_again();

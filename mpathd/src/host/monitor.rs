@@ -38,6 +38,8 @@ pub(super) struct Monitor {
     /// The last dump of any kind, and of everything.
     last: Option<Dumped>,
     survey: Option<Dumped>,
+    /// Dumps that have failed in a row.
+    failures: u32,
     /// Routes in the last dump of all tables.
     routes: usize,
 }
@@ -82,6 +84,7 @@ impl Monitor {
             due: Due::Everything,
             last: None,
             survey: None,
+            failures: 0,
             routes: 0,
         })
     }
@@ -128,6 +131,9 @@ impl Monitor {
 
     /// When [`Monitor::survey`] is to be called.
     pub(super) fn due(&self) -> Instant {
+        if let Some(last) = self.last.filter(|_| self.failures > 0) {
+            return last.at + retry_pause(self.failures);
+        }
         let (Some(last), Some(survey)) = (self.last, self.survey) else { return Instant(0) };
         match self.due {
             Due::Nothing => survey.at + SURVEY.max(survey.took * SURVEY_SHARE),
@@ -138,7 +144,7 @@ impl Monitor {
     /// Dumps what is in doubt, and everything when its time has come.
     ///
     /// # Errors
-    /// The kernel's to a dump; the same is tried again when due.
+    /// The kernel's to a dump; the same is tried again when due, after pauses that grow from 10 ms to 10 s.
     pub(super) fn survey(&mut self, requests: &mut Requests) -> Result<(), Refused> {
         let (at, used) = (clock::now(), clock::used());
         // What waits is older than the dump, which is to have the last word.
@@ -148,6 +154,7 @@ impl Monitor {
         let result = self.dump(requests, due);
         let dumped = Dumped { at, took: clock::used().saturating_sub(used) };
         self.last = Some(dumped);
+        self.failures = if result.is_err() { self.failures.saturating_add(1) } else { 0 };
         if result.is_err() {
             self.due = due;
         } else if due == Due::Everything {
@@ -207,6 +214,13 @@ impl AsFd for Monitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.notices.as_fd()
     }
+}
+
+/// Before a dump that has failed so many times in a row is tried again.
+fn retry_pause(failures: u32) -> Duration {
+    const FIRST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_secs(10);
+    (FIRST * (1 << failures.saturating_sub(1).min(10))).min(LONGEST)
 }
 
 /// Runs a dump and picks facts of one kind out of it. What does not decode is left out: asking
@@ -297,4 +311,15 @@ pub(super) fn route_requests(protocol: RouteProtocol) -> [RouteNetlinkMessage; 2
         message.header.protocol = protocol;
         RouteNetlinkMessage::GetRoute(message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dump_that_keeps_failing_is_tried_more_and_more_seldom() {
+        let pauses = [1, 2, 3, 10, 11, 12, 1000].map(|n| retry_pause(n).as_millis());
+        assert_eq!(pauses, [10, 20, 40, 5120, 10_000, 10_000, 10_000]);
+    }
 }

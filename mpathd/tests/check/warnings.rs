@@ -151,10 +151,8 @@ fn of_the_configuration() {
     warns(
         &LAN.replace("consume_replies = false", ""),
         &host,
-        &[
-            "replies to probes are consumed on eth0, eth1: tcpdump shows requests only; `ipmpstat -p` \
-           shows both, and consume_replies = false lets them pass",
-        ],
+        &["replies to probes are consumed on eth0, eth1: tcpdump on this host shows no probes; \
+             `ipmpstat -p` shows requests and replies, and consume_replies = false lets the replies pass"],
     );
     let redirected = "[groups.g]\negress_redirect = true\n";
     let unprobed = LAN.replace("test_addresses = [\"192.0.2.12/24\"]", "");

@@ -233,8 +233,8 @@ fn consumed(groups: &[Group], list: &mut Vec<String>) {
         .collect();
     if !blind.is_empty() {
         list.push(format!(
-            "replies to probes are consumed on {}: tcpdump shows requests only; `ipmpstat -p` shows \
-             both, and consume_replies = false lets them pass",
+            "replies to probes are consumed on {}: tcpdump on this host shows no probes; `ipmpstat -p` shows \
+             requests and replies, and consume_replies = false lets the replies pass",
             blind.join(", ")
         ));
     }
