@@ -204,14 +204,20 @@ fn check_probes(lab: &Lab, usable: BTreeSet<&str>, failed: &[&str]) {
         assert!(of_nic.clone().count() > 0, "no probe of {nic} in\n{text}");
         assert!(of_nic.all(|it| it.contains(":::")), "an answered probe of {nic} in\n{text}");
     }
-    let mut count = 0;
+    // Where the path is cut none is answered. Elsewhere a stall of this machine may cost a reply its time.
+    let (mut count, mut lost) = (0, 0);
     for line in lines.lines() {
         let probe: serde_json::Value = serde_json::from_str(line).expect("an object a line");
-        let cut = failed.iter().any(|it| probe["interface"] == *it);
-        assert_eq!(probe["state"], if cut { "lost" } else { "acked" }, "{probe}");
         count += 1;
+        if failed.iter().any(|it| probe["interface"] == *it) {
+            assert_eq!(probe["state"], "lost", "{probe}");
+        } else {
+            lost += usize::from(probe["state"] == "lost");
+            assert!(probe["state"] == "lost" || probe["state"] == "acked", "{probe}");
+        }
     }
     assert!(count > 10, "{count} probes in a second");
+    assert!(lost * 5 <= count, "{lost} of {count} lost: {lines}");
 }
 
 /// Behaviours 4, 102 to 106, 110.
