@@ -25,6 +25,7 @@ pub(super) fn check(file: &File, errors: &mut Vec<ConfigError>) {
         rules.targets(group);
         rules.routes(group);
     }
+    rules.routes_to_subnets(file);
     rules.route_keys(file);
     rules.subnets(file);
     rules.slots(file);
@@ -204,9 +205,9 @@ impl Rules<'_> {
         }
     }
 
-    /// The kernel knows a route by destination, table and metric: two of ours would take turns. Those of the data
-    /// subnets are ours, too; within its own group one by a gateway is wrong at any metric.
-    fn route_keys(&mut self, file: &File) {
+    /// mpathd sets a route to each data subnet. A configured one at a lower metric would outrank it, and one at the
+    /// same metric would replace it again and again. A group's own data subnet needs no gateway at any metric.
+    fn routes_to_subnets(&mut self, file: &File) {
         let mut subnets: BTreeMap<IpNet, (&Group, &Located<IpNet>)> = BTreeMap::new();
         for group in &file.groups {
             let with_route =
@@ -221,12 +222,16 @@ impl Rules<'_> {
                 let table = route.table.as_ref().map_or(TABLE_MAIN, |t| t.value);
                 let metric = route.metric.as_ref().map_or(ROUTE_METRIC, |m| m.value);
                 let own = of.name.value == group.name.value;
-                if table == TABLE_MAIN && (own || metric == ROUTE_METRIC) {
+                if table == TABLE_MAIN && (own || metric <= ROUTE_METRIC) {
                     let (address, place) = (data.value.address, data.at.place.clone());
                     self.reject(&route.to, Problem::RouteOfSubnet { address, place });
                 }
             }
         }
+    }
+
+    /// The kernel identifies a route by destination, table and metric: two of ours would take turns.
+    fn route_keys(&mut self, file: &File) {
         let mut seen: BTreeMap<(IpNet, u32, u32), &Place> = BTreeMap::new();
         for route in file.groups.iter().flat_map(|group| &group.routes) {
             let table = route.table.as_ref().map_or(TABLE_MAIN, |t| t.value);

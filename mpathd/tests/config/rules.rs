@@ -321,6 +321,7 @@ data_addresses = ["192.0.2.50/24"]
 routes = [
   { to = "192.0.2.0/24", via = "192.0.2.1", metric = 9 },
   { to = "198.51.100.0/24", via = "192.0.2.1" },
+  { to = "198.51.100.0/24", via = "192.0.2.1", metric = 4 },
   { to = "198.51.100.0/24", via = "192.0.2.1", metric = 6 },
 ]
 [groups.g.interfaces.eth0]
@@ -330,7 +331,8 @@ data_addresses = ["198.51.100.50/24"]
 "#,
         errors: r#"
 mpathd.toml:5:10: groups.g.routes.to = "192.0.2.0/24": it is the subnet of the data address 192.0.2.50 (mpathd.toml:3:19), whose hosts are neighbours; mpathd sets this route itself, without a gateway: delete yours
-mpathd.toml:6:10: groups.g.routes.to = "198.51.100.0/24": it is the subnet of the data address 198.51.100.50 (mpathd.toml:11:19), whose hosts are neighbours; mpathd sets this route itself, without a gateway: delete yours
+mpathd.toml:6:10: groups.g.routes.to = "198.51.100.0/24": it is the subnet of the data address 198.51.100.50 (mpathd.toml:12:19), whose hosts are neighbours; mpathd sets this route itself, without a gateway: delete yours
+mpathd.toml:7:10: groups.g.routes.to = "198.51.100.0/24": it is the subnet of the data address 198.51.100.50 (mpathd.toml:12:19), whose hosts are neighbours; mpathd sets this route itself, without a gateway: delete yours
 "#,
     },
     Case {
