@@ -208,13 +208,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Notices come within 0.3 ms (A 1.5); after this the request is made again.
 const NOTICE_WITHIN: Duration = Duration::from_millis(500);
 const DRIFT_WINDOW: Duration = Duration::from_secs(60);
-/// What restarts, or flushes all that there is, undoes one thing several times: that is one change.
+/// A network manager that restarts can remove one address several times in this time. That counts as one change.
 const DRIFT_INCIDENT: Duration = Duration::from_secs(1);
-/// Before something is put back again within that time. After that it waits until the time is over.
+/// Pauses before the second and third repair within an incident. The next repair waits for the end of the incident.
 const INCIDENT_PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
-/// So many in [`DRIFT_WINDOW`] are put back at once.
+/// Incidents in [`DRIFT_WINDOW`] that are repaired without a pause.
 const DRIFTS_AT_ONCE: usize = 3;
-/// Before the next one; doubles each time.
+/// Pause before the next repair; it doubles with each incident.
 const FIRST_DRIFT_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_DRIFT_PAUSE: Duration = Duration::from_secs(10);
 /// The same where the change leads traffic into a dead NIC.
@@ -296,8 +296,8 @@ impl Slot {
         self.failures == 1
     }
 
-    /// Somebody else undid it. It is put back at once three times in a minute, then after pauses that grow
-    /// from one second to ten.
+    /// Another program removed or changed it. Three times in a minute it is repaired without a pause, then after
+    /// pauses that grow from one second to ten.
     pub fn drifted(&mut self, now: Instant) {
         self.drifted_at = Some(now);
         if let Some(began) = self.drifts[0].filter(|at| now.since(*at) < DRIFT_INCIDENT) {

@@ -88,7 +88,7 @@ fn judge_instance(
     if case.ready > now {
         return group.judge_again(case.ready);
     }
-    // Of quick rounds a path remembers the newest alone: what is remembered of a long silence moves on.
+    // A path remembers its newest probes only, so `ready` advances during a long silence.
     let since = *instance.case_since.get_or_insert(case.ready);
     if instance.seeks_receive_witness {
         return group.judge_again(now + instance.interval() / LOOKS_PER_ROUND);
@@ -237,7 +237,7 @@ fn repair_instances(group: &mut Group, member: &mut Member, now: Instant, out: &
         let orphaned = quiet && !instance.has_targets() && !silenced;
         if orphaned || instance.has_earned_repair(now) {
             instance.repair();
-            // It kept its addresses, and neighbours may have learnt another MAC for them meanwhile.
+            // Its addresses did not move, but neighbours may have learnt another MAC for them meanwhile.
             group.announce |= failure.together;
             if !whole && failure.told {
                 let family = instance.family;

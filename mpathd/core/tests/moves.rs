@@ -307,7 +307,7 @@ fn drift_is_put_back_at_once_three_times_then_after_longer_pauses() {
     lan.assert_at_rest();
     let put_back = "192.0.2.50 on eth0 was changed by somebody else; it was put back";
     assert_eq!(lan.told(put_back), 3);
-    assert_eq!(lan.told(&format!("{put_back}; that waits longer each time now, up to 10 s")), 1);
+    assert_eq!(lan.told(&format!("{put_back}; further repairs are delayed, by up to 10 s")), 1);
 }
 
 /// What a network manager does that restarts: all addresses and routes go, more than once.

@@ -156,7 +156,7 @@ fn a_copy_that_comes_back_is_taken_three_times_at_once_then_after_longer_pauses(
     assert_eq!(taken(&lan), 1 + 3 + 1);
     let text = "192.0.2.50 was set by somebody else once more; it was taken away";
     assert_eq!(lan.told(text), 3);
-    assert_eq!(lan.told(&format!("{text}; that waits longer each time now, up to 10 s")), 1);
+    assert_eq!(lan.told(&format!("{text}; further repairs are delayed, by up to 10 s")), 1);
 }
 
 #[test]

@@ -10,9 +10,9 @@ use mpathd_core::time::Instant;
 
 const AT_ONCE: u32 = 3;
 const THEN_EVERY: Duration = Duration::from_secs(10);
-/// What restarts, or flushes all that there is, undoes one thing several times within a second: that is one
-/// change, and so many repairs of it are made.
+/// A network manager that restarts can change one address several times in this time. That counts as one change.
 const INCIDENT: Duration = Duration::from_secs(1);
+/// Repairs within one incident.
 const REPAIRS_OF_ONE: u32 = 3;
 
 #[derive(Default)]

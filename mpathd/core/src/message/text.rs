@@ -336,7 +336,7 @@ fn all_hosts(family: Family) -> &'static str {
 
 /// How often somebody is answered who insists (O17).
 fn pace(held: bool) -> &'static str {
-    if held { "; that waits longer each time now, up to 10 s" } else { "" }
+    if held { "; further repairs are delayed, by up to 10 s" } else { "" }
 }
 
 /// ` of group g`; nothing for the anonymous group (behaviour file 8.6).
