@@ -3,6 +3,7 @@
 use crate::capacity::Fitness;
 use crate::engine::{Engine, may_tell};
 use crate::event::{Command, Done, Errno};
+use crate::ids::Family;
 use crate::instance::Instance;
 use crate::member::Member;
 use crate::message::Message;
@@ -156,8 +157,8 @@ impl Engine {
         self.out.push(Action::Notice(Notice::Reply(result)));
     }
 
-    /// Another member must be usable, or the group has failed anyway (behaviour file 6.1). One that has
-    /// not answered yet is no match for one that has.
+    /// Another member must be usable, or the group has failed anyway. A member that has not answered yet cannot
+    /// replace one that has; while the group is failed, that holds for an interface that answers again.
     fn take_offline(&mut self, now: Instant, m: usize) -> Result<(), CommandError> {
         if self.members[m].offline {
             return Err(CommandError::AlreadyOffline);
@@ -165,13 +166,19 @@ impl Engine {
         let members = self.groups[self.group_of(m)].members.clone();
         let group_works = self.members[members.clone()].iter().any(Member::usable);
         let group = &self.groups[self.group_of(m)];
+        let answers = |m: &Member| Family::ALL.into_iter().any(|family| m.answers(family, now));
+        let leaves_silence = answers(&self.members[m]);
         let least = match group.fitness(&self.members[m], now) {
             Fitness::Held | Fitness::Ready => Fitness::Held,
+            Fitness::NotYetAnswered | Fitness::Unfit if leaves_silence => Fitness::Held,
             Fitness::NotYetAnswered | Fitness::Unfit => Fitness::NotYetAnswered,
         };
         let others = members.filter(|o| *o != m).filter(|o| {
             let other = &self.members[*o];
-            if group_works { group.fitness(other, now) >= least } else { !other.offline }
+            match group_works {
+                true => group.fitness(other, now) >= least,
+                false => !other.offline && (!leaves_silence || answers(other)),
+            }
         });
         // In the anonymous group nobody can stand in (behaviour file 5.9).
         if others.count() == 0 || self.is_stranger(m) {

@@ -13,6 +13,7 @@ use mpathd_core::ids::IfName;
 use mpathd_core::request::{Request, Role};
 use mpathd_core::time::Instant;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 const FDT: std::time::Duration = std::time::Duration::from_millis(100);
 
@@ -192,7 +193,11 @@ fn any_history() -> impl Strategy<Value = (Group, Vec<(Step, u64)>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        rng_seed: RngSeed::Fixed(16),
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn addresses_move_to_nics_that_have_answered_and_for_a_reason((group, steps) in any_history()) {
         let mut referee = Referee::new(group);

@@ -425,3 +425,19 @@ fn a_family_that_never_answered_keeps_no_nic_from_failing() {
     lan.until(FDT + 20 * MS, |l| failed(l, 0));
     assert_eq!(lan.told("IP interface failure detected on eth0 of group g"), 1);
 }
+
+/// The group has failed, but this interface has begun to answer again: the only other one is missing.
+#[test]
+fn the_only_interface_that_answers_in_a_failed_group_stays_in_service() {
+    let mut lan = Lan::settled(group(2, 2, 100 * MS));
+    lan.unplug(name(0));
+    lan.wire(1, Wire::Cut);
+    lan.run(300 * MS);
+    assert_eq!(lan.told("All IP interfaces in group g are now unusable"), 1);
+    lan.wire(1, Wire::Works);
+    lan.run(150 * MS);
+    assert!(!lan.command(Command::Offline { interface: name(1) }), "{:#?}", lan.texts());
+    lan.wire(1, Wire::Cut);
+    lan.run(300 * MS);
+    assert!(lan.command(Command::Offline { interface: name(1) }), "it is silent again");
+}
