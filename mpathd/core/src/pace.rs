@@ -34,8 +34,6 @@ const LONGEST_SPACING: Duration = Duration::from_secs(5);
 const TRY_FASTER: Duration = Duration::from_secs(60);
 /// The longest wait is 64 minutes.
 const MOST_FAILED: u8 = 6;
-/// Half of the probes, in thousandths.
-const MOST_LOST_BY_NETWORK: u32 = 500;
 /// If asking less often does not help, the network loses the probes; it is not tried again so soon.
 const LEFT_ALONE: Duration = Duration::from_secs(600);
 
@@ -351,10 +349,7 @@ impl Pace {
         let tally = self.tally().without_burst();
         let (first, trial) = (self.every == 1, self.trial);
         let helped = |before| lost_part * 5 <= before * 4;
-        // A network that loses probes loses as many at any pace: this target answers less than it did.
-        let worse = |before| lost_part >= MOST_LOST_BY_NETWORK && lost_part * 4 > before * 5;
-        let changed = |before| helped(before) || worse(before);
-        if !first && !trial && !self.lost_before.is_some_and(changed) {
+        if !first && !trial && !self.lost_before.is_some_and(helped) {
             self.begin(1);
             self.left_alone_until = Some(now + LEFT_ALONE);
             return Some(Change::Full);
@@ -432,6 +427,29 @@ mod tests {
             assert!(lost <= 2, "{rate}: {lost} lost of one in {}", pace.every());
             assert!(T * pace.every() * rate <= Duration::from_secs(5), "{rate}: {pace:?}");
         }
+    }
+
+    /// What it answered before it began to limit its answers says nothing about the limit.
+    #[test]
+    fn a_limit_that_begins_later_is_measured_from_its_first_loss() {
+        let mut pace = Pace::new();
+        let (mut now, mut free) = (Instant(0), Instant(0));
+        let slowed = loop {
+            pace.pass(now, T);
+            let unlimited = now < Instant(5_000_000_000);
+            if unlimited || now >= free {
+                free = now + Duration::from_millis(200);
+                pace.answered(false);
+            } else {
+                pace.lost(now);
+            }
+            if pace.is_limited(now, true) {
+                break pace.slow_down(now, T);
+            }
+            now = now + T;
+        };
+        assert!(matches!(slowed, Some(Change::Slowed { answered: 8..=12 })), "{slowed:?}");
+        assert!((18..=24).contains(&pace.every()), "{}", pace.every());
     }
 
     #[test]

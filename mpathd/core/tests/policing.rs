@@ -89,6 +89,50 @@ fn the_achieved_fdt_counts_in_the_doubt_about_new_targets() {
     }
 }
 
+/// A target that is cut off on one interface alone, and answers elsewhere, is evidence against that interface. An
+/// answer of another target to a probe that was sent in its silence outweighs it.
+#[test]
+fn an_answer_within_the_silence_of_another_target_contradicts() {
+    let failed = "IP interface failure detected on eth0 of group g";
+    let mut contradicted = 0;
+    for phase in 0..10 {
+        let mut two = group(2, 2, 300 * MS);
+        two.targets.truncate(2);
+        let mut lan = limited(two, 1, Limit { per_second: 2, burst: 1, per_source: true });
+        lan.run(20 * S + phase * 47 * MS);
+        lan.cut_paths.insert((name(0), "192.0.2.2".parse().unwrap()));
+        let answers = |lan: &Lan| {
+            let of_limited = |t: &&mpathd_core::view::TargetView| {
+                t.interface == name(0) && t.state == TargetState::Policed
+            };
+            lan.view().targets.iter().find(of_limited).unwrap().acked
+        };
+        // The first probe that is lost has been sent.
+        lan.run(60 * MS);
+        let before = answers(&lan);
+        lan.until(S, |lan| lan.told(failed) == 1 || answers(lan) > before);
+        if lan.told(failed) == 0 {
+            contradicted += 1;
+            lan.run(450 * MS);
+            assert_eq!(lan.told(failed), 0, "phase {phase}: {:#?}", lan.texts());
+        }
+    }
+    assert!(contradicted > 2, "{contradicted} of 10");
+}
+
+/// Single answers elsewhere prove nothing about a silence, but a device that sends nothing needs no such proof.
+#[test]
+fn a_stuck_device_fails_though_its_targets_answer_some_probes_only() {
+    let mut one = group(2, 2, 100 * MS);
+    one.targets.truncate(1);
+    let mut lan = limited(one, 1, Limit { per_second: 4, burst: 1, per_source: true });
+    lan.run(300 * MS);
+    lan.wire(1, Wire::Stuck);
+    let failed = "IP interface failure detected on eth1 of group g";
+    lan.until(300 * MS, |lan| lan.told(failed) == 1);
+    assert_eq!(policed(&lan), [] as [String; 0], "the limit is not known yet");
+}
+
 #[test]
 fn a_single_target_that_limits_each_source() {
     for limit in limits().filter(|l| l.per_source) {

@@ -90,9 +90,10 @@ impl Instance {
             return None;
         }
         let mut case = self.leading_silence(now)?;
-        // An answer to a probe that was sent in this silence contradicts.
-        let first = now - case.evidence.detected;
-        if self.limited().any(|p| p.last_acked > Some(first)) {
+        // An answer to a probe that was sent in their silence contradicts.
+        let began = self.unlimited().filter_map(|p| p.last_acked).max();
+        let lost = began.map(|at| at + self.interval() / 2);
+        if self.limited().any(|p| p.last_acked > lost) {
             return None;
         }
         // Whoever answered lately, and may not answer again so soon, has one failure detection time.
