@@ -354,11 +354,11 @@ fn targets_in_the_ports_answer_for_those_that_are_dead() {
         lab.host().expect("ip", &["link", "set", "dev", "eth0", "xdpdrv", "pinned", &pass]);
         lab.host().expect("ip", &["address", "add", "192.0.2.90/24", "dev", "eth0"]);
         lab.host().expect("ip", &["address", "add", "2001:db8::90/64", "dev", "eth0", "nodad"]);
-        targets.iter().for_each(|it| assert!(answers(lab.host(), it), "{it}"));
+        targets.iter().for_each(|it| wait_for_answer(lab.host(), it));
         let reflector = Reflector::install(lab.lan(), vec!["sw0".to_owned()]);
         // Its MAC is known.
         lab.kill_target(1);
-        targets.iter().for_each(|it| assert!(answers(lab.host(), it), "{it} is dead"));
+        targets.iter().for_each(|it| wait_for_answer(lab.host(), it));
         drop(reflector);
         targets.iter().for_each(|it| assert!(!answers(lab.host(), it), "{it} is alive"));
     });

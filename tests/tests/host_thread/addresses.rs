@@ -221,7 +221,7 @@ fn a_wiped_mark_is_put_back() {
         host.listen();
         let lost = |e: &&Event| matches!(e, Event::AddressGone { .. } | Event::Address(_));
         assert_eq!(host.events.iter().find(lost), None, "nothing has changed for the engine");
-        assert!(host.texts().iter().any(|text| text.contains("by somebody else")));
+        host.wait_text(|text| text.contains("by somebody else"));
     });
 }
 

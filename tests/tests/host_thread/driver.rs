@@ -246,6 +246,14 @@ impl Host {
         self.slow.iter().filter_map(text).collect()
     }
 
+    /// What is told takes another way than the answer to a request, and may come after it.
+    pub fn wait_text(&mut self, fits: impl Fn(&str) -> bool) {
+        wait_for("something told", LIMIT, || {
+            let texts = self.texts();
+            if texts.iter().any(|text| fits(text)) { Ok(()) } else { Err(texts) }
+        });
+    }
+
     pub fn set(&self, name: &str, address: &str, role: Role, announce: Option<&[&str]>) -> Request {
         Request::SetAddress {
             ifindex: self.ifindex(name),

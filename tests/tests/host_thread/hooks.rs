@@ -85,7 +85,7 @@ fn somebody_elses_program_is_left_alone_and_named() {
         assert_eq!(attach(&mut host, "eth0", Datapath::Auto), ReceiveMode::Tcx);
         assert_eq!(slot(lab.host(), "eth0"), Some(before));
         let named = format!("program {} of somebody else", before.0);
-        assert!(host.texts().iter().any(|text| text.contains(&named)), "{:?}", host.texts());
+        host.wait_text(|text| text.contains(&named));
         host.stop();
         assert_eq!(slot(lab.host(), "eth0"), Some(before));
     });
@@ -174,6 +174,7 @@ fn without_object_or_bpffs_the_mode_is_lowered_and_said() {
         let mut host = Host::start(lab.host());
         assert_eq!(attach(&mut host, "eth0", Datapath::Auto), ReceiveMode::Socket);
         assert_eq!(attach(&mut host, "eth1", Datapath::Xdp), ReceiveMode::Socket);
+        host.wait_text(|text| text.contains("no kernel program"));
         let said = host.texts().iter().filter(|t| t.contains("no kernel program")).count();
         assert_eq!((said, host.slots, host.channels.len()), (1, 1, 2));
         host.stop();
@@ -181,7 +182,7 @@ fn without_object_or_bpffs_the_mode_is_lowered_and_said() {
         let options = Options { bpffs: PathBuf::from("/run/mpathd-bpf"), ..with_object() };
         let mut host = Host::with(lab.host(), options);
         assert_eq!(attach(&mut host, "eth0", Datapath::Auto), ReceiveMode::Xdp);
-        assert!(host.texts().iter().any(|text| text.contains("nothing is pinned")));
+        host.wait_text(|text| text.contains("nothing is pinned"));
         host.stop();
         assert_eq!(slot(lab.host(), "eth0"), None, "unpinned, it ends with the thread");
     });
@@ -197,8 +198,7 @@ fn pins_in_a_directory_of_somebody_else_are_not_adopted() {
         chown(&pins, Some(65534), Some(65534)).expect("it is ours");
         let mut host = Host::with(lab.host(), with_object());
         assert_eq!(attach(&mut host, "eth0", Datapath::Auto), ReceiveMode::Xdp);
-        let said = |text: &String| text.contains("nothing is pinned") && text.contains("uid 65534");
-        assert!(host.texts().iter().any(said), "{:?}", host.texts());
+        host.wait_text(|text| text.contains("nothing is pinned") && text.contains("uid 65534"));
         assert_eq!(fs::read_dir(&pins).expect("it is there").count(), 0, "something is pinned");
         host.stop();
     });

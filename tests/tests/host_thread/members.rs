@@ -51,7 +51,7 @@ fn sysctls_are_set_told_once_and_put_back() {
         host.must(prepare(&host, "eth0", false));
         assert_eq!(lab.host().read_sysctl("ipv4/conf/eth0/arp_ignore"), "1");
         assert_eq!(changes(&mut host).len(), told.len());
-        assert!(host.texts().iter().any(|text| text.contains("by somebody else")));
+        host.wait_text(|text| text.contains("by somebody else"));
     });
 }
 
@@ -64,7 +64,7 @@ fn with_check_they_are_only_reported() {
         host.must(prepare(&host, "eth0", false));
         assert_eq!(lab.host().read_sysctl("ipv4/conf/eth0/arp_ignore"), "0");
         let wrong = "sysctl net.ipv4.conf.eth0.arp_ignore should be 1";
-        assert!(host.texts().iter().any(|text| text.starts_with(wrong)), "{:?}", host.texts());
+        host.wait_text(|text| text.starts_with(wrong));
     });
 }
 
@@ -77,7 +77,7 @@ fn what_makes_our_addresses_unreachable_is_refused() {
             lab.host().sysctl(value, bad);
             host.refuses(prepare(&host, "eth0", false), libc::EINVAL);
             let name = value.rsplit('/').next().expect("a path");
-            assert!(host.texts().iter().any(|text| text.contains(name)), "{:?}", host.texts());
+            host.wait_text(|text| text.contains(name));
             lab.host().sysctl(value, "0");
             host.must(prepare(&host, "eth0", false));
         }
